@@ -12,6 +12,7 @@ target_compile_features(gpulet_flags INTERFACE c_std_17)
 target_compile_definitions(gpulet_flags INTERFACE _GNU_SOURCE)
 target_compile_options(gpulet_flags INTERFACE
     -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wformat=2
+    $<$<C_COMPILER_ID:GNU>:-Wno-format-truncation>  # texts for people are cut at their buffer's end on purpose
     -UNDEBUG                      # asserts stay on in every build type
     -fPIE -fstack-protector-strong
     $<$<BOOL:${GPULET_WERROR}>:-Werror>

@@ -33,7 +33,7 @@ void gpulet_buf_append(gpulet_buf_t *buf, const void *data, size_t size);
 void gpulet_buf_append_str(gpulet_buf_t *buf, const char *text);
 void gpulet_buf_append_char(gpulet_buf_t *buf, char c);
 void gpulet_buf_printf(gpulet_buf_t *buf, const char *fmt, ...) GPULET_PRINTF(2, 3);
-void gpulet_buf_vprintf(gpulet_buf_t *buf, const char *fmt, va_list args);
+void gpulet_buf_vprintf(gpulet_buf_t *buf, const char *fmt, va_list args) GPULET_PRINTF(2, 0);
 /* OK, or E_NOMEM if any append failed. */
 gpulet_status_t gpulet_buf_status(const gpulet_buf_t *buf) GPULET_MUST_USE;
 /* Hands the bytes (zero-terminated, never NULL unless failed) to the caller, who frees them. The

@@ -1,0 +1,83 @@
+/* The configuration of one model: what config.pbtxt says, completed from the model file
+ * (PROTOCOL.md §2.7, DESIGN.md §10). A plain value, immutable once complete. */
+#ifndef GPULET_CORE_MODEL_CONFIG_H
+#define GPULET_CORE_MODEL_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+#include "core/tensor.h"
+
+enum { GPULET_MODEL_NAME_MAX = 255, GPULET_MODEL_BATCH_LIMIT = 1024 };
+
+/* What a user wrote for one input or output. dims never hold the batch dimension when
+ * max_batch_size ≥ 1. */
+typedef struct gpulet_config_io {
+    char name[GPULET_TENSOR_NAME_MAX + 1];
+    gpulet_datatype_t type;
+    gpulet_shape_t dims;
+    bool reshape_given;
+    gpulet_shape_t reshape; /* the shape the engine sees, batch dimension left out */
+    bool optional;
+    char label_filename[256]; /* outputs: classification labels, "" for none */
+} gpulet_config_io_t;
+
+typedef struct gpulet_config_parameter {
+    char *key;   /* owned */
+    char *value; /* owned */
+} gpulet_config_parameter_t;
+
+typedef struct gpulet_model_config {
+    char name[GPULET_MODEL_NAME_MAX + 1]; /* "" when the file does not say */
+    char platform[64];
+    char backend[64];
+    char default_model_filename[256]; /* "" : model.onnx */
+    bool max_batch_size_given;
+    int32_t max_batch_size; /* 0: the model has no batch dimension of its own */
+    size_t inputs_count;
+    gpulet_config_io_t *inputs; /* owned */
+    size_t outputs_count;
+    gpulet_config_io_t *outputs; /* owned */
+
+    /* version_policy: exactly one of these rules; default latest 1 */
+    enum { GPULET_VERSIONS_LATEST, GPULET_VERSIONS_ALL, GPULET_VERSIONS_SPECIFIC } version_policy;
+    uint32_t versions_latest;
+    size_t versions_count;
+    int64_t *versions; /* owned; specific */
+
+    bool dynamic_batching; /* the block is there */
+    uint64_t max_queue_delay_us;
+    uint32_t priority_levels;        /* 0: none */
+    uint32_t default_priority_level; /* 0: none */
+    uint32_t max_queue_size;         /* default_queue_policy; 0: no limit of its own */
+    uint64_t default_timeout_us;     /* default_queue_policy; 0: none */
+
+    size_t parameters_count;
+    gpulet_config_parameter_t *parameters; /* owned; all of them, ours included */
+
+    /* Read from `parameters`; an unparsable value is an error of the parser, with line and column.
+     */
+    double slo_ms;     /* 0: best effort */
+    double rate_rps;   /* 0: not given */
+    uint32_t priority; /* parameter "priority": 0 is highest, as in the workload; default 0 */
+    bool late_serve;   /* parameter "late": "serve" | "drop" (default) */
+} gpulet_model_config_t;
+
+void gpulet_model_config_deinit(gpulet_model_config_t *config);
+/* NULL when there is none. */
+const char *gpulet_model_config_parameter(const gpulet_model_config_t *config, const char *key);
+
+/* Completes and checks the configuration against what the model file declares (Triton's
+ * auto-complete for ONNX): inputs and outputs that are absent are taken from io; those given must
+ * exist there with the same datatype and fitting dims; max_batch_size, when not given, is
+ * batch_max_default if every input and output has a dynamic (-1) first dimension, 1 … N if all have
+ * the same fixed first dimension N > 1 (the worker pads; then max_batch_size = N), else 0. Errors
+ * name the field. */
+gpulet_status_t gpulet_model_config_complete(gpulet_model_config_t *config,
+                                             const gpulet_model_io_t *io,
+                                             uint32_t batch_max_default,
+                                             gpulet_error_t *err) GPULET_MUST_USE;
+
+#endif
