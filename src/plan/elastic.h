@@ -1,0 +1,28 @@
+/* The planners of this folder, for the table in planner.c, and what they share. Each returns a plan
+ * with devices, models and `feasible`; the rest is filled by gpulet_planner_run. */
+#ifndef GPULET_PLAN_ELASTIC_H
+#define GPULET_PLAN_ELASTIC_H
+
+#include "plan/planner.h"
+
+/* Elastic partitioning: many greedy passes under different policies, the best of them improved. */
+gpulet_status_t gpulet_plan_elastic(gpulet_plan_t **out, const gpulet_plan_input_t *input,
+                                    gpulet_error_t *err) GPULET_MUST_USE;
+/* Squishy bin packing (Nexus) on whole devices: one pass, gpu-lets by occupancy. */
+gpulet_status_t gpulet_plan_temporal(gpulet_plan_t **out, const gpulet_plan_input_t *input,
+                                     gpulet_error_t *err) GPULET_MUST_USE;
+
+/* The plan `from` under this input: rates routed anew over the same gpu-lets, models that are no
+ * longer asked for left out, figures recomputed. Whether it still keeps its promises is the
+ * verifier's question. *out stays NULL when the input does not know some type, size or batch of it.
+ */
+gpulet_status_t gpulet_plan_rebase(gpulet_plan_t **out, const gpulet_plan_t *from,
+                                   const gpulet_plan_input_t *input) GPULET_MUST_USE;
+
+/* The verifier; with partial, capacity and rate may fall short of the demand (an infeasible plan's
+ * promises). */
+gpulet_status_t gpulet_plan_verify_partial(const gpulet_plan_t *plan,
+                                           const gpulet_plan_input_t *input, bool partial,
+                                           gpulet_error_t *err) GPULET_MUST_USE;
+
+#endif

@@ -1,0 +1,62 @@
+/* Filling a pack greedily: the paper's elastic partitioning (SPEC §3.6) with the rules of DESIGN.md
+ * §7, steered by a policy. Rate by rate: the size of the next gpu-let is min(p_eff, p_req); it goes
+ * where it leaves least over (best fit, split), or what is left of a model shares an existing
+ * gpu-let in turns (merge); whatever breaks a promise is undone (revert, by the pack).
+ *
+ * A fill borrows its workspace and is owned by one planner. */
+#ifndef GPULET_PLAN_FILL_H
+#define GPULET_PLAN_FILL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/rng.h"
+#include "plan/pack.h"
+
+/* p_eff: what size serves a model best. */
+typedef enum gpulet_fill_size {
+    GPULET_FILL_SIZE_KNEE,      /* by curvature, the paper's */
+    GPULET_FILL_SIZE_GAIN,      /* by marginal gain, the prototype's */
+    GPULET_FILL_SIZE_EFFICIENT, /* most rate for its share of the device */
+    GPULET_FILL_SIZE_COVER,     /* the set of sizes that covers the rate with the least share */
+    GPULET_FILL_SIZE_WHOLE,     /* the largest size only: temporal sharing of whole devices */
+    GPULET_FILL_SIZE_COUNT
+} gpulet_fill_size_t;
+
+typedef enum gpulet_fill_order {
+    GPULET_FILL_ORDER_RATE,     /* models by rate, descending (the paper) */
+    GPULET_FILL_ORDER_RATE_SLO, /* models by rate·SLO, ascending (the prototype) */
+    GPULET_FILL_ORDER_LOAD,     /* models by the devices they need, descending */
+    GPULET_FILL_ORDER_SLO,      /* models by SLO, ascending */
+    GPULET_FILL_ORDER_PIECE,    /* all models' gpu-lets by the device time they need, descending */
+    GPULET_FILL_ORDER_COUNT
+} gpulet_fill_order_t;
+
+typedef struct gpulet_fill_policy {
+    gpulet_fill_size_t size;
+    gpulet_fill_order_t order;
+    bool merge;       /* models may share a gpu-let */
+    bool merge_first; /* sharing is tried before free space on open devices */
+    bool fragment; /* before a new device is opened, smaller gpu-lets may use up what is free on the
+                      open ones */
+} gpulet_fill_policy_t;
+
+typedef struct gpulet_fill gpulet_fill_t;
+
+gpulet_status_t gpulet_fill_create(gpulet_fill_t **out,
+                                   const gpulet_workspace_t *ws) GPULET_MUST_USE;
+void gpulet_fill_destroy(gpulet_fill_t *fill);
+
+/* Clears the pack and places the whole workload; what does not fit is in pack->missing_rps. */
+void gpulet_fill_all(gpulet_fill_t *fill, gpulet_pack_t *pack, const gpulet_fill_policy_t *policy);
+
+/* Improves a pack by taking a few devices out and placing what they held again, until it costs no
+ * more than cost_enough or both packs have done work_max. `scratch` is another pack of the same
+ * workspace and limits. */
+void gpulet_fill_improve(gpulet_fill_t *fill, gpulet_pack_t *pack, gpulet_pack_t *scratch,
+                         uint64_t work_max, double cost_enough);
+
+/* Less than 0 when a is better: less missing, then cheaper, then fuller devices. */
+int gpulet_fill_compare(const gpulet_pack_t *a, const gpulet_pack_t *b);
+
+#endif

@@ -1,0 +1,71 @@
+/* Planners: from a workload to a plan (DESIGN.md §7). Pure: no clock, I/O, threads, globals; the
+ * same inputs give the same plan, and planning ends on a count of steps, never on a time.
+ * elapsed_ms of the plan is left 0 for the caller to fill. Memory that the profile does not give
+ * counts as none. */
+#ifndef GPULET_PLAN_PLANNER_H
+#define GPULET_PLAN_PLANNER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/status.h"
+#include "core/device_type.h"
+#include "core/interference.h"
+#include "core/plan.h"
+#include "core/profile.h"
+#include "core/workload.h"
+
+/* What every planner, the verifier and the bound read; all borrowed. Zero-initialise and set what
+ * is known; 0 means the default. */
+typedef struct gpulet_plan_input {
+    const gpulet_profile_t *profile;
+    const gpulet_device_set_t *devices;
+    const gpulet_workload_t *workload;
+    const gpulet_interference_t *interference; /* NULL: none */
+    double latency_margin;                     /* multiplies every latency; ≥ 1, 0 means 1 */
+    double slo_fraction;                       /* multiplies every SLO; 0 < f ≤ 1, 0 means 1 */
+    double rate_percentile; /* 0: the bare rate; else e.g. 0.99: capacity must hold that percentile
+                               of Poisson arrivals over one duty cycle */
+    bool p99;               /* plan with latency_ms_p99 where the profile has it */
+    bool prototype_duty;    /* D + ΣL ≤ SLO in place of D + L ≤ SLO */
+    const gpulet_plan_t *from; /* NULL, or the plan to start from */
+} gpulet_plan_input_t;
+
+typedef gpulet_status_t (*gpulet_planner_fn)(gpulet_plan_t **out, const gpulet_plan_input_t *input,
+                                             gpulet_error_t *err);
+
+typedef struct gpulet_planner {
+    const char *name;
+    const char *help;
+    gpulet_planner_fn run;
+} gpulet_planner_t;
+
+/* NULL-name-terminated table. */
+const gpulet_planner_t *gpulet_planners(void);
+const gpulet_planner_t *gpulet_planner_find(const char *name);
+
+/* Runs the planner, fills models[], capacity, lower_bound, devices_used, cost, proved_optimal, and
+ * checks the result with the verifier. Feasible or not, *out is a plan (the best partial one when
+ * not, with `reason`): then the status is OK as well. Errors are about the input: E_NOT_FOUND (a
+ * model without a profile row on any device type), E_INVALID. Caller destroys *out. */
+gpulet_status_t gpulet_planner_run(gpulet_plan_t **out, const gpulet_planner_t *planner,
+                                   const gpulet_plan_input_t *input,
+                                   gpulet_error_t *err) GPULET_MUST_USE;
+
+/* The independent verifier: recomputes everything from the profile and says OK, or E_INFEASIBLE
+ * with the first broken promise in err: a size that is not allowed, Σ sizes > device, illegal
+ * placement, too many gpu-lets or models, memory, a batch outside of the profile, duty_ms < Σ
+ * latency, worst_ms > SLO, capacity < rate, a device used twice or beyond the count, a model twice
+ * in a gpu-let. */
+gpulet_status_t gpulet_plan_verify(const gpulet_plan_t *plan, const gpulet_plan_input_t *input,
+                                   gpulet_error_t *err) GPULET_MUST_USE;
+
+/* The resource bound of DESIGN.md §7: Σ over models of rate × least units·time an item, over the
+ * units of a device, rounded up; in cost where types have costs. Placement slots and models_max
+ * make it larger where they can. NAN when some model's SLO can be met by no size (then
+ * *reason_model is its index in the workload). devices_out (the bound in devices) and reason_model
+ * may be NULL. */
+double gpulet_plan_bound_resource(const gpulet_plan_input_t *input, double *devices_out,
+                                  size_t *reason_model);
+
+#endif

@@ -1,0 +1,204 @@
+/* An old plan under a new input. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "plan/elastic.h"
+#include "plan/poisson.h"
+
+static const gpulet_curve_t *curve_of(const gpulet_plan_input_t *input,
+                                      const gpulet_plan_device_t *d, size_t gpulet,
+                                      const gpulet_plan_share_t *s)
+{
+    return gpulet_profile_curve(input->profile, d->type, s->model, d->gpulets[gpulet].units,
+                                s->instances);
+}
+
+static bool wanted(const gpulet_plan_input_t *input, const char *model)
+{
+    const gpulet_demand_t *demand = gpulet_workload_find(input->workload, model);
+    return demand != NULL && demand->rate_rps > 0.0;
+}
+
+static void drop_shares(gpulet_plan_gpulet_t *g, const gpulet_plan_input_t *input)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < g->shares_count; i++) {
+        if (wanted(input, g->shares[i].model))
+            g->shares[kept++] = g->shares[i];
+    }
+    g->shares_count = kept;
+}
+
+/* Leaves out what serves nothing any more. */
+static void drop_unwanted(gpulet_plan_t *plan, const gpulet_plan_input_t *input)
+{
+    size_t devices = 0;
+    for (size_t i = 0; i < plan->devices_count; i++) {
+        gpulet_plan_device_t *d = &plan->devices[i];
+        size_t gpulets = 0;
+        for (size_t k = 0; k < d->gpulets_count; k++) {
+            drop_shares(&d->gpulets[k], input);
+            if (d->gpulets[k].shares_count == 0) {
+                free(d->gpulets[k].shares);
+                continue;
+            }
+            d->gpulets[gpulets++] = d->gpulets[k];
+        }
+        d->gpulets_count = gpulets;
+        if (gpulets == 0) {
+            free(d->gpulets);
+            continue;
+        }
+        plan->devices[devices++] = *d;
+    }
+    plan->devices_count = devices;
+}
+
+static double factor_of(const gpulet_plan_input_t *input, const gpulet_plan_device_t *d,
+                        size_t gpulet, const gpulet_plan_share_t *self)
+{
+    int t = gpulet_device_set_find(input->devices, d->type);
+    const gpulet_device_type_t *type = t >= 0 ? &input->devices->types[t] : NULL;
+    const gpulet_interference_row_t *row = NULL;
+    if (type != NULL && input->interference != NULL && !type->isolated && type->gpulets_max > 1)
+        row = gpulet_interference_find(input->interference, d->type);
+    double factor = 1.0;
+    for (size_t g = 0; row != NULL && g < d->gpulets_count; g++) {
+        for (size_t i = 0; g != gpulet && i < d->gpulets[g].shares_count; i++) {
+            const gpulet_plan_share_t *other = &d->gpulets[g].shares[i];
+            const gpulet_curve_t *own = curve_of(input, d, gpulet, self);
+            const gpulet_curve_t *curve = curve_of(input, d, g, other);
+            if (own == NULL || curve == NULL)
+                return NAN;
+            double f = gpulet_interference_factor(row, gpulet_curve_l2_util(own, self->batch),
+                                                  gpulet_curve_dram_util(own, self->batch),
+                                                  gpulet_curve_l2_util(curve, other->batch),
+                                                  gpulet_curve_dram_util(curve, other->batch));
+            factor = isnan(f) ? NAN : fmax(factor, f);
+        }
+    }
+    return factor;
+}
+
+/* Latency and what follows from it; rate_rps is set to the most that the share holds. */
+static bool refresh_gpulet(gpulet_plan_device_t *d, size_t gpulet, const gpulet_plan_input_t *input)
+{
+    gpulet_plan_gpulet_t *g = &d->gpulets[gpulet];
+    double margin = input->latency_margin > 0.0 ? input->latency_margin : 1.0;
+    double sum_ms = 0.0;
+    for (size_t i = 0; i < g->shares_count; i++) {
+        gpulet_plan_share_t *s = &g->shares[i];
+        const gpulet_curve_t *curve = curve_of(input, d, gpulet, s);
+        s->interference = factor_of(input, d, gpulet, s);
+        s->latency_ms = curve != NULL ? gpulet_curve_latency_ms(curve, s->batch, input->p99) *
+                                            margin * s->interference
+                                      : NAN;
+        sum_ms += s->latency_ms;
+    }
+    if (!(sum_ms > 0.0))
+        return false;
+    /* A document rounds: a cycle that its batches filled exactly is never cut short by that. */
+    if (g->shares_count == 1 || g->duty_ms < sum_ms)
+        g->duty_ms = sum_ms;
+    for (size_t i = 0; i < g->shares_count; i++) {
+        gpulet_plan_share_t *s = &g->shares[i];
+        uint64_t items = (uint64_t)s->batch * s->instances;
+        double load = (double)items;
+        if (input->rate_percentile > 0.0)
+            load = gpulet_poisson_mean_max(input->rate_percentile, items);
+        s->worst_ms = g->duty_ms + s->latency_ms;
+        s->capacity_rps = (double)items * 1000.0 / g->duty_ms;
+        s->rate_rps = load * 1000.0 / g->duty_ms;
+    }
+    return true;
+}
+
+typedef void (*share_fn)(gpulet_plan_share_t *share, double *sums,
+                         const gpulet_workload_t *workload);
+
+static void for_each_share(gpulet_plan_t *plan, share_fn fn, double *sums,
+                           const gpulet_workload_t *workload)
+{
+    for (size_t i = 0; i < plan->devices_count; i++) {
+        for (size_t k = 0; k < plan->devices[i].gpulets_count; k++) {
+            gpulet_plan_gpulet_t *g = &plan->devices[i].gpulets[k];
+            for (size_t j = 0; j < g->shares_count; j++)
+                fn(&g->shares[j], sums, workload);
+        }
+    }
+}
+
+static size_t index_of(const gpulet_workload_t *workload, const char *model)
+{
+    return (size_t)(gpulet_workload_find(workload, model) - workload->demands);
+}
+
+/* sums[2i] is what demand i's shares hold, sums[2i + 1] their capacity. */
+static void add_share(gpulet_plan_share_t *share, double *sums, const gpulet_workload_t *workload)
+{
+    sums[2 * index_of(workload, share->model)] += share->rate_rps;
+    sums[2 * index_of(workload, share->model) + 1] += share->capacity_rps;
+}
+
+static void route_share(gpulet_plan_share_t *share, double *sums, const gpulet_workload_t *workload)
+{
+    size_t i = index_of(workload, share->model);
+    share->rate_rps *= fmin(1.0, workload->demands[i].rate_rps / sums[2 * i]);
+}
+
+static gpulet_status_t set_models(gpulet_plan_t *plan, const gpulet_workload_t *workload)
+{
+    double *sums = calloc(2 * workload->count + 1, sizeof(*sums));
+    if (sums == NULL)
+        return GPULET_E_NOMEM;
+    for_each_share(plan, add_share, sums, workload);
+    for_each_share(plan, route_share, sums, workload);
+    plan->models_count = 0;
+    plan->feasible = true;
+    gpulet_status_t st = GPULET_OK;
+    for (size_t i = 0; i < workload->count && st == GPULET_OK; i++) {
+        const gpulet_demand_t *demand = &workload->demands[i];
+        if (demand->rate_rps <= 0.0)
+            continue;
+        gpulet_plan_model_t *m = gpulet_plan_add_model(plan);
+        if (m == NULL) {
+            st = GPULET_E_NOMEM;
+            break;
+        }
+        memcpy(m->model, demand->model, sizeof(m->model));
+        m->rate_rps = demand->rate_rps;
+        m->slo_ms = demand->slo_ms;
+        m->capacity_rps = sums[2 * i + 1];
+        plan->feasible = plan->feasible && sums[2 * i] >= demand->rate_rps * (1.0 - 1e-7);
+    }
+    free(sums);
+    return st;
+}
+
+gpulet_status_t gpulet_plan_rebase(gpulet_plan_t **out, const gpulet_plan_t *from,
+                                   const gpulet_plan_input_t *input)
+{
+    gpulet_plan_t *plan = NULL;
+    *out = NULL;
+    gpulet_status_t st = gpulet_plan_clone(&plan, from);
+    if (st != GPULET_OK)
+        return st;
+    drop_unwanted(plan, input);
+    for (size_t i = 0; i < plan->devices_count; i++) {
+        for (size_t k = 0; k < plan->devices[i].gpulets_count; k++) {
+            if (!refresh_gpulet(&plan->devices[i], k, input)) {
+                gpulet_plan_destroy(plan);
+                return GPULET_OK;
+            }
+        }
+    }
+    if ((st = set_models(plan, input->workload)) != GPULET_OK) {
+        gpulet_plan_destroy(plan);
+        return st;
+    }
+    plan->reason[0] = '\0';
+    plan->proved_optimal = false;
+    *out = plan;
+    return GPULET_OK;
+}

@@ -1,0 +1,223 @@
+/* Thousands of random inputs through every planner; what holds is judged by the verifier and the
+ * bound alone.
+ *
+ * Arguments: how many seeds (default 2000) and the first one (default 1). Ends with "N passed, M
+ * failed". */
+#include <assert.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "instance.h"
+
+typedef struct tally {
+    uint64_t passed;
+    uint64_t failed;
+    uint64_t feasible;
+    uint64_t infeasible;
+    uint64_t proved;
+    uint64_t cold_checked; /* cold starts on an easier input … */
+    uint64_t cold_worse;   /* … that answered worse */
+} tally_t;
+
+static void report(tally_t *tally, uint64_t seed, const char *planner, const char *what)
+{
+    printf("seed %" PRIu64 " %s: %s\n", seed, planner, what);
+    tally->failed++;
+}
+
+static double used(const gpulet_plan_t *plan)
+{
+    return isnan(plan->cost) ? (double)plan->devices_used : plan->cost;
+}
+
+static bool worse(const gpulet_plan_t *now, const gpulet_plan_t *before)
+{
+    return before->feasible && (!now->feasible || used(now) > used(before) * (1.0 + 1e-9));
+}
+
+static bool unlimited(const gpulet_device_set_t *set)
+{
+    for (uint32_t t = 0; t < set->types_count; t++) {
+        if (set->counts[t] >= 0)
+            return false;
+    }
+    return true;
+}
+
+static const char *check_plan(const gpulet_plan_t *plan, const gpulet_plan_input_t *input,
+                              gpulet_error_t *err)
+{
+    gpulet_status_t st = gpulet_plan_verify(plan, input, err);
+    if (plan->feasible != (st == GPULET_OK))
+        return plan->feasible ? "the verifier refuses a plan that says it is feasible"
+                              : "the verifier accepts what is called infeasible";
+    if (plan->feasible && !(plan->lower_bound <= used(plan) * (1.0 + 1e-9)))
+        return "a feasible plan is below the bound";
+    if (plan->proved_optimal && used(plan) > plan->lower_bound * (1.0 + 1e-9))
+        return "proved optimal above the bound";
+    if (plan->feasible != (plan->reason[0] == '\0'))
+        return "a reason is given exactly when there is no plan";
+    if (!plan->feasible && !isnan(plan->lower_bound) && unlimited(input->devices))
+        return "infeasible with as many devices as needed";
+    return NULL;
+}
+
+static const char *check_document(const gpulet_plan_t *plan, const gpulet_plan_input_t *input,
+                                  gpulet_error_t *err)
+{
+    gpulet_buf_t buf = GPULET_BUF_INIT;
+    gpulet_plan_t *read = NULL;
+    const char *wrong = NULL;
+    if (gpulet_plan_format_json(&buf, plan) != GPULET_OK ||
+        gpulet_plan_parse_json(&read, buf.data, buf.size, "plan", err) != GPULET_OK)
+        wrong = "the document cannot be read again";
+    else if (gpulet_plan_verify(read, input, err) != GPULET_OK)
+        wrong = "the document does not verify";
+    gpulet_plan_destroy(read);
+    gpulet_buf_deinit(&buf);
+    return wrong;
+}
+
+/* A verifier that accepts everything would pass every other check: broken plans must be refused. */
+static const char *check_refusals(gpulet_plan_t *plan, const gpulet_plan_input_t *input)
+{
+    if (plan->devices_count == 0)
+        return NULL;
+    gpulet_plan_gpulet_t *g = &plan->devices[0].gpulets[0];
+    gpulet_plan_share_t *s = &g->shares[0];
+    const char *wrong = NULL;
+    gpulet_plan_gpulet_t gpulet = *g;
+    gpulet_plan_share_t share = *s;
+    g->duty_ms *= 0.5;
+    if (gpulet_plan_verify(plan, input, NULL) == GPULET_OK)
+        wrong = "the verifier accepts half a cycle";
+    g->duty_ms = 1e9;
+    if (gpulet_plan_verify(plan, input, NULL) == GPULET_OK)
+        wrong = "the verifier accepts an endless cycle";
+    *g = gpulet;
+    s->rate_rps *= 0.9;
+    if (gpulet_plan_verify(plan, input, NULL) == GPULET_OK)
+        wrong = "the verifier accepts a rate that is not routed";
+    *s = share;
+    g->units += 1000;
+    if (gpulet_plan_verify(plan, input, NULL) == GPULET_OK)
+        wrong = "the verifier accepts any size";
+    *g = gpulet;
+    return wrong;
+}
+
+/* An easier input: a lower rate or a model less. Returns what to undo. */
+static double ease(instance_t *in, uint64_t seed)
+{
+    gpulet_demand_t *d = &in->workload->demands[seed % in->workload->count];
+    double before = d->rate_rps;
+    d->rate_rps = seed % 3 == 0 ? 0.0 : before * 0.7;
+    return before;
+}
+
+static const char *check_monotone(tally_t *tally, instance_t *in, const gpulet_planner_t *planner,
+                                  uint64_t seed, const gpulet_plan_t *plan)
+{
+    double before = ease(in, seed);
+    gpulet_plan_t *cold = NULL;
+    gpulet_plan_t *warm = NULL;
+    gpulet_plan_input_t from = in->input;
+    from.from = plan;
+    const char *wrong = NULL;
+    /* With interference a smaller batch may press harder on its neighbours than a larger one
+     * (fitted coefficients can be negative), so there the old plan is rebased with its batches, and
+     * that is what is compared. */
+    if (gpulet_planner_run(&cold, planner, &in->input, NULL) != GPULET_OK ||
+        gpulet_planner_run(&warm, planner, &from, NULL) != GPULET_OK)
+        wrong = "an easier input is an error";
+    else if (worse(warm, plan))
+        wrong = "starting from a plan that holds the answer is worse";
+    else if (plan->feasible) {
+        tally->cold_checked++;
+        tally->cold_worse += worse(cold, plan) ? 1 : 0;
+    }
+    gpulet_plan_destroy(cold);
+    gpulet_plan_destroy(warm);
+    in->workload->demands[seed % in->workload->count].rate_rps = before;
+    return wrong;
+}
+
+static const char *check_repeatable(const gpulet_plan_t *plan, const gpulet_planner_t *planner,
+                                    const gpulet_plan_input_t *input)
+{
+    gpulet_buf_t first = GPULET_BUF_INIT;
+    gpulet_buf_t second = GPULET_BUF_INIT;
+    gpulet_plan_t *again = NULL;
+    const char *wrong = NULL;
+    if (gpulet_planner_run(&again, planner, input, NULL) != GPULET_OK ||
+        gpulet_plan_format_json(&first, plan) != GPULET_OK ||
+        gpulet_plan_format_json(&second, again) != GPULET_OK)
+        wrong = "a second run fails";
+    else if (strcmp(first.data, second.data) != 0)
+        wrong = "a second run gives another plan";
+    gpulet_plan_destroy(again);
+    gpulet_buf_deinit(&first);
+    gpulet_buf_deinit(&second);
+    return wrong;
+}
+
+static gpulet_plan_t *check_seed(tally_t *tally, instance_t *in, const char *name, uint64_t seed)
+{
+    const gpulet_planner_t *planner = gpulet_planner_find(name);
+    gpulet_plan_t *plan = NULL;
+    gpulet_error_t err = {{0}};
+    if (gpulet_planner_run(&plan, planner, &in->input, &err) != GPULET_OK) {
+        report(tally, seed, name, err.text);
+        return NULL;
+    }
+    const char *wrong = check_plan(plan, &in->input, &err);
+    if (wrong == NULL && plan->feasible && seed % 4 == 0)
+        wrong = check_document(plan, &in->input, &err);
+    if (wrong == NULL && plan->feasible && seed % 4 == 2)
+        wrong = check_refusals(plan, &in->input);
+    if (wrong == NULL && seed % 16 == 3)
+        wrong = check_repeatable(plan, planner, &in->input);
+    if (wrong == NULL && seed % 4 == 1)
+        wrong = check_monotone(tally, in, planner, seed, plan);
+    if (wrong != NULL) {
+        report(tally, seed, name, wrong);
+        printf("  %s\n", err.text);
+    } else {
+        tally->passed++;
+    }
+    tally->feasible += plan->feasible ? 1 : 0;
+    tally->infeasible += plan->feasible ? 0 : 1;
+    tally->proved += plan->proved_optimal ? 1 : 0;
+    return plan;
+}
+
+int main(int argc, char **argv)
+{
+    uint64_t count = argc > 1 ? strtoull(argv[1], NULL, 10) : 2000;
+    uint64_t first = argc > 2 ? strtoull(argv[2], NULL, 10) : 1;
+    tally_t temporal = {0};
+    tally_t elastic = {0};
+    for (uint64_t seed = first; seed < first + count; seed++) {
+        instance_t in;
+        instance_init(&in, seed);
+        gpulet_plan_t *a = check_seed(&temporal, &in, "temporal", seed);
+        gpulet_plan_t *b = check_seed(&elastic, &in, "elastic", seed);
+        if (a != NULL && b != NULL && worse(b, a))
+            report(&elastic, seed, "elastic", "worse than temporal");
+        gpulet_plan_destroy(a);
+        gpulet_plan_destroy(b);
+        instance_deinit(&in);
+    }
+    const tally_t *tallies[] = {&temporal, &elastic};
+    for (int i = 0; i < 2; i++)
+        printf("%s: feasible %" PRIu64 ", infeasible %" PRIu64 ", proved optimal %" PRIu64
+               ", easier but worse %" PRIu64 " of %" PRIu64 " cold starts\n",
+               i == 0 ? "temporal" : "elastic", tallies[i]->feasible, tallies[i]->infeasible,
+               tallies[i]->proved, tallies[i]->cold_worse, tallies[i]->cold_checked);
+    printf("%" PRIu64 " passed, %" PRIu64 " failed\n", temporal.passed + elastic.passed,
+           temporal.failed + elastic.failed);
+    return temporal.failed + elastic.failed > 0 ? 1 : 0;
+}
