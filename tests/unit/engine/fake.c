@@ -1,0 +1,238 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "engine/fake/fake.h"
+
+#define OPS (&gpulet_engine_fake)
+
+static char folder[] = "/tmp/gpulet-fake-XXXXXX";
+static char script_path[64];
+static char profile_path[64];
+
+static gpulet_engine_t *open_with(const char *profile, const char *device)
+{
+    gpulet_engine_t *engine = NULL;
+    gpulet_error_t err = {""};
+    const gpulet_engine_options_t options = {.fake_profile = profile != NULL ? profile_path : NULL,
+                                             .fake_device = device};
+    if (profile != NULL)
+        assert_int_equal(gpulet_file_write(profile_path, profile, strlen(profile), NULL), 0);
+    if (OPS->open(&engine, &options, &err) != GPULET_OK)
+        fail_msg("%s", err.text);
+    return engine;
+}
+
+static gpulet_engine_model_t *load(gpulet_engine_t *engine, const char *script, uint32_t units)
+{
+    gpulet_engine_model_t *model = NULL;
+    gpulet_error_t err = {""};
+    const gpulet_engine_load_options_t options = {
+        .name = "lenet", .path = script_path, .threads = 1, .units = units};
+    assert_int_equal(gpulet_file_write(script_path, script, strlen(script), NULL), 0);
+    if (OPS->load(&model, engine, &options, &err) != GPULET_OK)
+        fail_msg("%s", err.text);
+    return model;
+}
+
+static gpulet_status_t run(gpulet_engine_model_t *model, int64_t items)
+{
+    static float values[64 * 16];
+    gpulet_tensor_view_t input = {.type = GPULET_DATATYPE_FP32,
+                                  .shape = {.rank = 2, .dims = {items, 16}},
+                                  .data = values,
+                                  .size = (size_t)items * 64};
+    gpulet_engine_output_t output = {.owner = NULL};
+    gpulet_status_t st = OPS->run(model, &input, &output, NULL);
+    OPS->output_release(model, &output);
+    return st;
+}
+
+static double run_ms(gpulet_engine_model_t *model, int64_t items)
+{
+    uint64_t begin_ns = gpulet_clock_ns();
+    assert_int_equal(run(model, items), GPULET_OK);
+    return (double)(gpulet_clock_ns() - begin_ns) / 1e6;
+}
+
+/* A busy machine may make a run longer, never shorter. */
+static void assert_takes(gpulet_engine_model_t *model, int64_t items, double ms)
+{
+    double took = run_ms(model, items);
+    for (int i = 0; i < 5 && took >= ms + 5; i++)
+        took = run_ms(model, items);
+    assert_true(took >= ms && took < ms + 5);
+}
+
+static void takes_the_time_of_its_script(void **state)
+{
+    (void)state;
+    gpulet_engine_t *engine = open_with(NULL, NULL);
+    gpulet_engine_model_t *model = load(engine, "latency_ms=4\nlatency_ms_per_item=2\n", 1);
+    assert_takes(model, 1, 6);
+    assert_takes(model, 8, 20);
+    OPS->unload(model);
+    OPS->close(engine);
+}
+
+static void takes_the_time_of_the_profile(void **state)
+{
+    (void)state;
+    static const char profile[] = "device,model,units,batch,latency_ms\n"
+                                  "big,lenet,2,1,8\nbig,lenet,2,3,16\n"
+                                  "small,lenet,1,1,20\nsmall,lenet,2,1,30\n";
+    gpulet_engine_t *engine = open_with(profile, NULL);
+    gpulet_engine_model_t *model = load(engine, "latency_ms=50\n", 2);
+    assert_takes(model, 1, 8);
+    assert_takes(model, 2, 12);  /* between the measured */
+    assert_takes(model, 64, 16); /* beyond: the nearest */
+    OPS->unload(model);
+    model = load(engine, "latency_ms=50\n", 3); /* a size without rows: the script */
+    assert_takes(model, 1, 50);
+    OPS->unload(model);
+    OPS->close(engine);
+
+    engine = open_with(profile, "small");
+    model = load(engine, "", 2);
+    assert_takes(model, 1, 30);
+    OPS->unload(model);
+    OPS->close(engine);
+}
+
+static void a_missing_profile_is_an_error(void **state)
+{
+    (void)state;
+    gpulet_engine_t *engine = NULL;
+    gpulet_error_t err = {""};
+    const gpulet_engine_options_t options = {.fake_profile = "/no/such.csv"};
+    assert_int_equal(OPS->open(&engine, &options, &err), GPULET_E_NOT_FOUND);
+    assert_non_null(strstr(err.text, "/no/such.csv"));
+}
+
+static void rows_of_the_output_are_rows_of_the_first_input(void **state)
+{
+    (void)state;
+    gpulet_engine_t *engine = open_with(NULL, NULL);
+    gpulet_engine_model_t *model =
+        load(engine,
+             "input=A:UINT8:-1x3\noutput=WIDE:UINT8:-1x7\noutput=NARROW:UINT8:-1x2\n"
+             "output=WHOLE:UINT8:4\noutput=TEXT:BYTES:-1x2\noutput=DYNAMIC:UINT8:-1x-1x-1\n",
+             1);
+    uint8_t values[] = {1, 2, 3, 11, 12, 13};
+    gpulet_tensor_view_t input = {.type = GPULET_DATATYPE_UINT8,
+                                  .shape = {.rank = 2, .dims = {2, 3}},
+                                  .data = values,
+                                  .size = sizeof(values)};
+    gpulet_engine_output_t outputs[5] = {0};
+    assert_int_equal(OPS->run(model, &input, outputs, NULL), GPULET_OK);
+    static const uint8_t wide[] = {1, 2, 3, 1, 2, 3, 1, 11, 12, 13, 11, 12, 13, 11};
+    static const uint8_t narrow[] = {1, 2, 11, 12};
+    static const uint8_t whole[] = {1, 2, 3, 11};
+    static const uint8_t text[] = {1, 0, 0, 0, 1, 1, 0, 0, 0, 2, 1, 0, 0, 0, 11, 1, 0, 0, 0, 12};
+    assert_int_equal(outputs[0].tensor.size, sizeof(wide));
+    assert_memory_equal(outputs[0].tensor.data, wide, sizeof(wide));
+    assert_memory_equal(outputs[1].tensor.data, narrow, sizeof(narrow));
+    assert_memory_equal(outputs[2].tensor.data, whole, sizeof(whole));
+    assert_int_equal(outputs[3].tensor.size, sizeof(text));
+    assert_memory_equal(outputs[3].tensor.data, text, sizeof(text));
+    assert_int_equal(outputs[4].tensor.shape.dims[1], 3);
+    assert_int_equal(outputs[4].tensor.shape.dims[2], 1);
+    for (int i = 0; i < 5; i++)
+        OPS->output_release(model, &outputs[i]);
+    OPS->unload(model);
+    OPS->close(engine);
+}
+
+static void fails_every_nth_run(void **state)
+{
+    (void)state;
+    gpulet_engine_t *engine = open_with(NULL, NULL);
+    gpulet_engine_model_t *model = load(engine, "fail_run_every=3\n", 1);
+    for (int i = 1; i <= 9; i++)
+        assert_int_equal(run(model, 1), i % 3 == 0 ? GPULET_E_INTERNAL : GPULET_OK);
+    OPS->unload(model);
+    OPS->close(engine);
+}
+
+static void crashes_every_nth_run(void **state)
+{
+    (void)state;
+    int status = 0;
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        const struct rlimit no_core = {0, 0};
+        (void)setrlimit(RLIMIT_CORE, &no_core);
+        (void)signal(SIGABRT, SIG_DFL);
+        gpulet_engine_model_t *model = load(open_with(NULL, NULL), "crash_run_every=2\n", 1);
+        if (run(model, 1) == GPULET_OK)
+            (void)run(model, 1);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+}
+
+static void fails_to_load_with_the_text_of_its_script(void **state)
+{
+    (void)state;
+    static const char script[] = "fail_load=the moon is in the wrong place\n";
+    gpulet_engine_t *engine = open_with(NULL, NULL);
+    gpulet_engine_model_t *model = NULL;
+    gpulet_error_t err = {""};
+    const gpulet_engine_load_options_t options = {.path = script_path, .threads = 1};
+    assert_int_equal(gpulet_file_write(script_path, script, sizeof(script) - 1, NULL), GPULET_OK);
+    assert_int_equal(OPS->load(&model, engine, &options, &err), GPULET_E_INVALID);
+    assert_string_equal(err.text, "the moon is in the wrong place");
+    OPS->close(engine);
+}
+
+static void holds_the_memory_it_is_told_to(void **state)
+{
+    (void)state;
+    struct rusage before;
+    struct rusage after;
+    gpulet_engine_t *engine = open_with(NULL, NULL);
+    assert_int_equal(getrusage(RUSAGE_SELF, &before), 0);
+    gpulet_engine_model_t *model = load(engine, "memory_mb=32\n", 1);
+    assert_int_equal(getrusage(RUSAGE_SELF, &after), 0);
+    assert_true(after.ru_maxrss - before.ru_maxrss >= 24 * 1024);
+    OPS->unload(model);
+    OPS->close(engine);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(takes_the_time_of_its_script),
+        cmocka_unit_test(takes_the_time_of_the_profile),
+        cmocka_unit_test(a_missing_profile_is_an_error),
+        cmocka_unit_test(rows_of_the_output_are_rows_of_the_first_input),
+        cmocka_unit_test(fails_every_nth_run),
+        cmocka_unit_test(crashes_every_nth_run),
+        cmocka_unit_test(fails_to_load_with_the_text_of_its_script),
+        cmocka_unit_test(holds_the_memory_it_is_told_to),
+    };
+    if (mkdtemp(folder) == NULL)
+        return 1;
+    (void)snprintf(script_path, sizeof(script_path), "%s/model", folder);
+    (void)snprintf(profile_path, sizeof(profile_path), "%s/profile.csv", folder);
+    int result = cmocka_run_group_tests_name("engine.fake", tests, NULL, NULL);
+    (void)unlink(script_path);
+    (void)unlink(profile_path);
+    (void)rmdir(folder);
+    return result;
+}
