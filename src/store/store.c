@@ -1,0 +1,316 @@
+#include "store/store.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include <sqlite3.h>
+
+enum {
+    SCHEMA_VERSION = 1,
+    APPLICATION_ID = 0x67706c74,
+    BUSY_MS = 2000,
+    PATH_SIZE = 4096,
+    PLANS_KEPT = 1000
+};
+
+struct gpulet_store {
+    sqlite3 *db;
+    sqlite3_stmt *put_point;
+    sqlite3_stmt *get_points;
+    sqlite3_stmt *put_plan;
+    sqlite3_stmt *trim_plans;
+    sqlite3_stmt *last_plan;
+    char path[PATH_SIZE];
+};
+
+static const char schema_sql[] =
+    "CREATE TABLE point(device TEXT NOT NULL, engine TEXT NOT NULL, file_key TEXT NOT NULL, units "
+    "INTEGER NOT NULL,"
+    " instances INTEGER NOT NULL, batch INTEGER NOT NULL, model TEXT NOT NULL, latency_ms REAL NOT "
+    "NULL, latency_ms_p99 REAL,"
+    " memory_mb REAL, measured_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP,"
+    " PRIMARY KEY(device, engine, file_key, units, instances, batch)) WITHOUT ROWID;"
+    "CREATE TABLE plan(id INTEGER PRIMARY KEY, made_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP, "
+    "why TEXT NOT NULL,"
+    " json TEXT NOT NULL);";
+
+static gpulet_status_t fail_db(const gpulet_store_t *store, gpulet_error_t *err)
+{
+    return gpulet_fail(err, GPULET_E_IO, "store %s: %s", store->path, sqlite3_errmsg(store->db));
+}
+
+static gpulet_status_t read_pragma(int *out, gpulet_store_t *store, const char *sql,
+                                   gpulet_error_t *err)
+{
+    sqlite3_stmt *stmt = NULL;
+    if (sqlite3_prepare_v2(store->db, sql, -1, &stmt, NULL) != SQLITE_OK ||
+        sqlite3_step(stmt) != SQLITE_ROW) {
+        gpulet_status_t st = gpulet_fail(err, GPULET_E_INVALID, "store %s: %s", store->path,
+                                         sqlite3_errmsg(store->db));
+        (void)sqlite3_finalize(stmt);
+        return st;
+    }
+    *out = sqlite3_column_int(stmt, 0);
+    (void)sqlite3_finalize(stmt);
+    return GPULET_OK;
+}
+
+static gpulet_status_t check_schema(gpulet_store_t *store, gpulet_error_t *err)
+{
+    int application = 0;
+    int version = 0;
+    int tables = 0;
+    char sql[160];
+    gpulet_status_t st = read_pragma(&application, store, "PRAGMA application_id", err);
+    if (st == GPULET_OK)
+        st = read_pragma(&version, store, "PRAGMA user_version", err);
+    if (st == GPULET_OK)
+        st = read_pragma(&tables, store, "SELECT count(*) FROM sqlite_master", err);
+    if (st != GPULET_OK)
+        return st;
+    if (tables == 0 && application == 0) {
+        (void)snprintf(sql, sizeof(sql), "PRAGMA application_id=%d; PRAGMA user_version=%d;",
+                       APPLICATION_ID, SCHEMA_VERSION);
+        if (sqlite3_exec(store->db, schema_sql, NULL, NULL, NULL) != SQLITE_OK ||
+            sqlite3_exec(store->db, sql, NULL, NULL, NULL) != SQLITE_OK)
+            return fail_db(store, err);
+        return GPULET_OK;
+    }
+    if (application != APPLICATION_ID)
+        return gpulet_fail(err, GPULET_E_INVALID, "store %s: a database of something else",
+                           store->path);
+    if (version != SCHEMA_VERSION)
+        return gpulet_fail(err, GPULET_E_INVALID, "store %s: version %d, this program reads %d",
+                           store->path, version, SCHEMA_VERSION);
+    return GPULET_OK;
+}
+
+static gpulet_status_t prepare(sqlite3_stmt **out, gpulet_store_t *store, const char *sql,
+                               gpulet_error_t *err)
+{
+    return sqlite3_prepare_v3(store->db, sql, -1, SQLITE_PREPARE_PERSISTENT, out, NULL) == SQLITE_OK
+               ? GPULET_OK
+               : fail_db(store, err);
+}
+
+static gpulet_status_t prepare_all(gpulet_store_t *store, gpulet_error_t *err)
+{
+    gpulet_status_t st = prepare(&store->put_point, store,
+                                 "INSERT OR REPLACE INTO point(device, engine, file_key, units, "
+                                 "instances, batch, model, latency_ms,"
+                                 " latency_ms_p99, memory_mb) VALUES(?,?,?,?,?,?,?,?,?,?)",
+                                 err);
+    if (st == GPULET_OK)
+        st = prepare(
+            &store->get_points, store,
+            "SELECT units, instances, batch, latency_ms, latency_ms_p99, memory_mb FROM point"
+            " WHERE device=? AND engine=? AND file_key=? ORDER BY units, instances, batch",
+            err);
+    if (st == GPULET_OK)
+        st = prepare(&store->put_plan, store, "INSERT INTO plan(why, json) VALUES(?,?)", err);
+    if (st == GPULET_OK)
+        st = prepare(&store->trim_plans, store,
+                     "DELETE FROM plan WHERE id <= (SELECT max(id) FROM plan) - ?", err);
+    if (st == GPULET_OK)
+        st = prepare(&store->last_plan, store, "SELECT json FROM plan ORDER BY id DESC LIMIT 1",
+                     err);
+    return st;
+}
+
+static void make_folders(const char *path)
+{
+    char folder[PATH_SIZE];
+    (void)snprintf(folder, sizeof(folder), "%s", path);
+    for (char *c = folder + 1; *c != '\0'; c++) {
+        if (*c != '/')
+            continue;
+        *c = '\0';
+        (void)mkdir(folder, 0755); /* a failure shows when the file is opened */
+        *c = '/';
+    }
+}
+
+static gpulet_status_t default_path(char *out, size_t size, gpulet_error_t *err)
+{
+    const char *state = getenv("XDG_STATE_HOME"); // NOLINT(concurrency-mt-unsafe): read at start
+    const char *home = getenv("HOME");            // NOLINT(concurrency-mt-unsafe): read at start
+    if (state != NULL && state[0] == '/')
+        (void)snprintf(out, size, "%s/gpulet/gpulet.db", state);
+    else if (home != NULL && home[0] == '/')
+        (void)snprintf(out, size, "%s/.local/state/gpulet/gpulet.db", home);
+    else
+        return gpulet_fail(err, GPULET_E_NOT_FOUND,
+                           "store: no home folder; name a file with --store");
+    return GPULET_OK;
+}
+
+gpulet_status_t gpulet_store_open(gpulet_store_t **out, const char *path, gpulet_error_t *err)
+{
+    gpulet_store_t *store = calloc(1, sizeof(*store));
+    gpulet_status_t st = GPULET_OK;
+    if (store == NULL)
+        return gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
+    if (path != NULL)
+        (void)snprintf(store->path, sizeof(store->path), "%s", path);
+    else
+        st = default_path(store->path, sizeof(store->path), err);
+    if (st == GPULET_OK) {
+        make_folders(store->path);
+        if (sqlite3_open_v2(store->path, &store->db,
+                            SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
+                            NULL) != SQLITE_OK)
+            st = fail_db(store, err);
+    }
+    if (st == GPULET_OK) {
+        (void)sqlite3_busy_timeout(store->db, BUSY_MS);
+        (void)sqlite3_exec(store->db, "PRAGMA synchronous=NORMAL", NULL, NULL, NULL);
+        if ((st = check_schema(store, err)) == GPULET_OK)
+            st = prepare_all(store, err);
+    }
+    if (st != GPULET_OK) {
+        gpulet_store_close(store);
+        return st;
+    }
+    *out = store;
+    return GPULET_OK;
+}
+
+void gpulet_store_close(gpulet_store_t *store)
+{
+    if (store == NULL)
+        return;
+    (void)sqlite3_finalize(store->put_point);
+    (void)sqlite3_finalize(store->get_points);
+    (void)sqlite3_finalize(store->put_plan);
+    (void)sqlite3_finalize(store->trim_plans);
+    (void)sqlite3_finalize(store->last_plan);
+    (void)sqlite3_close(store->db);
+    free(store);
+}
+
+const char *gpulet_store_path(const gpulet_store_t *store)
+{
+    return store->path;
+}
+
+static void bind_text(sqlite3_stmt *stmt, int at, const char *text)
+{
+    (void)sqlite3_bind_text(stmt, at, text, -1, SQLITE_TRANSIENT);
+}
+
+/* NAN, "not known", is stored as NULL. */
+static void bind_number(sqlite3_stmt *stmt, int at, double value)
+{
+    if (isnan(value))
+        (void)sqlite3_bind_null(stmt, at);
+    else
+        (void)sqlite3_bind_double(stmt, at, value);
+}
+
+static double column_number(sqlite3_stmt *stmt, int at)
+{
+    return sqlite3_column_type(stmt, at) == SQLITE_NULL ? NAN : sqlite3_column_double(stmt, at);
+}
+
+static gpulet_status_t run_once(gpulet_store_t *store, sqlite3_stmt *stmt, gpulet_error_t *err)
+{
+    int rc = sqlite3_step(stmt);
+    gpulet_status_t st = rc == SQLITE_DONE ? GPULET_OK : fail_db(store, err);
+    (void)sqlite3_reset(stmt);
+    return st;
+}
+
+gpulet_status_t gpulet_store_put_point(gpulet_store_t *store, const char *device,
+                                       const char *engine, const char *file_key, const char *model,
+                                       uint32_t units, uint32_t instances,
+                                       const gpulet_profile_point_t *point, gpulet_error_t *err)
+{
+    sqlite3_stmt *stmt = store->put_point;
+    bind_text(stmt, 1, device);
+    bind_text(stmt, 2, engine);
+    bind_text(stmt, 3, file_key);
+    (void)sqlite3_bind_int64(stmt, 4, units);
+    (void)sqlite3_bind_int64(stmt, 5, instances);
+    (void)sqlite3_bind_int64(stmt, 6, point->batch);
+    bind_text(stmt, 7, model);
+    bind_number(stmt, 8, point->latency_ms);
+    bind_number(stmt, 9, point->latency_ms_p99);
+    bind_number(stmt, 10, point->memory_mb);
+    return run_once(store, stmt, err);
+}
+
+static gpulet_status_t add_row(sqlite3_stmt *stmt, const char *device, const char *model,
+                               gpulet_profile_t *profile, gpulet_error_t *err)
+{
+    gpulet_profile_point_t point = {
+        .batch = (uint32_t)sqlite3_column_int64(stmt, 2),
+        .latency_ms = sqlite3_column_double(stmt, 3),
+        .latency_ms_p99 = column_number(stmt, 4),
+        .throughput_rps = NAN,
+        .memory_mb = column_number(stmt, 5),
+        .l2_util = NAN,
+        .dram_util = NAN,
+    };
+    return gpulet_profile_add(profile, device, model, (uint32_t)sqlite3_column_int64(stmt, 0),
+                              (uint32_t)sqlite3_column_int64(stmt, 1), &point, true, err);
+}
+
+gpulet_status_t gpulet_store_get_points(gpulet_store_t *store, const char *device,
+                                        const char *engine, const char *file_key, const char *model,
+                                        gpulet_profile_t *profile, size_t *points_out,
+                                        gpulet_error_t *err)
+{
+    sqlite3_stmt *stmt = store->get_points;
+    gpulet_status_t st = GPULET_OK;
+    size_t points = 0;
+    int rc = SQLITE_ROW;
+    bind_text(stmt, 1, device);
+    bind_text(stmt, 2, engine);
+    bind_text(stmt, 3, file_key);
+    while (st == GPULET_OK && (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
+        st = add_row(stmt, device, model, profile, err);
+        points++;
+    }
+    if (st == GPULET_OK && rc != SQLITE_DONE)
+        st = fail_db(store, err);
+    (void)sqlite3_reset(stmt);
+    if (st == GPULET_OK)
+        *points_out = points;
+    return st;
+}
+
+gpulet_status_t gpulet_store_put_plan(gpulet_store_t *store, const char *why, const char *json,
+                                      gpulet_error_t *err)
+{
+    bind_text(store->put_plan, 1, why);
+    bind_text(store->put_plan, 2, json);
+    gpulet_status_t st = run_once(store, store->put_plan, err);
+    if (st != GPULET_OK)
+        return st;
+    (void)sqlite3_bind_int(store->trim_plans, 1, PLANS_KEPT);
+    return run_once(store, store->trim_plans, err);
+}
+
+gpulet_status_t gpulet_store_last_plan(char **json_out, gpulet_store_t *store, gpulet_error_t *err)
+{
+    int rc = sqlite3_step(store->last_plan);
+    gpulet_status_t st = GPULET_OK;
+    char *json = NULL;
+    if (rc == SQLITE_ROW) {
+        const char *text = (const char *)sqlite3_column_text(store->last_plan, 0);
+        json = text != NULL ? strdup(text) : NULL;
+        st = json != NULL ? GPULET_OK : gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
+    } else {
+        st = rc == SQLITE_DONE
+                 ? gpulet_fail(err, GPULET_E_NOT_FOUND, "store %s: no plan in it", store->path)
+                 : fail_db(store, err);
+    }
+    (void)sqlite3_reset(store->last_plan);
+    if (st == GPULET_OK)
+        *json_out = json;
+    return st;
+}

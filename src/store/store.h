@@ -1,0 +1,42 @@
+/* The store: what was measured on this machine and which plans were served, in one SQLite file, so
+ * that a restart needs no measuring.
+ *
+ * Measured points are kept by device type, engine and the model file's key (device, inode, size,
+ * time): a changed file has no points. Used by one thread at a time. */
+#ifndef GPULET_STORE_STORE_H
+#define GPULET_STORE_STORE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+#include "core/profile.h"
+
+typedef struct gpulet_store gpulet_store_t;
+
+/* Opens or creates the file and its folders; path NULL: $XDG_STATE_HOME/gpulet/gpulet.db, or
+ * ~/.local/state/gpulet/gpulet.db. A file that is no store, or of a newer version, is E_INVALID and
+ * left alone. Several processes may have it open. */
+gpulet_status_t gpulet_store_open(gpulet_store_t **out, const char *path,
+                                  gpulet_error_t *err) GPULET_MUST_USE;
+void gpulet_store_close(gpulet_store_t *store); /* NULL is fine */
+const char *gpulet_store_path(const gpulet_store_t *store);
+
+gpulet_status_t gpulet_store_put_point(gpulet_store_t *store, const char *device,
+                                       const char *engine, const char *file_key, const char *model,
+                                       uint32_t units, uint32_t instances,
+                                       const gpulet_profile_point_t *point,
+                                       gpulet_error_t *err) GPULET_MUST_USE;
+/* Adds all points of the file to the profile under the name `model`; *points_out says how many. */
+gpulet_status_t gpulet_store_get_points(gpulet_store_t *store, const char *device,
+                                        const char *engine, const char *file_key, const char *model,
+                                        gpulet_profile_t *profile, size_t *points_out,
+                                        gpulet_error_t *err) GPULET_MUST_USE;
+/* Appends to the history of plans: why and the plan's JSON. Only the newest 1,000 are kept. */
+gpulet_status_t gpulet_store_put_plan(gpulet_store_t *store, const char *why, const char *json,
+                                      gpulet_error_t *err) GPULET_MUST_USE;
+/* The newest plan's JSON, caller frees; E_NOT_FOUND when there is none. */
+gpulet_status_t gpulet_store_last_plan(char **json_out, gpulet_store_t *store,
+                                       gpulet_error_t *err) GPULET_MUST_USE;
+
+#endif
