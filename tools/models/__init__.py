@@ -1,0 +1,1 @@
+"""The example models of gpulet: what tools/make-models runs."""

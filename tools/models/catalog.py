@@ -1,0 +1,105 @@
+"""Which example models there are, how each is made, and what its config.pbtxt says."""
+
+import importlib
+from dataclasses import dataclass, field
+
+LENET_IO = """\
+input [ { name: "data" data_type: TYPE_FP32 dims: [ 1, 28, 28 ] } ]
+output [ { name: "prob" data_type: TYPE_FP32 dims: [ 10 ] } ]
+dynamic_batching { }
+"""
+RESNET50_IO = """\
+input [
+  {
+    name: "data"
+    data_type: TYPE_FP32
+    dims: [ 3, 224, 224 ]
+  }
+]
+output [
+  {
+    name: "prob"
+    data_type: TYPE_FP32
+    dims: [ 1000 ]
+  }
+]
+dynamic_batching { preferred_batch_size: [ 4, 8 ] }
+"""
+SSD_IO = """\
+input [ { name: "image" data_type: TYPE_FP32 dims: [ 3, 300, 300 ] } ]
+output [
+  { name: "boxes" data_type: TYPE_FP32 dims: [ 1917, 4 ] },
+  { name: "scores" data_type: TYPE_FP32 dims: [ 1917, 91 ] }
+]
+"""
+DIGITS_IO = """\
+# Grey values from 0 to 16, row by row, as scikit-learn's digits have them.
+input [ { name: "image" data_type: TYPE_FP32 dims: [ 64 ] } ]
+output [
+  { name: "logits" data_type: TYPE_FP32 dims: [ 10 ] },
+  { name: "probabilities" data_type: TYPE_FP32 dims: [ 10 ] },
+  { name: "label" data_type: TYPE_INT64 dims: [ 1 ] }
+]
+"""
+OCR_REC_IO = """\
+# A line of text, 48 pixels high; only lines of one width can share a batch.
+input [ { name: "x" data_type: TYPE_FP32 dims: [ 3, 48, -1 ] } ]
+output [ { name: "softmax_11.tmp_0" data_type: TYPE_FP32 dims: [ -1, 6625 ] } ]
+"""
+IDENTITY_IO = """\
+input [ { name: "input" data_type: TYPE_FP32 dims: [ 16 ] } ]
+output [ { name: "output" data_type: TYPE_FP32 dims: [ 16 ] } ]
+"""
+
+
+@dataclass(frozen=True)
+class Model:
+    name: str
+    recipe: str  # "module:function"; the function gives the file as a list of pieces
+    batch_max: int  # 0: the model has no batch dimension of ours
+    slo_ms: int
+    rate_rps: int = 0  # what a demonstration on a small machine asks of it; 0: unsaid
+    tensors: str = ""  # inputs and outputs; empty where the server is to find them in the model
+    sources: tuple = ()  # further files, in this folder, that the bytes depend on
+    extra: dict = field(default_factory=dict)  # file beside config.pbtxt -> "module:function" as above
+    samples: str = ""  # file that the recipe writes into the samples folder, which it is then given
+
+    def config(self):
+        lines = [f'name: "{self.name}"', 'backend: "onnxruntime"', f"max_batch_size: {self.batch_max}"]
+        text = "\n".join(lines) + "\n" + self.tensors
+        parameters = {"slo_ms": self.slo_ms}
+        if self.rate_rps:
+            parameters["rate_rps"] = self.rate_rps
+        for key, value in parameters.items():
+            text += f'parameters {{ key: "{key}" value {{ string_value: "{value}" }} }}\n'
+        return text.encode()
+
+    def module_file(self):
+        return self.recipe.split(":")[0] + ".py"
+
+
+def call(recipe, *arguments):
+    """Modules are loaded only when something is to be made: most runs find everything there."""
+    module, function = recipe.split(":")
+    return getattr(importlib.import_module("." + module, __package__), function)(*arguments)
+
+
+_SEEDED = {"sources": ("graph.py", "requirements.txt")}
+_PACKAGED = {"sources": ("requirements-wheels.txt",)}
+
+MODELS = [
+    Model("identity", "small:identity", 64, 10, 50, IDENTITY_IO, **_SEEDED),
+    Model("lenet", "classifiers:lenet", 64, 10, 50, LENET_IO, **_SEEDED),
+    Model("digits", "small:digits", 64, 10, 50, DIGITS_IO, samples="digits.json", **_SEEDED),
+    Model("squeezenet", "classifiers:squeezenet", 32, 60, 5, **_SEEDED),
+    Model("mobilenet", "classifiers:mobilenet", 32, 60, 5, **_SEEDED),
+    Model("googlenet", "classifiers:googlenet", 32, 150, 2, **_SEEDED),
+    Model("resnet50", "classifiers:resnet50", 32, 300, 1, RESNET50_IO, **_SEEDED),
+    Model("vgg16", "classifiers:vgg16", 32, 1000, **_SEEDED),
+    Model("ssd-mobilenet", "detector:ssd_mobilenet", 32, 300, 1, SSD_IO, **_SEEDED),
+    Model("ocr-det", "packaged:ocr_det", 8, 1000, **_PACKAGED),
+    Model("ocr-cls", "packaged:ocr_cls", 8, 1000, **_PACKAGED),
+    Model("ocr-rec", "packaged:ocr_rec", 8, 1000, 0, OCR_REC_IO,
+          extra={"characters.txt": "packaged:ocr_characters"}, **_PACKAGED),
+    Model("vad", "packaged:vad", 0, 50, **_PACKAGED),
+]
