@@ -10,10 +10,9 @@ typedef struct datatype_row {
     int onnx;
 } datatype_row_t;
 
-static const datatype_row_t datatypes[] = {
-    {"INVALID", 0, 0},
+static const datatype_row_t datatypes[] = {{"INVALID", 0, 0},
 #define DATATYPE_ROW(name, size, onnx) {#name, size, onnx},
-    GPULET_DATATYPE_MAP(DATATYPE_ROW)
+                                           GPULET_DATATYPE_MAP(DATATYPE_ROW)
 #undef DATATYPE_ROW
 };
 

@@ -1,8 +1,8 @@
 /* Tensors as values: datatypes, shapes, specifications.
  *
- * Names and numbers are those of the Open Inference Protocol v2 (datatypes "FP32", "INT64", "BYTES", …). Bytes are
- * little-endian, row-major, without padding; a BYTES element is a uint32 length followed by that many bytes; a BOOL is
- * one byte. Thread-safe: no state. */
+ * Names and numbers are those of the Open Inference Protocol v2 (datatypes "FP32", "INT64",
+ * "BYTES", …). Bytes are little-endian, row-major, without padding; a BYTES element is a uint32
+ * length followed by that many bytes; a BOOL is one byte. Thread-safe: no state. */
 #ifndef GPULET_CORE_TENSOR_H
 #define GPULET_CORE_TENSOR_H
 
@@ -58,12 +58,14 @@ typedef struct gpulet_shape {
 bool gpulet_shape_equal(const gpulet_shape_t *a, const gpulet_shape_t *b);
 /* Whether shape fits spec: equal rank, and each dimension equal or the specification's is -1. */
 bool gpulet_shape_matches(const gpulet_shape_t *spec, const gpulet_shape_t *shape);
-/* Product of the dimensions (1 for rank 0). E_INVALID on a negative dimension, E_TOO_LARGE on overflow of int64. */
+/* Product of the dimensions (1 for rank 0). E_INVALID on a negative dimension, E_TOO_LARGE on
+ * overflow of int64. */
 gpulet_status_t gpulet_shape_elements(uint64_t *out, const gpulet_shape_t *shape) GPULET_MUST_USE;
 /* "[1,-1,16]" into text; always terminated. Returns text. */
 const char *gpulet_shape_format(char *text, size_t text_size, const gpulet_shape_t *shape);
 
-/* What a model expects of one input or output: the FULL shape as the engine sees it, batch dimension included. */
+/* What a model expects of one input or output: the FULL shape as the engine sees it, batch
+ * dimension included. */
 typedef struct gpulet_tensor_spec {
     char name[GPULET_TENSOR_NAME_MAX + 1];
     gpulet_datatype_t type;
@@ -81,7 +83,8 @@ typedef struct gpulet_model_io {
 /* Frees what io owns and clears it. A zeroed io is fine. */
 void gpulet_model_io_deinit(gpulet_model_io_t *io);
 
-/* Bytes somebody else owns, read as one tensor. data holds exactly size bytes of OIP's little-endian layout. */
+/* Bytes somebody else owns, read as one tensor. data holds exactly size bytes of OIP's
+ * little-endian layout. */
 typedef struct gpulet_tensor_view {
     gpulet_datatype_t type;
     gpulet_shape_t shape;

@@ -1,4 +1,4 @@
-/* Small text helpers that the readers and writers of core/ share: names, quoted excerpts for
+/* Small text functions that the readers and writers of core/ share: names, quoted excerpts for
  * errors, numbers. Thread-safe: no state. */
 #ifndef GPULET_CORE_TEXT_H
 #define GPULET_CORE_TEXT_H

@@ -1,0 +1,173 @@
+#include <string.h>
+
+#include "proto/number.h"
+#include "proto/oip.h"
+
+static void write_text(gpulet_buf_t *out, const char *key, const char *value)
+{
+    gpulet_buf_printf(out, "\"%s\":", key);
+    gpulet_json_string(out, value, strlen(value));
+}
+
+/* lead: a batch dimension of -1 is put before the dimensions. */
+static void write_dims(gpulet_buf_t *out, const gpulet_shape_t *shape, bool lead)
+{
+    gpulet_buf_append_str(out, lead ? "[-1" : "[");
+    for (uint32_t i = 0; i < shape->rank; i++)
+        gpulet_buf_printf(out, lead || i > 0 ? ",%lld" : "%lld", (long long)shape->dims[i]);
+    gpulet_buf_append_char(out, ']');
+}
+
+static void write_metadata_tensors(gpulet_buf_t *out, const char *key,
+                                   const gpulet_config_io_t *list, size_t count, bool batched)
+{
+    gpulet_buf_printf(out, ",\"%s\":[", key);
+    for (size_t i = 0; i < count; i++) {
+        gpulet_buf_append_str(out, i > 0 ? ",{" : "{");
+        write_text(out, "name", list[i].name);
+        gpulet_buf_printf(out,
+                          ",\"datatype\":\"%s\",\"shape\":", gpulet_datatype_name(list[i].type));
+        write_dims(out, &list[i].dims, batched);
+        gpulet_buf_append_char(out, '}');
+    }
+    gpulet_buf_append_char(out, ']');
+}
+
+static const char *platform_of(const gpulet_model_config_t *config)
+{
+    return config->platform[0] != '\0' ? config->platform : "onnxruntime_onnx";
+}
+
+gpulet_status_t gpulet_oip_metadata_write(gpulet_buf_t *out, const gpulet_model_config_t *config,
+                                          const int64_t *versions, size_t versions_count)
+{
+    const bool batched = config->max_batch_size >= 1;
+    gpulet_buf_append_char(out, '{');
+    write_text(out, "name", config->name);
+    gpulet_buf_append_str(out, ",\"versions\":[");
+    for (size_t i = 0; i < versions_count; i++)
+        gpulet_buf_printf(out, i > 0 ? ",\"%lld\"" : "\"%lld\"", (long long)versions[i]);
+    gpulet_buf_append_str(out, "],");
+    write_text(out, "platform", platform_of(config));
+    write_metadata_tensors(out, "inputs", config->inputs, config->inputs_count, batched);
+    write_metadata_tensors(out, "outputs", config->outputs, config->outputs_count, batched);
+    gpulet_buf_append_char(out, '}');
+    return gpulet_buf_status(out);
+}
+
+/* Triton's enum calls BYTES a string. */
+static const char *config_type(gpulet_datatype_t type)
+{
+    return type == GPULET_DATATYPE_BYTES ? "STRING" : gpulet_datatype_name(type);
+}
+
+static void write_config_io(gpulet_buf_t *out, const gpulet_config_io_t *io, bool input)
+{
+    gpulet_buf_append_char(out, '{');
+    write_text(out, "name", io->name);
+    gpulet_buf_printf(out, ",\"data_type\":\"TYPE_%s\"", config_type(io->type));
+    if (input)
+        gpulet_buf_append_str(out, ",\"format\":\"FORMAT_NONE\"");
+    gpulet_buf_append_str(out, ",\"dims\":");
+    write_dims(out, &io->dims, false);
+    if (io->reshape_given) {
+        gpulet_buf_append_str(out, ",\"reshape\":{\"shape\":");
+        write_dims(out, &io->reshape, false);
+        gpulet_buf_append_char(out, '}');
+    }
+    gpulet_buf_append_char(out, ',');
+    if (!input) {
+        write_text(out, "label_filename", io->label_filename);
+        gpulet_buf_append_char(out, ',');
+    }
+    gpulet_buf_append_str(out, "\"is_shape_tensor\":false,");
+    if (input)
+        gpulet_buf_printf(out, "\"allow_ragged_batch\":false,\"optional\":%s,",
+                          io->optional ? "true" : "false");
+    gpulet_buf_append_str(out, "\"is_non_linear_format_io\":false}");
+}
+
+static void write_config_ios(gpulet_buf_t *out, const char *key, const gpulet_config_io_t *list,
+                             size_t count, bool input)
+{
+    gpulet_buf_printf(out, ",\"%s\":[", key);
+    for (size_t i = 0; i < count; i++) {
+        if (i > 0)
+            gpulet_buf_append_char(out, ',');
+        write_config_io(out, &list[i], input);
+    }
+    gpulet_buf_append_char(out, ']');
+}
+
+static void write_version_policy(gpulet_buf_t *out, const gpulet_model_config_t *config)
+{
+    gpulet_buf_append_str(out, ",\"version_policy\":{");
+    if (config->version_policy == GPULET_VERSIONS_ALL) {
+        gpulet_buf_append_str(out, "\"all\":{}");
+    } else if (config->version_policy == GPULET_VERSIONS_LATEST) {
+        gpulet_buf_printf(out, "\"latest\":{\"num_versions\":%u}", config->versions_latest);
+    } else {
+        gpulet_buf_append_str(out, "\"specific\":{\"versions\":[");
+        for (size_t i = 0; i < config->versions_count; i++)
+            gpulet_buf_printf(out, i > 0 ? ",%lld" : "%lld", (long long)config->versions[i]);
+        gpulet_buf_append_str(out, "]}");
+    }
+    gpulet_buf_append_char(out, '}');
+}
+
+static void write_scheduling(gpulet_buf_t *out, const gpulet_model_config_t *config)
+{
+    if (!config->dynamic_batching)
+        return;
+    gpulet_buf_printf(out,
+                      ",\"dynamic_batching\":{\"preferred_batch_size\":[],"
+                      "\"max_queue_delay_microseconds\":%llu,\"preserve_ordering\":false,"
+                      "\"priority_levels\":%u,\"default_priority_level\":%u,"
+                      "\"default_queue_policy\":{\"timeout_action\":\"REJECT\","
+                      "\"default_timeout_microseconds\":%llu,\"allow_timeout_override\":true,"
+                      "\"max_queue_size\":%u},\"priority_queue_policy\":{}}",
+                      (unsigned long long)config->max_queue_delay_us, config->priority_levels,
+                      config->default_priority_level,
+                      (unsigned long long)config->default_timeout_us, config->max_queue_size);
+}
+
+static void write_parameters(gpulet_buf_t *out, const gpulet_model_config_t *config)
+{
+    gpulet_buf_append_str(out, ",\"parameters\":{");
+    for (size_t i = 0; i < config->parameters_count; i++) {
+        const gpulet_config_parameter_t *parameter = &config->parameters[i];
+        if (i > 0)
+            gpulet_buf_append_char(out, ',');
+        gpulet_json_string(out, parameter->key, strlen(parameter->key));
+        gpulet_buf_append_str(out, ":{");
+        write_text(out, "string_value", parameter->value);
+        gpulet_buf_append_char(out, '}');
+    }
+    gpulet_buf_append_char(out, '}');
+}
+
+gpulet_status_t gpulet_oip_config_write(gpulet_buf_t *out, const gpulet_model_config_t *config)
+{
+    gpulet_buf_append_char(out, '{');
+    write_text(out, "name", config->name);
+    gpulet_buf_append_char(out, ',');
+    write_text(out, "platform", platform_of(config));
+    gpulet_buf_append_char(out, ',');
+    write_text(out, "backend", config->backend[0] != '\0' ? config->backend : "onnxruntime");
+    gpulet_buf_append_str(out, ",\"runtime\":\"\"");
+    write_version_policy(out, config);
+    gpulet_buf_printf(out, ",\"max_batch_size\":%d", config->max_batch_size);
+    write_config_ios(out, "input", config->inputs, config->inputs_count, true);
+    write_config_ios(out, "output", config->outputs, config->outputs_count, false);
+    gpulet_buf_append_str(out, ",\"batch_input\":[],\"batch_output\":[]");
+    write_scheduling(out, config);
+    gpulet_buf_append_str(out, ",\"instance_group\":[],");
+    write_text(out, "default_model_filename",
+               config->default_model_filename[0] != '\0' ? config->default_model_filename
+                                                         : "model.onnx");
+    gpulet_buf_append_str(out, ",\"cc_model_filenames\":{},\"metric_tags\":{}");
+    write_parameters(out, config);
+    gpulet_buf_append_str(
+        out, ",\"model_warmup\":[],\"model_transaction_policy\":{\"decoupled\":false}}");
+    return gpulet_buf_status(out);
+}

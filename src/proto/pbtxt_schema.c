@@ -1,0 +1,225 @@
+#include "proto/pbtxt_schema.h"
+
+#include <string.h>
+
+#define USE(what) GPULET_PBTXT_USE_##what
+
+#define SCALAR(kind, name, use)                                                                    \
+    {                                                                                              \
+        name, GPULET_PBTXT_KIND_##kind, false, false, USE(use), NULL, NULL                         \
+    }
+#define SCALARS(kind, name, use)                                                                   \
+    {                                                                                              \
+        name, GPULET_PBTXT_KIND_##kind, true, false, USE(use), NULL, NULL                          \
+    }
+#define ONE_OF(kind, name)                                                                         \
+    {                                                                                              \
+        name, GPULET_PBTXT_KIND_##kind, false, true, USE(NONE), NULL, NULL                         \
+    }
+#define ENUM(type, name, use)                                                                      \
+    {                                                                                              \
+        name, GPULET_PBTXT_KIND_ENUM, false, false, USE(use), &enum_##type, NULL                   \
+    }
+#define MESSAGE(type, name, use)                                                                   \
+    {                                                                                              \
+        name, GPULET_PBTXT_KIND_MESSAGE, false, false, USE(use), NULL, &message_##type             \
+    }
+#define MESSAGES(type, name, use)                                                                  \
+    {                                                                                              \
+        name, GPULET_PBTXT_KIND_MESSAGE, true, false, USE(use), NULL, &message_##type              \
+    }
+#define ONE_OF_MESSAGES(type, name, use)                                                           \
+    {                                                                                              \
+        name, GPULET_PBTXT_KIND_MESSAGE, false, true, USE(use), NULL, &message_##type              \
+    }
+
+#define DEFINE_ENUM(type, ...)                                                                     \
+    static const char *const values_##type[] = {__VA_ARGS__};                                      \
+    static const gpulet_pbtxt_enum_t enum_##type = {                                               \
+        #type, values_##type, sizeof(values_##type) / sizeof(values_##type[0])}
+
+#define DEFINE_MESSAGE(type, ...)                                                                  \
+    static const gpulet_pbtxt_field_t fields_##type[] = {__VA_ARGS__};                             \
+    static const gpulet_pbtxt_message_t message_##type = {                                         \
+        #type, fields_##type, sizeof(fields_##type) / sizeof(fields_##type[0])}
+
+DEFINE_ENUM(DataType, "TYPE_INVALID", "TYPE_BOOL", "TYPE_UINT8", "TYPE_UINT16", "TYPE_UINT32",
+            "TYPE_UINT64", "TYPE_INT8", "TYPE_INT16", "TYPE_INT32", "TYPE_INT64", "TYPE_FP16",
+            "TYPE_FP32", "TYPE_FP64", "TYPE_STRING", "TYPE_BF16");
+DEFINE_ENUM(InstanceKind, "KIND_AUTO", "KIND_GPU", "KIND_CPU", "KIND_MODEL");
+DEFINE_ENUM(SecondaryDeviceKind, "KIND_NVDLA");
+DEFINE_ENUM(Format, "FORMAT_NONE", "FORMAT_NHWC", "FORMAT_NCHW");
+DEFINE_ENUM(BatchInputKind, "BATCH_ELEMENT_COUNT", "BATCH_ACCUMULATED_ELEMENT_COUNT",
+            "BATCH_ACCUMULATED_ELEMENT_COUNT_WITH_ZERO", "BATCH_MAX_ELEMENT_COUNT_AS_SHAPE",
+            "BATCH_ITEM_SHAPE", "BATCH_ITEM_SHAPE_FLATTEN");
+DEFINE_ENUM(BatchOutputKind, "BATCH_SCATTER_WITH_INPUT_SHAPE");
+DEFINE_ENUM(ModelPriority, "PRIORITY_DEFAULT", "PRIORITY_MAX", "PRIORITY_MIN");
+DEFINE_ENUM(TimeoutAction, "REJECT", "DELAY");
+DEFINE_ENUM(ControlKind, "CONTROL_SEQUENCE_START", "CONTROL_SEQUENCE_READY", "CONTROL_SEQUENCE_END",
+            "CONTROL_SEQUENCE_CORRID");
+
+/* Messages stand before those that hold them. */
+DEFINE_MESSAGE(StringMap, SCALAR(STRING, "key", NONE), SCALAR(STRING, "value", NONE));
+
+DEFINE_MESSAGE(Resource, SCALAR(STRING, "name", NONE), SCALAR(BOOL, "global", NONE),
+               SCALAR(UINT32, "count", NONE));
+DEFINE_MESSAGE(ModelRateLimiter, MESSAGES(Resource, "resources", NONE),
+               SCALAR(UINT32, "priority", NONE));
+DEFINE_MESSAGE(SecondaryDevice, ENUM(SecondaryDeviceKind, "kind", NONE),
+               SCALAR(INT64, "device_id", NONE));
+DEFINE_MESSAGE(ModelInstanceGroup, SCALAR(STRING, "name", NONE), ENUM(InstanceKind, "kind", NONE),
+               SCALAR(INT32, "count", NONE), MESSAGE(ModelRateLimiter, "rate_limiter", NONE),
+               SCALARS(INT32, "gpus", NONE), MESSAGES(SecondaryDevice, "secondary_devices", NONE),
+               SCALARS(STRING, "profile", NONE), SCALAR(BOOL, "passive", NONE),
+               SCALAR(STRING, "host_policy", NONE));
+
+DEFINE_MESSAGE(ModelTensorReshape, SCALARS(INT64, "shape", IO_RESHAPE_SHAPE));
+DEFINE_MESSAGE(ModelInput, SCALAR(STRING, "name", IO_NAME), ENUM(DataType, "data_type", IO_TYPE),
+               ENUM(Format, "format", NONE), SCALARS(INT64, "dims", IO_DIMS),
+               MESSAGE(ModelTensorReshape, "reshape", IO_RESHAPE),
+               SCALAR(BOOL, "is_shape_tensor", NONE), SCALAR(BOOL, "allow_ragged_batch", NONE),
+               SCALAR(BOOL, "optional", IO_OPTIONAL),
+               SCALAR(BOOL, "is_non_linear_format_io", NONE));
+DEFINE_MESSAGE(ModelOutput, SCALAR(STRING, "name", IO_NAME), ENUM(DataType, "data_type", IO_TYPE),
+               SCALARS(INT64, "dims", IO_DIMS), MESSAGE(ModelTensorReshape, "reshape", IO_RESHAPE),
+               SCALAR(STRING, "label_filename", IO_LABELS), SCALAR(BOOL, "is_shape_tensor", NONE),
+               SCALAR(BOOL, "is_non_linear_format_io", NONE));
+DEFINE_MESSAGE(BatchInput, ENUM(BatchInputKind, "kind", NONE), SCALARS(STRING, "target_name", NONE),
+               ENUM(DataType, "data_type", NONE), SCALARS(STRING, "source_input", NONE));
+DEFINE_MESSAGE(BatchOutput, SCALARS(STRING, "target_name", NONE),
+               ENUM(BatchOutputKind, "kind", NONE), SCALARS(STRING, "source_input", NONE));
+
+DEFINE_MESSAGE(Latest, SCALAR(UINT32, "num_versions", VERSIONS_LATEST_COUNT));
+static const gpulet_pbtxt_message_t message_All = {"All", NULL, 0};
+DEFINE_MESSAGE(Specific, SCALARS(INT64, "versions", VERSIONS_SPECIFIC_VERSION));
+DEFINE_MESSAGE(ModelVersionPolicy, ONE_OF_MESSAGES(Latest, "latest", VERSIONS_LATEST),
+               ONE_OF_MESSAGES(All, "all", VERSIONS_ALL),
+               ONE_OF_MESSAGES(Specific, "specific", VERSIONS_SPECIFIC));
+
+DEFINE_MESSAGE(Graph, SCALAR(INT32, "level", NONE));
+DEFINE_MESSAGE(GraphShape, SCALARS(INT64, "dim", NONE));
+DEFINE_MESSAGE(GraphShapeMap, SCALAR(STRING, "key", NONE), MESSAGE(GraphShape, "value", NONE));
+DEFINE_MESSAGE(LowerBound, SCALAR(INT32, "batch_size", NONE),
+               MESSAGES(GraphShapeMap, "input", NONE));
+DEFINE_MESSAGE(GraphSpec, SCALAR(INT32, "batch_size", NONE), MESSAGES(GraphShapeMap, "input", NONE),
+               MESSAGE(LowerBound, "graph_lower_bound", NONE));
+DEFINE_MESSAGE(Cuda, SCALAR(BOOL, "graphs", NONE), SCALAR(BOOL, "busy_wait_events", NONE),
+               MESSAGES(GraphSpec, "graph_spec", NONE), SCALAR(BOOL, "output_copy_stream", NONE));
+DEFINE_MESSAGE(Accelerator, SCALAR(STRING, "name", NONE), MESSAGES(StringMap, "parameters", NONE));
+DEFINE_MESSAGE(ExecutionAccelerators, MESSAGES(Accelerator, "gpu_execution_accelerator", NONE),
+               MESSAGES(Accelerator, "cpu_execution_accelerator", NONE));
+DEFINE_MESSAGE(PinnedMemoryBuffer, SCALAR(BOOL, "enable", NONE));
+DEFINE_MESSAGE(ModelOptimizationPolicy, MESSAGE(Graph, "graph", NONE),
+               ENUM(ModelPriority, "priority", NONE), MESSAGE(Cuda, "cuda", NONE),
+               MESSAGE(ExecutionAccelerators, "execution_accelerators", NONE),
+               MESSAGE(PinnedMemoryBuffer, "input_pinned_memory", NONE),
+               MESSAGE(PinnedMemoryBuffer, "output_pinned_memory", NONE),
+               SCALAR(UINT32, "gather_kernel_buffer_threshold", NONE),
+               SCALAR(BOOL, "eager_batching", NONE));
+
+DEFINE_MESSAGE(ModelQueuePolicy, ENUM(TimeoutAction, "timeout_action", NONE),
+               SCALAR(UINT64, "default_timeout_microseconds", QUEUE_TIMEOUT),
+               SCALAR(BOOL, "allow_timeout_override", NONE),
+               SCALAR(UINT32, "max_queue_size", QUEUE_SIZE));
+DEFINE_MESSAGE(QueuePolicyMap, SCALAR(UINT64, "key", NONE),
+               MESSAGE(ModelQueuePolicy, "value", NONE));
+DEFINE_MESSAGE(ModelDynamicBatching, SCALARS(INT32, "preferred_batch_size", NONE),
+               SCALAR(UINT64, "max_queue_delay_microseconds", QUEUE_DELAY),
+               SCALAR(BOOL, "preserve_ordering", NONE),
+               SCALAR(UINT64, "priority_levels", PRIORITY_LEVELS),
+               SCALAR(UINT64, "default_priority_level", DEFAULT_PRIORITY_LEVEL),
+               MESSAGE(ModelQueuePolicy, "default_queue_policy", INSIDE),
+               MESSAGES(QueuePolicyMap, "priority_queue_policy", NONE));
+
+DEFINE_MESSAGE(Control, ENUM(ControlKind, "kind", NONE), SCALARS(INT32, "int32_false_true", NONE),
+               SCALARS(FLOAT, "fp32_false_true", NONE), SCALARS(BOOL, "bool_false_true", NONE),
+               ENUM(DataType, "data_type", NONE));
+DEFINE_MESSAGE(ControlInput, SCALAR(STRING, "name", NONE), MESSAGES(Control, "control", NONE));
+DEFINE_MESSAGE(InitialState, ENUM(DataType, "data_type", NONE), SCALARS(INT64, "dims", NONE),
+               ONE_OF(BOOL, "zero_data"), ONE_OF(STRING, "data_file"),
+               SCALAR(STRING, "name", NONE));
+DEFINE_MESSAGE(State, SCALAR(STRING, "input_name", NONE), SCALAR(STRING, "output_name", NONE),
+               ENUM(DataType, "data_type", NONE), SCALARS(INT64, "dims", NONE),
+               MESSAGES(InitialState, "initial_state", NONE),
+               SCALAR(BOOL, "use_same_buffer_for_input_output", NONE),
+               SCALAR(BOOL, "use_growable_memory", NONE));
+DEFINE_MESSAGE(StrategyDirect, SCALAR(UINT64, "max_queue_delay_microseconds", NONE),
+               SCALAR(FLOAT, "minimum_slot_utilization", NONE));
+DEFINE_MESSAGE(StrategyOldest, SCALAR(INT32, "max_candidate_sequences", NONE),
+               SCALARS(INT32, "preferred_batch_size", NONE),
+               SCALAR(UINT64, "max_queue_delay_microseconds", NONE),
+               SCALAR(BOOL, "preserve_ordering", NONE));
+DEFINE_MESSAGE(ModelSequenceBatching, ONE_OF_MESSAGES(StrategyDirect, "direct", NONE),
+               ONE_OF_MESSAGES(StrategyOldest, "oldest", NONE),
+               SCALAR(UINT64, "max_sequence_idle_microseconds", NONE),
+               MESSAGES(ControlInput, "control_input", NONE), MESSAGES(State, "state", NONE),
+               SCALAR(BOOL, "iterative_sequence", NONE));
+
+DEFINE_MESSAGE(Step, SCALAR(STRING, "model_name", NONE), SCALAR(INT64, "model_version", NONE),
+               MESSAGES(StringMap, "input_map", NONE), MESSAGES(StringMap, "output_map", NONE),
+               SCALAR(STRING, "model_namespace", NONE));
+DEFINE_MESSAGE(ModelEnsembling, MESSAGES(Step, "step", NONE),
+               SCALAR(UINT32, "max_inflight_requests", NONE));
+
+DEFINE_MESSAGE(ModelParameter, SCALAR(STRING, "string_value", PARAMETER_VALUE));
+DEFINE_MESSAGE(ParameterMap, SCALAR(STRING, "key", PARAMETER_KEY),
+               MESSAGE(ModelParameter, "value", INSIDE));
+
+DEFINE_MESSAGE(WarmupInput, ENUM(DataType, "data_type", NONE), SCALARS(INT64, "dims", NONE),
+               ONE_OF(BOOL, "zero_data"), ONE_OF(BOOL, "random_data"),
+               ONE_OF(STRING, "input_data_file"));
+DEFINE_MESSAGE(WarmupInputMap, SCALAR(STRING, "key", NONE), MESSAGE(WarmupInput, "value", NONE));
+DEFINE_MESSAGE(ModelWarmup, SCALAR(STRING, "name", NONE), SCALAR(UINT32, "batch_size", NONE),
+               MESSAGES(WarmupInputMap, "inputs", NONE), SCALAR(UINT32, "count", NONE));
+DEFINE_MESSAGE(ModelOperations, SCALARS(STRING, "op_library_filename", NONE));
+DEFINE_MESSAGE(ModelTransactionPolicy, SCALAR(BOOL, "decoupled", NONE));
+DEFINE_MESSAGE(Agent, SCALAR(STRING, "name", NONE), MESSAGES(StringMap, "parameters", NONE));
+DEFINE_MESSAGE(ModelRepositoryAgents, MESSAGES(Agent, "agents", NONE));
+DEFINE_MESSAGE(ModelResponseCache, SCALAR(BOOL, "enable", NONE));
+DEFINE_MESSAGE(MetricIdentifier, SCALAR(STRING, "family", NONE));
+DEFINE_MESSAGE(HistogramOptions, SCALARS(FLOAT, "buckets", NONE));
+DEFINE_MESSAGE(MetricControl, MESSAGE(MetricIdentifier, "metric_identifier", NONE),
+               ONE_OF_MESSAGES(HistogramOptions, "histogram_options", NONE));
+DEFINE_MESSAGE(ModelMetrics, MESSAGES(MetricControl, "metric_control", NONE));
+
+static const gpulet_pbtxt_field_t fields_ModelConfig[] = {
+    SCALAR(STRING, "name", NAME),
+    SCALAR(STRING, "platform", PLATFORM),
+    SCALAR(STRING, "backend", BACKEND),
+    SCALAR(STRING, "runtime", NONE),
+    MESSAGE(ModelVersionPolicy, "version_policy", INSIDE),
+    SCALAR(INT32, "max_batch_size", MAX_BATCH_SIZE),
+    MESSAGES(ModelInput, "input", INPUT),
+    MESSAGES(ModelOutput, "output", OUTPUT),
+    MESSAGES(BatchInput, "batch_input", NONE),
+    MESSAGES(BatchOutput, "batch_output", NONE),
+    MESSAGE(ModelOptimizationPolicy, "optimization", NONE),
+    ONE_OF_MESSAGES(ModelDynamicBatching, "dynamic_batching", DYNAMIC_BATCHING),
+    ONE_OF_MESSAGES(ModelSequenceBatching, "sequence_batching", NONE),
+    ONE_OF_MESSAGES(ModelEnsembling, "ensemble_scheduling", NONE),
+    MESSAGES(ModelInstanceGroup, "instance_group", NONE),
+    SCALAR(STRING, "default_model_filename", DEFAULT_MODEL_FILENAME),
+    MESSAGES(StringMap, "cc_model_filenames", NONE),
+    MESSAGES(StringMap, "metric_tags", NONE),
+    MESSAGES(ParameterMap, "parameters", PARAMETER),
+    MESSAGES(ModelWarmup, "model_warmup", NONE),
+    MESSAGE(ModelOperations, "model_operations", NONE),
+    MESSAGE(ModelTransactionPolicy, "model_transaction_policy", NONE),
+    MESSAGE(ModelRepositoryAgents, "model_repository_agents", NONE),
+    MESSAGE(ModelResponseCache, "response_cache", NONE),
+    MESSAGE(ModelMetrics, "model_metrics", NONE),
+};
+
+const gpulet_pbtxt_message_t gpulet_pbtxt_model_config = {
+    "ModelConfig", fields_ModelConfig, sizeof(fields_ModelConfig) / sizeof(fields_ModelConfig[0])};
+
+const gpulet_pbtxt_field_t *gpulet_pbtxt_field_find(const gpulet_pbtxt_message_t *message,
+                                                    const char *name, size_t name_len)
+{
+    for (size_t i = 0; i < message->fields_count; i++) {
+        const char *candidate = message->fields[i].name;
+        if (strlen(candidate) == name_len && memcmp(candidate, name, name_len) == 0)
+            return &message->fields[i];
+    }
+    return NULL;
+}

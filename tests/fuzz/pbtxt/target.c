@@ -1,0 +1,42 @@
+/* config.pbtxt: whatever is accepted must keep the promises of the configuration. */
+#include <assert.h>
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "proto/oip.h"
+#include "proto/pbtxt.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void check_io(const gpulet_config_io_t *list, size_t count)
+{
+    assert(count <= GPULET_MODEL_IO_MAX);
+    for (size_t i = 0; i < count; i++) {
+        assert(list[i].name[0] != '\0' && list[i].dims.rank <= GPULET_RANK_MAX);
+        assert(list[i].reshape.rank <= GPULET_RANK_MAX);
+        for (uint32_t d = 0; d < list[i].dims.rank; d++)
+            assert(list[i].dims.dims[d] == -1 || list[i].dims.dims[d] > 0);
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    gpulet_model_config_t config;
+    gpulet_error_t err = {""};
+    gpulet_buf_t json = GPULET_BUF_INIT;
+    const char *text = size > 0 ? (const char *)data : "";
+    gpulet_status_t st = gpulet_pbtxt_parse(&config, text, size, "fuzz", &err);
+    if (st != GPULET_OK) {
+        assert(err.text[0] != '\0');
+        return 0;
+    }
+    check_io(config.inputs, config.inputs_count);
+    check_io(config.outputs, config.outputs_count);
+    assert(config.max_batch_size >= 0 && config.slo_ms >= 0 && config.rate_rps >= 0);
+    assert(isfinite(config.slo_ms) && isfinite(config.rate_rps) && config.versions_latest >= 1);
+    assert(gpulet_oip_config_write(&json, &config) == GPULET_OK);
+    gpulet_buf_deinit(&json);
+    gpulet_model_config_deinit(&config);
+    return 0;
+}
