@@ -1,0 +1,90 @@
+#include "sched/internal.h"
+
+#include <stdlib.h>
+
+gpulet_status_t sched_model_link(gpulet_sched_t *s, uint32_t model, uint32_t lane, uint32_t service)
+{
+    sched_model_t *m = &s->models[model];
+    if (m->lanes_count == m->lanes_capacity) {
+        uint32_t capacity = m->lanes_capacity == 0 ? 4 : m->lanes_capacity * 2;
+        sched_lane_ref_t *grown = realloc(m->lanes, capacity * sizeof(*grown));
+        if (grown == NULL)
+            return GPULET_E_NOMEM;
+        m->lanes = grown;
+        m->lanes_capacity = capacity;
+    }
+    m->lanes[m->lanes_count++] = (sched_lane_ref_t){lane, service};
+    uint32_t batch = s->lanes[lane].services[service].batch;
+    m->planned_most = batch > m->planned_most ? batch : m->planned_most;
+    return GPULET_OK;
+}
+
+void sched_model_unlink(gpulet_sched_t *s, uint32_t model, uint32_t lane)
+{
+    sched_model_t *m = &s->models[model];
+    uint32_t kept = 0;
+    m->planned_most = 0;
+    for (uint32_t i = 0; i < m->lanes_count; i++) {
+        sched_lane_ref_t ref = m->lanes[i];
+        if (ref.lane == lane)
+            continue;
+        m->lanes[kept++] = ref;
+        uint32_t batch = s->lanes[ref.lane].services[ref.service].batch;
+        m->planned_most = batch > m->planned_most ? batch : m->planned_most;
+    }
+    m->lanes_count = kept;
+}
+
+sched_estimate_t *sched_model_estimate(gpulet_sched_t *s, uint32_t model, uint32_t units)
+{
+    sched_model_t *m = &s->models[model];
+    for (sched_estimate_t *e = m->estimates; e != NULL; e = e->next) {
+        if (e->units == units)
+            return e;
+    }
+    sched_estimate_t *e = calloc(1, sizeof(*e));
+    if (e == NULL)
+        return NULL;
+    e->units = units;
+    sched_estimate_profile(e, NULL, 0);
+    e->next = m->estimates;
+    m->estimates = e;
+    return e;
+}
+
+void sched_model_forget(gpulet_sched_t *s, uint32_t model)
+{
+    sched_model_t *m = &s->models[model];
+    while (m->estimates != NULL) {
+        sched_estimate_t *next = m->estimates->next;
+        free(m->estimates);
+        m->estimates = next;
+    }
+    free(m->lanes);
+    m->lanes = NULL;
+    m->lanes_count = m->lanes_capacity = 0;
+    m->planned_most = 0;
+    m->rate = 0;
+    m->probe_ns = 0;
+    m->known = false;
+}
+
+void sched_model_offer(gpulet_sched_t *s, uint32_t model, uint32_t items)
+{
+    sched_model_t *m = &s->models[model];
+    double tau = m->value.slo_ns == 0 ? 1e9 : 4 * (double)m->value.slo_ns;
+    tau = tau < 1e8 ? 1e8 : tau > 2e9 ? 2e9 : tau;
+    double passed = (double)(s->now_ns - m->rate_at_ns);
+    m->rate = m->rate / (1 + passed / tau) + items * 1e9 / tau;
+    m->rate_at_ns = s->now_ns;
+}
+
+uint64_t sched_model_limit_ns(const sched_model_t *m)
+{
+    if (m->value.late_serve)
+        return SCHED_NEVER;
+    uint64_t limit = m->value.slo_ns != 0 ? m->value.slo_ns : SCHED_NEVER;
+    if (m->value.timeout_ns != 0 && m->value.timeout_ns < limit)
+        limit = m->value.timeout_ns;
+    return limit;
+}
