@@ -1,0 +1,173 @@
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "client/load.h"
+#include "cmd/cmd.h"
+#include "core/workload.h"
+
+typedef struct bench_settings {
+    char *url;
+    char *model;
+    double rate_rps;
+    char *workload;
+    char *scenario;
+    char *arrivals;
+    double duration_s;
+    double warmup_s;
+    uint64_t batch;
+    double slo_ms;
+    char *protocol;
+    uint64_t seed;
+    uint64_t connections;
+    uint64_t in_flight;
+    uint64_t dim;
+    char *shapes;
+    double multiple;
+    bool tensors_json;
+    bool json;
+    bool quiet;
+    bool help;
+} bench_settings_t;
+
+#define AT(field) offsetof(bench_settings_t, field)
+#define ANY       1, 0
+
+const gpulet_option_t cmd_bench_options[] = {
+    {"url", GPULET_OPTION_STRING, AT(url), "http://127.0.0.1:8000", ANY, "URL", "the server",
+     "What"},
+    {"model", GPULET_OPTION_STRING, AT(model), NULL, ANY, "NAME", "one model, or", NULL},
+    {"workload", GPULET_OPTION_STRING, AT(workload), NULL, ANY, "FILE",
+     "many models with rates and SLOs (CSV)", NULL},
+    {"scenario", GPULET_OPTION_STRING, AT(scenario), NULL, ANY, "NAME", "scenario of the workload",
+     NULL},
+    {"rate-rps", GPULET_OPTION_F64, AT(rate_rps), "10", 0.001, 1e7, "R",
+     "items a second of --model", NULL},
+    {"multiple", GPULET_OPTION_F64, AT(multiple), "1", 0.0001, 1e6, "X", "multiplies every rate",
+     NULL},
+    {"slo-ms", GPULET_OPTION_F64, AT(slo_ms), "0", 0, 1e9, "MS", "objective of --model; 0: none",
+     NULL},
+    {"batch", GPULET_OPTION_U64, AT(batch), "1", 1, 1024, "N", "items a request", NULL},
+    {"dim", GPULET_OPTION_U64, AT(dim), "64", 0, 1048576, "N",
+     "size of dynamic dimensions other than the batch", NULL},
+    {"shapes", GPULET_OPTION_STRING, AT(shapes), NULL, ANY, "TEXT",
+     "shapes by input name, NAME:1,3,48,320;OTHER:1", NULL},
+    {"tensors-json", GPULET_OPTION_BOOL, AT(tensors_json), NULL, ANY, NULL,
+     "tensors as JSON numbers instead of binary", NULL},
+    {"arrivals", GPULET_OPTION_STRING, AT(arrivals), "poisson", ANY, "KIND", "poisson or uniform",
+     "How"},
+    {"in-flight", GPULET_OPTION_U64, AT(in_flight), "0", 0, 100000, "N",
+     "closed loop: so many requests of --model in flight, whatever the rate; 0: open loop", NULL},
+    {"duration-s", GPULET_OPTION_F64, AT(duration_s), "10", 0.1, 1e6, "S",
+     "how long requests are counted", NULL},
+    {"warmup-s", GPULET_OPTION_F64, AT(warmup_s), "1", 0, 1e6, "S",
+     "how long before that they are sent uncounted", NULL},
+    {"connections", GPULET_OPTION_U64, AT(connections), "256", 1, 60000, "N", "connections at most",
+     NULL},
+    {"protocol", GPULET_OPTION_STRING, AT(protocol), "http", ANY, "NAME", "http", NULL},
+    {"seed", GPULET_OPTION_U64, AT(seed), "1", ANY, "N", "of arrivals and data", NULL},
+    {"json", GPULET_OPTION_BOOL, AT(json), NULL, ANY, NULL, "one JSON document on stdout",
+     "Output"},
+    {"quiet", GPULET_OPTION_BOOL, AT(quiet), NULL, ANY, NULL, "no progress line", NULL},
+    {"help", GPULET_OPTION_BOOL, AT(help), NULL, ANY, NULL, "print this", NULL},
+    {NULL, GPULET_OPTION_BOOL, 0, NULL, ANY, NULL, NULL, NULL},
+};
+
+static gpulet_status_t check(const bench_settings_t *s, gpulet_error_t *err)
+{
+    if ((s->model == NULL) == (s->workload == NULL))
+        return gpulet_fail(err, GPULET_E_INVALID, "expected --model or --workload");
+    if (strcmp(s->arrivals, "poisson") != 0 && strcmp(s->arrivals, "uniform") != 0)
+        return gpulet_fail(err, GPULET_E_INVALID,
+                           "--arrivals: expected poisson or uniform, found '%s'", s->arrivals);
+    if (strcmp(s->protocol, "http") != 0)
+        return gpulet_fail(err, GPULET_E_INVALID, "--protocol: expected http, found '%s'",
+                           s->protocol);
+    if (s->in_flight > 0 && s->workload != NULL)
+        return gpulet_fail(err, GPULET_E_INVALID, "--in-flight goes with --model");
+    return GPULET_OK;
+}
+
+static size_t fill_models(gpulet_load_model_t *models, const bench_settings_t *s,
+                          const gpulet_workload_t *workload)
+{
+    size_t count = 0;
+    if (workload == NULL) {
+        models[0] =
+            (gpulet_load_model_t){s->model, s->rate_rps * s->multiple, s->slo_ms, s->shapes};
+        return 1;
+    }
+    for (size_t i = 0; i < workload->count; i++) {
+        const gpulet_demand_t *d = &workload->demands[i];
+        if (d->rate_rps > 0)
+            models[count++] =
+                (gpulet_load_model_t){d->model, d->rate_rps * s->multiple, d->slo_ms, s->shapes};
+    }
+    return count;
+}
+
+static gpulet_status_t run(const bench_settings_t *s, const gpulet_workload_t *workload,
+                           gpulet_error_t *err)
+{
+    size_t most = workload != NULL && workload->count > 0 ? workload->count : 1;
+    gpulet_load_model_t *models = calloc(most, sizeof(*models));
+    gpulet_load_result_t *results = calloc(most, sizeof(*results));
+    gpulet_buf_t out = GPULET_BUF_INIT;
+    double seconds = 0;
+    gpulet_status_t st = models != NULL && results != NULL
+                             ? GPULET_OK
+                             : gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
+    if (st == GPULET_OK) {
+        gpulet_load_options_t options = {
+            .url = s->url,
+            .models = models,
+            .models_count = fill_models(models, s, workload),
+            .uniform = strcmp(s->arrivals, "uniform") == 0,
+            .in_flight = (uint32_t)s->in_flight,
+            .connections_max = (uint32_t)s->connections,
+            .batch = (uint32_t)s->batch,
+            .dim = (int64_t)s->dim,
+            .json = s->tensors_json,
+            .duration_s = s->duration_s,
+            .warmup_s = s->warmup_s,
+            .seed = s->seed,
+            .progress = !s->quiet && !s->json,
+        };
+        st = gpulet_load_run(results, &seconds, &options, err);
+        if (st == GPULET_OK && s->json)
+            st = gpulet_load_report_json(&out, results, options.models_count, seconds, s->seed);
+        else if (st == GPULET_OK)
+            gpulet_load_report_table(&out, results, options.models_count, seconds);
+    }
+    if (st == GPULET_OK)
+        (void)fputs(out.data != NULL ? out.data : "", stdout);
+    gpulet_buf_deinit(&out);
+    free(models);
+    free(results);
+    return st;
+}
+
+int cmd_bench(int argc, char **argv)
+{
+    bench_settings_t s = {0};
+    gpulet_workload_t *workload = NULL;
+    gpulet_error_t err = {""};
+    int words = 0;
+    int exit_code = CMD_DONE;
+    if (!cmd_parse(cmd_find("bench"), &s, argc, argv, &words, &exit_code))
+        return exit_code;
+    if (check(&s, &err) != GPULET_OK) {
+        exit_code = cmd_complain("bench", CMD_USAGE, err.text);
+    } else {
+        gpulet_status_t st = s.workload != NULL
+                                 ? gpulet_workload_load(&workload, s.workload, s.scenario, &err)
+                                 : GPULET_OK;
+        if (st == GPULET_OK)
+            st = run(&s, workload, &err);
+        if (st != GPULET_OK)
+            exit_code = cmd_complain("bench", CMD_FAILED, err.text);
+    }
+    gpulet_workload_destroy(workload);
+    gpulet_options_deinit(cmd_bench_options, &s);
+    return exit_code;
+}

@@ -1,0 +1,382 @@
+/* `gpulet profile`: measures a repository on this machine, into a CSV and the store. Every point is
+ * in the store as soon as it is measured, so a run that was broken off goes on where it stopped. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <event2/event.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/parse.h"
+#include "cmd/cmd.h"
+#include "core/profile.h"
+#include "server/profiler.h"
+#include "server/repository.h"
+#include "store/store.h"
+
+enum { LIST_MAX = 256, RUNS_MIN = 5, PATH_SIZE = 4096 };
+
+typedef struct profile_settings {
+    char *model_repository;
+    char *device;
+    char *fake_devices;
+    char *reserve_cores;
+    char *engine;
+    char *ort_library;
+    char *fake_profile;
+    char *models;
+    char *batches;
+    char *sizes;
+    double seconds;
+    uint64_t runs_max;
+    uint64_t batch_max;
+    char *store;
+    bool fresh;
+    char *out;
+    char *log_level;
+    bool json;
+    bool help;
+} profile_settings_t;
+
+#define AT(field) offsetof(profile_settings_t, field)
+#define ANY       1, 0
+
+const gpulet_option_t cmd_profile_options[] = {
+    {"model-repository", GPULET_OPTION_STRING, AT(model_repository), NULL, ANY, "DIR", "the models",
+     "What"},
+    {"models", GPULET_OPTION_STRING, AT(models), NULL, ANY, "A,B", "only these", NULL},
+    {"batches", GPULET_OPTION_STRING, AT(batches), NULL, ANY, "1,2,4",
+     "these batches [powers of two up to each model's largest]", NULL},
+    {"sizes", GPULET_OPTION_STRING, AT(sizes), NULL, ANY, "1,2",
+     "these gpu-let sizes, in device units [all up to 8, then powers of two]", NULL},
+    {"batch-max", GPULET_OPTION_U64, AT(batch_max), "32", 1, 1024, "N",
+     "largest batch of a model that does not say", NULL},
+    {"device", GPULET_OPTION_STRING, AT(device), "cpu", ANY, "NAME", "device backend: cpu or fake",
+     "Where"},
+    {"fake-devices", GPULET_OPTION_STRING, AT(fake_devices), "fake:100:1", ANY, "SPEC",
+     "of the fake backend", NULL},
+    {"reserve-cores", GPULET_OPTION_STRING, AT(reserve_cores), NULL, ANY, "CORES",
+     "cores not to use", NULL},
+    {"engine", GPULET_OPTION_STRING, AT(engine), "ort", ANY, "NAME", "ort or fake", NULL},
+    {"ort-library", GPULET_OPTION_STRING, AT(ort_library), NULL, ANY, "PATH",
+     "ONNX Runtime's shared library", NULL},
+    {"fake-profile", GPULET_OPTION_STRING, AT(fake_profile), NULL, ANY, "FILE",
+     "latencies of the fake engine", NULL},
+    {"seconds", GPULET_OPTION_F64, AT(seconds), "5", 0.05, 3600, "S", "at most so long a model",
+     "How"},
+    {"runs-max", GPULET_OPTION_U64, AT(runs_max), "100", 5, 1000000, "N",
+     "at most so many runs a point", NULL},
+    {"store", GPULET_OPTION_STRING, AT(store), NULL, ANY, "FILE",
+     "SQLite file of measured points [$XDG_STATE_HOME/gpulet/gpulet.db]; 'none': keep nothing",
+     NULL},
+    {"fresh", GPULET_OPTION_BOOL, AT(fresh), NULL, ANY, NULL, "measure again what the store has",
+     NULL},
+    {"out", GPULET_OPTION_STRING, AT(out), NULL, ANY, "FILE", "the profile (CSV); '-': stdout",
+     "Output"},
+    {"log-level", GPULET_OPTION_STRING, AT(log_level), "error", ANY, "LEVEL", "of workers", NULL},
+    {"json", GPULET_OPTION_BOOL, AT(json), NULL, ANY, NULL, "a JSON summary on stdout", NULL},
+    {"help", GPULET_OPTION_BOOL, AT(help), NULL, ANY, NULL, "print this", NULL},
+    {NULL, GPULET_OPTION_BOOL, 0, NULL, ANY, NULL, NULL, NULL},
+};
+
+typedef struct profile_run {
+    const profile_settings_t *settings;
+    gpulet_repository_t repository;
+    const gpulet_repository_model_t **models;
+    size_t models_count;
+    const gpulet_device_backend_t *backend;
+    gpulet_device_desc_t desc;
+    gpulet_device_t *device;
+    gpulet_store_t *store;
+    gpulet_profile_t *profile;
+    struct event_base *base;
+    uint64_t measured;
+    uint64_t known;
+    uint64_t problems;
+    bool ended;
+} profile_run_t;
+
+static gpulet_status_t parse_list(uint32_t *out, size_t *count, const char *option,
+                                  const char *text, gpulet_error_t *err)
+{
+    *count = 0;
+    for (const char *at = text; text != NULL; at++) {
+        size_t size = strcspn(at, ",");
+        uint64_t value = 0;
+        if (gpulet_parse_u64(&value, at, size) != GPULET_OK || value == 0 || value > UINT32_MAX ||
+            *count >= LIST_MAX || (*count > 0 && value <= out[*count - 1]))
+            return gpulet_fail(
+                err, GPULET_E_INVALID,
+                "--%s: expected ascending whole numbers separated by commas, found '%s'", option,
+                text);
+        out[(*count)++] = (uint32_t)value;
+        at += size;
+        if (*at == '\0')
+            break;
+    }
+    return GPULET_OK;
+}
+
+static bool is_chosen(const char *list, const char *name)
+{
+    size_t name_size = strlen(name);
+    for (const char *at = list; at != NULL; at++) {
+        size_t size = strcspn(at, ",");
+        if (size == name_size && memcmp(at, name, size) == 0)
+            return true;
+        at += size;
+        if (*at == '\0')
+            return false;
+    }
+    return list == NULL;
+}
+
+static gpulet_status_t check_chosen(const profile_run_t *run, gpulet_error_t *err)
+{
+    for (const char *at = run->settings->models; at != NULL; at++) {
+        size_t size = strcspn(at, ",");
+        bool found = false;
+        for (size_t i = 0; i < run->repository.count; i++)
+            found |= strlen(run->repository.models[i].key) == size &&
+                     memcmp(run->repository.models[i].key, at, size) == 0;
+        if (!found)
+            return gpulet_fail(err, GPULET_E_NOT_FOUND, "--models: no model is called '%.*s'",
+                               (int)size, at);
+        at += size;
+        if (*at == '\0')
+            break;
+    }
+    return GPULET_OK;
+}
+
+static gpulet_status_t choose_models(profile_run_t *run, gpulet_error_t *err)
+{
+    gpulet_status_t st = check_chosen(run, err);
+    run->models = calloc(run->repository.count + 1, sizeof(*run->models));
+    if (st != GPULET_OK || run->models == NULL)
+        return st != GPULET_OK ? st : gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
+    for (size_t i = 0; i < run->repository.count; i++) {
+        const gpulet_repository_model_t *model = &run->repository.models[i];
+        if (!is_chosen(run->settings->models, model->key))
+            continue;
+        if (model->problem != NULL)
+            return gpulet_fail(err, GPULET_E_INVALID, "model %s: %s", model->key, model->problem);
+        run->models[run->models_count++] = model;
+    }
+    return run->models_count > 0 ? GPULET_OK
+                                 : gpulet_fail(err, GPULET_E_NOT_FOUND, "no model in %s",
+                                               run->settings->model_repository);
+}
+
+static gpulet_status_t open_run(profile_run_t *run, gpulet_error_t *err)
+{
+    const profile_settings_t *s = run->settings;
+    gpulet_device_options_t options = {s->reserve_cores, s->fake_devices};
+    uint32_t count = 0;
+    run->backend = gpulet_device_backend_find(s->device);
+    if (run->backend == NULL)
+        return gpulet_fail(err, GPULET_E_INVALID, "--device: no backend is called '%s'", s->device);
+    gpulet_status_t st = gpulet_repository_read(&run->repository, s->model_repository, s->engine,
+                                                (uint32_t)s->batch_max, err);
+    if (st == GPULET_OK)
+        st = choose_models(run, err);
+    if (st == GPULET_OK)
+        st = run->backend->probe(&run->desc, 1, &count, &options, err);
+    if (st == GPULET_OK)
+        st = run->backend->open(&run->device, 0, &options, err);
+    if (st == GPULET_OK && (s->store == NULL || strcmp(s->store, "none") != 0))
+        st = gpulet_store_open(&run->store, s->store, err);
+    if (st == GPULET_OK)
+        st = gpulet_profile_create(&run->profile);
+    run->base = event_base_new();
+    return st == GPULET_OK && run->base == NULL ? gpulet_fail(err, GPULET_E_NOMEM, "no event loop")
+                                                : st;
+}
+
+static void close_run(profile_run_t *run)
+{
+    gpulet_profile_destroy(run->profile);
+    gpulet_store_close(run->store);
+    if (run->backend != NULL)
+        run->backend->close(run->device);
+    gpulet_repository_deinit(&run->repository);
+    free((void *)run->models);
+    if (run->base != NULL)
+        event_base_free(run->base);
+}
+
+static gpulet_status_t load_known(profile_run_t *run, gpulet_error_t *err)
+{
+    for (size_t i = 0; i < run->models_count && run->store != NULL && !run->settings->fresh; i++) {
+        size_t points = 0;
+        gpulet_status_t st = gpulet_store_get_points(
+            run->store, run->desc.type, run->settings->engine, run->models[i]->file_key,
+            run->models[i]->key, run->profile, &points, err);
+        if (st != GPULET_OK)
+            return st;
+        run->known += points;
+    }
+    return GPULET_OK;
+}
+
+static bool is_known(void *context, const gpulet_repository_model_t *model, uint32_t units,
+                     uint32_t batch)
+{
+    const profile_run_t *run = context;
+    const gpulet_curve_t *curve =
+        gpulet_profile_curve(run->profile, run->desc.type, model->key, units, 1);
+    for (uint32_t i = 0; curve != NULL && i < curve->points_count; i++) {
+        if (curve->points[i].batch == batch)
+            return true;
+    }
+    return false;
+}
+
+static void on_row(void *context, const gpulet_profiler_row_t *row)
+{
+    profile_run_t *run = context;
+    gpulet_error_t err = {""};
+    gpulet_profile_point_t point = {
+        row->batch, row->latency_ms, row->latency_ms_p99, NAN, row->memory_mb, NAN, NAN};
+    run->measured++;
+    (void)fprintf(stderr,
+                  "%-20s %4u units  batch %4u  p50 %9.3f ms  p99 %9.3f ms  %7.1f MiB  %5u runs\n",
+                  row->model->key, row->units, row->batch, row->latency_ms, row->latency_ms_p99,
+                  row->memory_mb, row->runs);
+    gpulet_status_t st = gpulet_profile_add(run->profile, run->desc.type, row->model->key,
+                                            row->units, 1, &point, true, &err);
+    if (st == GPULET_OK && run->store != NULL)
+        st = gpulet_store_put_point(run->store, run->desc.type, run->settings->engine,
+                                    row->model->file_key, row->model->key, row->units, 1, &point,
+                                    &err);
+    if (st != GPULET_OK)
+        (void)cmd_complain("profile", CMD_FAILED, err.text);
+}
+
+static void on_problem(void *context, const gpulet_repository_model_t *model, uint32_t units,
+                       const char *text)
+{
+    profile_run_t *run = context;
+    run->problems++;
+    (void)fprintf(stderr, "gpulet profile: %s at %u units: %s\n", model->key, units, text);
+}
+
+static void on_end(void *context, gpulet_status_t status, const char *text)
+{
+    profile_run_t *run = context;
+    (void)status;
+    (void)text;
+    run->ended = true;
+    (void)event_base_loopbreak(run->base);
+}
+
+static gpulet_status_t measure(profile_run_t *run, gpulet_error_t *err)
+{
+    const profile_settings_t *s = run->settings;
+    gpulet_profiler_t *profiler = NULL;
+    char worker[PATH_SIZE];
+    uint32_t batches[LIST_MAX];
+    uint32_t given[LIST_MAX];
+    size_t batches_count = 0;
+    size_t sizes_count = 0;
+    gpulet_status_t st = cmd_beside(worker, sizeof(worker), "gpulet-worker", err);
+    if (st == GPULET_OK)
+        st = parse_list(batches, &batches_count, "batches", s->batches, err);
+    if (st == GPULET_OK)
+        st = parse_list(given, &sizes_count, "sizes", s->sizes, err);
+    if (st != GPULET_OK)
+        return st;
+    uint32_t *chosen =
+        sizes_count == 0 ? gpulet_profiler_default_sizes(&sizes_count, run->desc.units) : NULL;
+    gpulet_profiler_options_t options = {
+        .base = run->base,
+        .backend = run->backend,
+        .device = run->device,
+        .sizes = chosen != NULL ? chosen : given,
+        .sizes_count = sizes_count,
+        .models = run->models,
+        .models_count = run->models_count,
+        .batches = batches,
+        .batches_count = batches_count,
+        .seconds_per_model = s->seconds,
+        .runs_min = RUNS_MIN,
+        .runs_max = (uint32_t)s->runs_max,
+        .device_backend_name = s->device,
+        .worker_program = worker,
+        .engine = s->engine,
+        .ort_library = s->ort_library,
+        .fake_profile = s->fake_profile,
+        .log_level = s->log_level,
+        .load_limit_s = 300,
+        .context = run,
+        .on_row = on_row,
+        .on_problem = on_problem,
+        .is_known = is_known,
+        .on_end = on_end,
+    };
+    st = gpulet_profiler_start(&profiler, &options, err);
+    while (st == GPULET_OK && !run->ended)
+        (void)event_base_loop(run->base, EVLOOP_ONCE);
+    gpulet_profiler_destroy(profiler);
+    free(chosen);
+    return st;
+}
+
+static gpulet_status_t write_out(profile_run_t *run, double seconds, gpulet_error_t *err)
+{
+    gpulet_buf_t csv = GPULET_BUF_INIT;
+    gpulet_status_t st = gpulet_profile_format_csv(&csv, run->profile);
+    if (st == GPULET_OK)
+        st = gpulet_file_write(run->settings->out, csv.data, csv.size, err);
+    gpulet_buf_deinit(&csv);
+    if (st == GPULET_OK && run->settings->json)
+        (void)printf("{\"models\": %zu, \"measured\": %llu, \"known\": %llu, \"problems\": %llu, "
+                     "\"seconds\": %.3f}\n",
+                     run->models_count, (unsigned long long)run->measured,
+                     (unsigned long long)run->known, (unsigned long long)run->problems, seconds);
+    else if (st == GPULET_OK)
+        (void)fprintf(
+            stderr, "%zu models: %llu points measured, %llu known before, %llu problems, %.1f s\n",
+            run->models_count, (unsigned long long)run->measured, (unsigned long long)run->known,
+            (unsigned long long)run->problems, seconds);
+    return st;
+}
+
+int cmd_profile(int argc, char **argv)
+{
+    profile_settings_t s = {0};
+    profile_run_t run = {.settings = &s};
+    gpulet_error_t err = {"out of memory"};
+    gpulet_log_level_t level = GPULET_LOG_ERROR;
+    int words = 0;
+    int exit_code = CMD_DONE;
+    if (!cmd_parse(cmd_find("profile"), &s, argc, argv, &words, &exit_code))
+        return exit_code;
+    if (s.model_repository == NULL || s.out == NULL ||
+        gpulet_log_level_parse(&level, s.log_level) != GPULET_OK) {
+        exit_code =
+            cmd_complain("profile", CMD_USAGE,
+                         s.model_repository == NULL ? "expected --model-repository DIR"
+                         : s.out == NULL            ? "expected --out FILE"
+                                         : "--log-level: expected debug, info, warning or error");
+    } else {
+        uint64_t begin_ns = gpulet_clock_ns();
+        gpulet_log_setup(level, "gpulet");
+        gpulet_status_t st = open_run(&run, &err);
+        if (st == GPULET_OK)
+            st = load_known(&run, &err);
+        if (st == GPULET_OK)
+            st = measure(&run, &err);
+        if (st == GPULET_OK)
+            st = write_out(&run, (double)(gpulet_clock_ns() - begin_ns) / 1e9, &err);
+        if (st != GPULET_OK || run.problems > 0)
+            exit_code =
+                st != GPULET_OK ? cmd_complain("profile", CMD_FAILED, err.text) : CMD_FAILED;
+        close_run(&run);
+    }
+    gpulet_options_deinit(cmd_profile_options, &s);
+    return exit_code;
+}

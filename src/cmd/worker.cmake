@@ -1,0 +1,1 @@
+gpulet_program(gpulet-worker LINKS worker SOURCES worker_main.c)

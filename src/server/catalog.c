@@ -1,0 +1,179 @@
+/* Models as the server knows them: configuration, input segment, statistics, and what the brain is
+ * told of them. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/parse.h"
+#include "server/internal.h"
+
+static bool has_dynamic_dims(const gpulet_model_io_t *io, bool batched)
+{
+    for (uint32_t i = 0; i < io->inputs_count; i++) {
+        const gpulet_shape_t *shape = &io->inputs[i].shape;
+        for (uint32_t d = batched ? 1 : 0; d < shape->rank; d++) {
+            if (shape->dims[d] < 0)
+                return true;
+        }
+    }
+    return false;
+}
+
+static gpulet_status_t open_model(gpulet_server_t *server, server_model_t *model,
+                                  gpulet_error_t *err)
+{
+    const gpulet_repository_model_t *entry = model->entry;
+    const gpulet_model_config_t *config = &entry->config;
+    (void)snprintf(model->version_text, sizeof(model->version_text), "%lld",
+                   (long long)entry->version);
+    if (entry->problem != NULL) {
+        model->state = SERVER_MODEL_UNAVAILABLE;
+        (void)snprintf(model->reason, sizeof(model->reason), "%s", entry->problem);
+        model->batch_max = 1;
+    } else {
+        model->batched = config->max_batch_size > 0;
+        model->batch_max = model->batched ? (uint32_t)config->max_batch_size : 1;
+        model->dynamic = has_dynamic_dims(&entry->io, model->batched);
+        if (model->batched && entry->io.inputs_count > 0 && entry->io.inputs[0].shape.rank > 0 &&
+            entry->io.inputs[0].shape.dims[0] > 0)
+            model->batch_fixed = (uint32_t)entry->io.inputs[0].shape.dims[0];
+        model->slo_ms = config->slo_ms;
+        model->rate_rps = config->rate_rps;
+        model->priority = config->priority;
+    }
+    const gpulet_demand_t *demand =
+        server->workload != NULL ? gpulet_workload_find(server->workload, entry->key) : NULL;
+    if (demand != NULL) {
+        model->slo_ms = demand->slo_ms;
+        model->rate_rps = demand->rate_rps;
+        model->priority = demand->priority;
+    }
+    model->batches = calloc((size_t)model->batch_max + 1, sizeof(*model->batches));
+    if (model->batches == NULL)
+        return gpulet_fail(err, GPULET_E_NOMEM, "model %s: out of memory", entry->key);
+    if (model->state == SERVER_MODEL_UNAVAILABLE)
+        return GPULET_OK;
+    return server_model_publish(server, model);
+}
+
+gpulet_status_t server_model_inputs(gpulet_server_t *server, server_model_t *model,
+                                    gpulet_error_t *err)
+{
+    if (model->inputs != NULL)
+        return GPULET_OK;
+    return gpulet_slab_create(&model->inputs, model->entry->key, server->settings.input_mb << 20,
+                              err);
+}
+
+gpulet_status_t server_model_publish(gpulet_server_t *server, server_model_t *model)
+{
+    const gpulet_model_config_t *config = &model->entry->config;
+    uint32_t priority =
+        model->priority < GPULET_SCHED_PRIORITIES ? model->priority : GPULET_SCHED_PRIORITIES - 1;
+    gpulet_sched_model_t value = {
+        .slo_ns = (uint64_t)(model->slo_ms * 1e6),
+        .priority = priority,
+        .batch_max = model->batch_max,
+        .batch_fixed = model->batch_fixed,
+        .queue_max = config->max_queue_size,
+        .timeout_ns = config->default_timeout_us * 1000,
+        .late_serve = config->late_serve,
+    };
+    return gpulet_sched_model_set(server->sched, model->id, &value);
+}
+
+static gpulet_status_t check_workload(gpulet_server_t *server, gpulet_error_t *err)
+{
+    for (size_t i = 0; server->workload != NULL && i < server->workload->count; i++) {
+        if (server_model_by_key(server, server->workload->demands[i].model) == NULL)
+            return gpulet_fail(err, GPULET_E_NOT_FOUND,
+                               "workload: model '%s' is not in the repository",
+                               server->workload->demands[i].model);
+    }
+    return GPULET_OK;
+}
+
+gpulet_status_t server_catalog_open(gpulet_server_t *server, gpulet_error_t *err)
+{
+    const gpulet_settings_t *settings = &server->settings;
+    gpulet_status_t st =
+        gpulet_repository_read(&server->repository, settings->model_repository, settings->engine,
+                               (uint32_t)settings->batch_max, err);
+    if (st != GPULET_OK)
+        return st;
+    if (server->repository.count == 0)
+        return gpulet_fail(err, GPULET_E_NOT_FOUND, "model repository %s: no model in it",
+                           settings->model_repository);
+    server->models = calloc(server->repository.count, sizeof(*server->models));
+    if (server->models == NULL)
+        return gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
+    for (size_t i = 0; i < server->repository.count; i++) {
+        server_model_t *model = &server->models[server->models_count];
+        model->id = server->models_count++;
+        model->entry = &server->repository.models[i];
+        if (model->entry->problem != NULL && !settings->skip_bad_models)
+            return gpulet_fail(err, GPULET_E_INVALID, "model %s: %s", model->entry->key,
+                               model->entry->problem);
+        if (model->entry->problem != NULL) {
+            char text[640];
+            GPULET_LOG(WARNING, "event=model_skipped model=%s reason=%s", model->entry->key,
+                       gpulet_log_quote(text, sizeof(text), model->entry->problem));
+        }
+        if ((st = open_model(server, model, err)) != GPULET_OK)
+            return st;
+    }
+    return check_workload(server, err);
+}
+
+void server_catalog_close(gpulet_server_t *server)
+{
+    for (uint32_t i = 0; i < server->models_count; i++) {
+        gpulet_slab_destroy(server->models[i].inputs);
+        free(server->models[i].batches);
+        free(server->models[i].latency_ns);
+    }
+    free(server->models);
+    server->models = NULL;
+    server->models_count = 0;
+    gpulet_repository_deinit(&server->repository);
+}
+
+/* Models of one name stand together, newest first; names are few enough for a binary search by
+ * name. */
+server_model_t *server_model_find(gpulet_server_t *server, const char *name, size_t name_len,
+                                  const char *version)
+{
+    uint32_t low = 0;
+    uint32_t high = server->models_count;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        const char *other = server->models[middle].entry->name;
+        int order = strncmp(other, name, name_len);
+        if (order == 0 && other[name_len] != '\0')
+            order = 1;
+        if (order < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    for (uint32_t i = low; i < server->models_count; i++) {
+        server_model_t *model = &server->models[i];
+        if (strlen(model->entry->name) != name_len ||
+            memcmp(model->entry->name, name, name_len) != 0)
+            break;
+        if (version == NULL ? model->entry->newest : strcmp(model->version_text, version) == 0)
+            return model;
+    }
+    return NULL;
+}
+
+server_model_t *server_model_by_key(gpulet_server_t *server, const char *key)
+{
+    for (uint32_t i = 0; i < server->models_count; i++) {
+        if (strcmp(server->models[i].entry->key, key) == 0)
+            return &server->models[i];
+    }
+    return NULL;
+}

@@ -1,0 +1,311 @@
+/* What the files of server/ share. Everything here belongs to the loop's thread.
+ *
+ *   server.c      life of the whole: start, loop, drain, stop
+ *   catalog.c     models: configuration, input segments, statistics
+ *   gpulets.c     gpu-lets: partitions, workers, lanes; from a plan to what runs
+ *   brain.c       carries out what sched/ decides
+ *   infer.c       one inference request from the socket to the answer
+ *   api.c         all other HTTP routes
+ *   metrics.c     the text for Prometheus
+ *   planning.c    from profiles and rates to a plan
+ *   calibrate.c   measures what has no profile while nothing else is to do
+ */
+#ifndef GPULET_SERVER_INTERNAL_H
+#define GPULET_SERVER_INTERNAL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/hist.h"
+#include "core/device_type.h"
+#include "core/interference.h"
+#include "core/plan.h"
+#include "core/profile.h"
+#include "core/workload.h"
+#include "device/backend.h"
+#include "engine/engine.h"
+#include "ipc/slab.h"
+#include "net/http.h"
+#include "proto/oip.h"
+#include "sched/sched.h"
+#include "server/repository.h"
+#include "server/settings.h"
+#include "server/worker.h"
+
+struct event;
+struct event_base;
+typedef struct gpulet_server gpulet_server_t;
+typedef struct server_gpulet server_gpulet_t;
+typedef struct server_infer server_infer_t;
+
+enum { SERVER_LANE_NONE = UINT32_MAX, SERVER_DEVICES_MAX = 128 };
+
+/* Durations and their number, as Triton's statistics have them. */
+typedef struct server_duration {
+    uint64_t count;
+    uint64_t ns;
+} server_duration_t;
+
+typedef struct server_batch_stats {
+    uint64_t count;
+    uint64_t input_ns;
+    uint64_t exec_ns;
+    uint64_t output_ns;
+} server_batch_stats_t;
+
+typedef enum server_model_state {
+    SERVER_MODEL_LOADING,
+    SERVER_MODEL_READY,
+    SERVER_MODEL_UNAVAILABLE
+} server_model_state_t;
+
+typedef struct server_model {
+    uint32_t id;
+    const gpulet_repository_model_t *entry; /* borrowed from the server's repository */
+    char version_text[24];
+    server_model_state_t state;
+    char reason[512];
+    bool batched;       /* the first dimension is the batch */
+    bool dynamic;       /* dimensions other than the batch vary */
+    uint32_t batch_max; /* ≥ 1 */
+    uint32_t batch_fixed;
+    double slo_ms;   /* 0: best effort; the workload's over the repository's */
+    double rate_rps; /* 0: not given */
+    uint32_t priority;
+    gpulet_slab_t *inputs; /* made when it is first loaded */
+    uint64_t load_ns;
+    uint64_t memory_bytes;
+
+    /* statistics */
+    uint64_t last_inference_ms;
+    uint64_t inference_count;
+    uint64_t execution_count;
+    server_duration_t success;
+    server_duration_t fail;
+    server_duration_t queue;
+    server_duration_t compute_input;
+    server_duration_t compute_infer;
+    server_duration_t compute_output;
+    server_batch_stats_t *batches; /* batch_max + 1 entries */
+    gpulet_hist_t *latency_ns;     /* answered requests, arrival to answer; made on first use */
+} server_model_t;
+
+/* ---- gpu-lets ---- */
+
+typedef enum server_gpulet_state {
+    SERVER_GPULET_STARTING, /* process started, enters its partition */
+    SERVER_GPULET_LOADING,
+    SERVER_GPULET_WAITING, /* loaded, waits for its plan to be switched to */
+    SERVER_GPULET_SERVING,
+    SERVER_GPULET_DRAINING,
+    SERVER_GPULET_STOPPING,
+    SERVER_GPULET_BACKOFF /* its worker died; a new one is started at restart_at_ns */
+} server_gpulet_state_t;
+
+typedef struct server_service {
+    uint32_t model;
+    uint32_t batch;
+    double rate_rps;
+    bool loaded;
+    bool failed;
+} server_service_t;
+
+struct server_gpulet {
+    gpulet_server_t *server;
+    server_gpulet_t *next;
+    char name[48];
+    uint32_t device; /* index into server->devices */
+    uint32_t units;
+    double duty_ms;
+    uint32_t services_count;
+    server_service_t *services; /* owned */
+    gpulet_partition_t *partition;
+    gpulet_worker_t *worker;
+    struct event *event;
+    server_gpulet_state_t state;
+    bool retired; /* not in the newest plan */
+    uint32_t lane;
+    uint32_t loads_pending;
+    uint32_t failures; /* in a row */
+    uint64_t restart_at_ns;
+    uint64_t serving_since_ns;
+    uint64_t busy_ns; /* execution, summed */
+    uint64_t lost_count;
+    bool lost; /* set inside a worker callback; handled at the end of the turn, as are the next two
+                */
+    bool stopped;
+    bool drained;
+    bool overlaps;  /* its units are shared with a gpu-let that is about to go */
+    bool restarted; /* replaces a worker that died: wanted at once, so not in the background */
+};
+
+typedef struct server_device {
+    gpulet_device_desc_t desc;
+    gpulet_device_t *device;
+} server_device_t;
+
+/* An answer that waits to be carried out (brain.c). */
+typedef struct server_answer {
+    gpulet_action_t action;
+    bool has_result;
+} server_answer_t;
+
+/* A batch's outputs, shared by the requests of the batch until the last answer is sent. */
+typedef struct server_output {
+    void *handle;
+    uint32_t refs;
+} server_output_t;
+
+typedef struct server_calibration server_calibration_t;
+
+struct gpulet_server {
+    gpulet_settings_t settings;
+    struct event_base *base;
+    struct event *sched_timer;
+    struct event *tick;
+    struct event *sigterm;
+    struct event *sigint;
+    gpulet_http_server_t *http;
+    gpulet_http_server_t *metrics_http;
+    gpulet_sched_t *sched;
+    uint64_t started_ns;
+    uint64_t now_ns;
+
+    gpulet_repository_t repository;
+    server_model_t *models;
+    uint32_t models_count;
+
+    const gpulet_device_backend_t *backend;
+    gpulet_device_options_t device_options;
+    server_device_t devices[SERVER_DEVICES_MAX];
+    uint32_t devices_count;
+    gpulet_device_set_t *device_set;
+
+    gpulet_profile_t *profile;
+    gpulet_workload_t *workload; /* the file's, or NULL */
+    gpulet_interference_t *interference;
+    gpulet_plan_t *plan;
+    uint64_t replans;
+    struct gpulet_store *store; /* NULL: nothing is kept */
+    bool calibration_wanted;
+    server_calibration_t *calibration;
+
+    server_gpulet_t *gpulets;
+    server_gpulet_t **lanes; /* lane id → gpu-let, GPULET lanes_max entries */
+    uint32_t lanes_max;
+    char *worker_program;
+
+    uint32_t gpulets_named;
+    bool gpulets_dirty; /* server_gpulets_step has something to do */
+    bool switching;     /* gpu-lets of a new plan are starting */
+    bool ready;
+    bool draining;
+    uint64_t drain_until_ns;
+    bool stop;
+    gpulet_status_t exit_status;
+    gpulet_error_t exit_error;
+
+    /* brain.c */
+    server_answer_t *answers;
+    size_t answers_count;
+    size_t answers_capacity;
+    size_t answers_next;
+    bool answering;
+    const gpulet_worker_result_t *result; /* of the batch that is being answered */
+    server_output_t *result_output;
+    uint64_t timer_at_ns;
+
+    /* infer.c */
+    server_infer_t *infer_free;
+    uint64_t infers_open;
+    uint64_t infers_total;
+    struct server_large *large_free;
+    uint32_t large_next;
+    uint64_t large_bytes;
+};
+
+/* server.c */
+void server_announce_ready(gpulet_server_t *server);
+
+/* catalog.c */
+gpulet_status_t server_catalog_open(gpulet_server_t *server, gpulet_error_t *err);
+void server_catalog_close(gpulet_server_t *server);
+server_model_t *server_model_find(gpulet_server_t *server, const char *name, size_t name_len,
+                                  const char *version);
+server_model_t *server_model_by_key(gpulet_server_t *server, const char *key);
+/* Tells the brain about the model's objectives. */
+gpulet_status_t server_model_publish(gpulet_server_t *server, server_model_t *model);
+
+/* The input segment, made when the model is first loaded. */
+gpulet_status_t server_model_inputs(gpulet_server_t *server, server_model_t *model,
+                                    gpulet_error_t *err);
+
+/* planning.c */
+gpulet_status_t server_planning_open(gpulet_server_t *server, gpulet_error_t *err);
+void server_planning_close(gpulet_server_t *server);
+/* A plan for the models that are not UNAVAILABLE, from what the profile knows; models without a
+ * profile make it provisional. */
+gpulet_status_t server_planning_make(gpulet_plan_t **out, bool *provisional,
+                                     gpulet_server_t *server, gpulet_error_t *err);
+/* exec_ns table of a model at a size, from the profile; count 0 when nothing is known. Caller
+ * frees. */
+uint64_t *server_planning_exec_table(gpulet_server_t *server, const server_model_t *model,
+                                     const char *device, uint32_t units, uint32_t *count);
+
+/* gpulets.c */
+gpulet_status_t server_gpulets_open(gpulet_server_t *server, gpulet_error_t *err);
+void server_gpulets_close(gpulet_server_t *server);
+/* Starts what the plan needs and does not run yet; when all of it is loaded, routing is switched in
+ * one step and the rest retires. Takes over plan. */
+gpulet_status_t server_gpulets_apply(gpulet_server_t *server, gpulet_plan_t *plan,
+                                     gpulet_error_t *err);
+/* Called every tick and after worker callbacks: restarts, switches, stops. */
+void server_gpulets_step(gpulet_server_t *server);
+/* Asks every worker to end. */
+void server_gpulets_stop(gpulet_server_t *server);
+bool server_gpulets_all_stopped(const gpulet_server_t *server);
+void server_gpulets_lane_idle(gpulet_server_t *server, uint32_t lane);
+const char *server_gpulet_state_text(server_gpulet_state_t state);
+
+/* brain.c */
+/* Carries out actions: runs at once, answers after what is being answered. */
+void server_brain_apply(gpulet_server_t *server, gpulet_actions_t actions);
+/* A batch is done: result is valid for the call. */
+void server_brain_done(gpulet_server_t *server, const gpulet_worker_result_t *result);
+void server_output_unref(void *output);
+
+/* infer.c */
+void server_infer_begin(gpulet_server_t *server, gpulet_http_request_t *http,
+                        server_model_t *model);
+void server_infer_filled(server_infer_t *infer);
+void server_infer_body(server_infer_t *infer, char *data, size_t size);
+void server_infer_gone(server_infer_t *infer);
+void server_infer_finished(server_infer_t *infer);
+void server_infer_span(const server_infer_t *infer, gpulet_wire_span_t *span,
+                       gpulet_worker_large_t *large, uint32_t *large_count);
+void server_infer_answer(server_infer_t *infer, const gpulet_action_t *action,
+                         const gpulet_worker_result_t *result, server_output_t *output);
+void server_infer_reject(server_infer_t *infer, gpulet_reject_t reason, uint64_t retry_after_ns);
+void server_infer_cancelled(server_infer_t *infer);
+void server_infer_close_all(gpulet_server_t *server);
+
+/* api.c */
+gpulet_status_t server_api_open(gpulet_server_t *server, gpulet_error_t *err);
+void server_api_close(gpulet_server_t *server);
+void server_respond_error(gpulet_http_request_t *http, int status, const char *text);
+void server_respond_status(gpulet_http_request_t *http, gpulet_status_t status, const char *text);
+
+/* metrics.c */
+void server_metrics_write(gpulet_buf_t *out, gpulet_server_t *server);
+
+/* status.c */
+gpulet_status_t server_status_write(gpulet_buf_t *out, gpulet_server_t *server);
+
+/* calibrate.c */
+gpulet_status_t server_calibrate_begin(gpulet_server_t *server);
+void server_calibrate_step(gpulet_server_t *server);
+void server_calibrate_end(gpulet_server_t *server);
+
+#endif

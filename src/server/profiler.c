@@ -1,0 +1,464 @@
+#include "server/profiler.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <event2/event.h>
+
+#include "base/clock.h"
+#include "ipc/slab.h"
+#include "server/worker.h"
+
+enum {
+    TICK_MS = 50,
+    BATCHES_MAX = 64,
+    DISTURBED_MAX = 3,
+    NICE = 10,
+    SLAB_BYTES = 1 << 20,
+    ALL_SIZES_UP_TO = 8,
+    RUNS_FEW = 3
+};
+
+typedef enum profiler_state {
+    PROFILER_START_WORKER, /* of size sizes[size] */
+    PROFILER_STARTING,
+    PROFILER_LOAD,
+    PROFILER_LOADING,
+    PROFILER_MEASURE,
+    PROFILER_MEASURING,
+    PROFILER_NEXT_MODEL,
+    PROFILER_NEXT_SIZE,
+    PROFILER_END
+} profiler_state_t;
+
+struct gpulet_profiler {
+    gpulet_profiler_options_t options;
+    uint32_t *sizes;
+    uint32_t *batches;
+    const gpulet_repository_model_t **models;
+    profiler_state_t state;
+    size_t size;
+    size_t model;
+    uint32_t points[BATCHES_MAX]; /* batches of the model in hand */
+    size_t points_count;
+    size_t point;
+    uint32_t disturbed;
+    uint64_t rows;
+    uint64_t budget_ns; /* of the point in hand */
+    double last_ms;     /* latency of the point before; 0: none */
+    gpulet_partition_t *partition;
+    gpulet_slab_t *slab; /* a worker wants an input segment; made-up inputs do not use it */
+    gpulet_worker_t *worker;
+    struct event *worker_event;
+    struct event *tick;
+    bool worker_lost;
+    char problem[256];
+};
+
+uint32_t *gpulet_profiler_default_sizes(size_t *count, uint32_t units)
+{
+    uint32_t *sizes = calloc(ALL_SIZES_UP_TO + 40, sizeof(*sizes));
+    *count = 0;
+    if (sizes == NULL)
+        return NULL;
+    for (uint32_t u = 1; u <= units; u = u < ALL_SIZES_UP_TO ? u + 1 : u * 2)
+        sizes[(*count)++] = u;
+    if (sizes[*count - 1] != units)
+        sizes[(*count)++] = units;
+    return sizes;
+}
+
+static const gpulet_repository_model_t *current_model(const gpulet_profiler_t *p)
+{
+    return p->models[p->model];
+}
+
+static uint32_t batch_limit(const gpulet_repository_model_t *model)
+{
+    return model->config.max_batch_size > 0 ? (uint32_t)model->config.max_batch_size : 1;
+}
+
+static uint32_t fixed_batch(const gpulet_repository_model_t *model)
+{
+    if (model->config.max_batch_size <= 0 || model->io.inputs_count == 0 ||
+        model->io.inputs[0].shape.rank == 0)
+        return 0;
+    return model->io.inputs[0].shape.dims[0] > 0 ? (uint32_t)model->io.inputs[0].shape.dims[0] : 0;
+}
+
+static void add_point(gpulet_profiler_t *p, uint32_t batch)
+{
+    const gpulet_profiler_options_t *o = &p->options;
+    if (p->points_count < BATCHES_MAX &&
+        (o->is_known == NULL ||
+         !o->is_known(o->context, current_model(p), p->sizes[p->size], batch)))
+        p->points[p->points_count++] = batch;
+}
+
+/* The batches to measure of the model in hand. */
+static void choose_points(gpulet_profiler_t *p)
+{
+    uint32_t limit = batch_limit(current_model(p));
+    p->points_count = 0;
+    p->point = 0;
+    p->last_ms = 0;
+    p->disturbed = 0;
+    for (size_t i = 0; i < p->options.batches_count; i++) {
+        if (p->batches[i] <= limit)
+            add_point(p, p->batches[i]);
+    }
+    if (p->options.batches_count > 0)
+        return;
+    for (uint32_t b = 1; b < limit; b *= 2)
+        add_point(p, b);
+    add_point(p, limit);
+}
+
+static void drop_worker(gpulet_profiler_t *p)
+{
+    if (p->worker_event != NULL)
+        event_free(p->worker_event);
+    p->worker_event = NULL;
+    gpulet_worker_destroy(p->worker);
+    p->worker = NULL;
+    if (p->partition != NULL)
+        p->options.backend->release(p->partition);
+    p->partition = NULL;
+    p->worker_lost = false;
+}
+
+static void report_problem(gpulet_profiler_t *p, const char *text)
+{
+    if (text != p->problem)
+        (void)snprintf(p->problem, sizeof(p->problem), "%s", text);
+    p->options.on_problem(p->options.context, current_model(p), p->sizes[p->size], text);
+}
+
+/* ---- worker callbacks: they only note what happened; step() goes on ---- */
+
+static void on_ready(void *context, gpulet_worker_t *worker)
+{
+    gpulet_profiler_t *p = context;
+    (void)worker;
+    p->state = PROFILER_LOAD;
+}
+
+static void on_loaded(void *context, gpulet_worker_t *worker, const gpulet_worker_loaded_t *loaded)
+{
+    gpulet_profiler_t *p = context;
+    (void)worker;
+    (void)loaded;
+    p->state = PROFILER_MEASURE;
+}
+
+static void on_load_failed(void *context, gpulet_worker_t *worker, uint32_t model,
+                           gpulet_status_t status, const char *text)
+{
+    gpulet_profiler_t *p = context;
+    (void)worker;
+    (void)model;
+    (void)status;
+    report_problem(p, text);
+    p->state = PROFILER_NEXT_MODEL;
+}
+
+static void on_measured(void *context, gpulet_worker_t *worker, const gpulet_worker_measured_t *m)
+{
+    gpulet_profiler_t *p = context;
+    const gpulet_profiler_options_t *o = &p->options;
+    (void)worker;
+    if (m->runs == 0) {
+        report_problem(p, m->text);
+        p->state = PROFILER_NEXT_MODEL;
+        return;
+    }
+    p->state = PROFILER_MEASURE;
+    if (o->was_disturbed != NULL && o->was_disturbed(o->context) && p->disturbed++ < DISTURBED_MAX)
+        return;
+    gpulet_profiler_row_t row = {
+        .model = current_model(p),
+        .units = p->sizes[p->size],
+        .batch = m->batch,
+        .runs = m->runs,
+        .latency_ms = (double)m->p50_ns / 1e6,
+        .latency_ms_p99 = (double)m->p99_ns / 1e6,
+        .memory_mb = (double)m->memory_bytes / 1048576.0,
+    };
+    p->rows++;
+    p->disturbed = 0;
+    p->last_ms = row.latency_ms;
+    p->point++;
+    o->on_row(o->context, &row);
+}
+
+static void on_done(void *context, gpulet_worker_t *worker, const gpulet_worker_result_t *result)
+{
+    (void)context;
+    (void)worker;
+    gpulet_worker_release(result->output); /* no batch is ever sent */
+}
+
+static void on_lost(void *context, gpulet_worker_t *worker, const char *why)
+{
+    gpulet_profiler_t *p = context;
+    (void)worker;
+    (void)snprintf(p->problem, sizeof(p->problem), "the worker was lost: %s", why);
+    p->worker_lost = true;
+}
+
+static void on_stopped(void *context, gpulet_worker_t *worker)
+{
+    (void)context;
+    (void)worker;
+}
+
+/* ---- steps ---- */
+
+static void step(gpulet_profiler_t *p);
+
+static void on_worker_readable(evutil_socket_t fd, short what, void *context)
+{
+    gpulet_profiler_t *p = context;
+    (void)fd;
+    (void)what;
+    gpulet_worker_process(p->worker);
+    step(p);
+}
+
+static gpulet_status_t start_worker(gpulet_profiler_t *p, gpulet_error_t *err)
+{
+    const gpulet_profiler_options_t *o = &p->options;
+    char grant[GPULET_GRANT_MAX + 1];
+    gpulet_status_t st =
+        o->backend->carve(&p->partition, o->device, p->sizes[p->size], o->background, err);
+    if (st == GPULET_OK)
+        st = o->backend->grant(grant, sizeof(grant), p->partition);
+    if (st != GPULET_OK)
+        return st;
+    gpulet_worker_options_t options = {
+        .program = o->worker_program,
+        .name = "profiler",
+        .backend = o->device_backend_name,
+        .grant = grant,
+        .engine = o->engine,
+        .ort_library = o->ort_library,
+        .fake_profile = o->fake_profile,
+        .log_level = o->log_level,
+        .units = p->sizes[p->size],
+        .batch_ahead = 2,
+        .load_limit_ns = (uint64_t)(o->load_limit_s * 1e9),
+        .nice = o->background ? NICE : 0,
+    };
+    gpulet_worker_callbacks_t callbacks = {p,           on_ready, on_loaded, on_load_failed,
+                                           on_measured, on_done,  on_lost,   on_stopped};
+    if ((st = gpulet_worker_start(&p->worker, &options, &callbacks, err)) != GPULET_OK)
+        return st;
+    p->worker_event = event_new(o->base, gpulet_worker_fd(p->worker), EV_READ | EV_PERSIST,
+                                on_worker_readable, p);
+    if (p->worker_event == NULL || event_add(p->worker_event, NULL) != 0)
+        return gpulet_fail(err, GPULET_E_NOMEM, "no event for the worker");
+    return GPULET_OK;
+}
+
+static void do_start(gpulet_profiler_t *p)
+{
+    gpulet_error_t err;
+    if (p->model >= p->options.models_count) {
+        p->state = PROFILER_NEXT_SIZE;
+        return;
+    }
+    p->state = PROFILER_STARTING;
+    if (start_worker(p, &err) != GPULET_OK) {
+        drop_worker(p);
+        report_problem(p, err.text);
+        p->state = PROFILER_NEXT_SIZE;
+    }
+}
+
+static void do_load(gpulet_profiler_t *p)
+{
+    const gpulet_repository_model_t *model = current_model(p);
+    gpulet_error_t err;
+    choose_points(p);
+    if (p->points_count == 0) {
+        p->state = PROFILER_NEXT_MODEL;
+        return;
+    }
+    gpulet_worker_model_t value = {
+        .model = (uint32_t)p->model,
+        .name = model->key,
+        .path = model->path,
+        .input_fd = gpulet_slab_fd(p->slab),
+        .input_size = gpulet_slab_size(p->slab),
+        .batch_fixed = fixed_batch(model),
+        .batched = model->config.max_batch_size > 0,
+    };
+    p->state = PROFILER_LOADING;
+    if (gpulet_worker_load(p->worker, &value, &err) != GPULET_OK) {
+        report_problem(p, err.text);
+        p->state = PROFILER_NEXT_MODEL;
+    }
+}
+
+static void do_measure(gpulet_profiler_t *p)
+{
+    const gpulet_profiler_options_t *o = &p->options;
+    double share_s = o->seconds_per_model /
+                     (double)(o->sizes_count * (p->points_count > 0 ? p->points_count : 1));
+    if (p->point >= p->points_count) {
+        p->state = PROFILER_NEXT_MODEL;
+        return;
+    }
+    /* Twice the batch takes at most about twice as long: leave out what cannot fit in the model's
+     * time with the least runs. */
+    if (o->background &&
+        p->last_ms * 2 * o->runs_min / 1000.0 > o->seconds_per_model / (double)o->sizes_count) {
+        p->state = PROFILER_NEXT_MODEL;
+        return;
+    }
+    if (o->may_run != NULL && !o->may_run(o->context))
+        return;
+    /* A point that will take much longer than its share is run only as often as a median needs. */
+    uint32_t runs_min = p->last_ms * 2 * o->runs_min / 1000.0 > share_s && o->runs_min > RUNS_FEW
+                            ? RUNS_FEW
+                            : o->runs_min;
+    p->state = PROFILER_MEASURING;
+    if (gpulet_worker_measure(p->worker, (uint32_t)p->model, p->points[p->point], runs_min,
+                              o->runs_max, (uint64_t)(share_s * 1e9)) != GPULET_OK) {
+        report_problem(p, "the worker takes no order");
+        p->state = PROFILER_NEXT_MODEL;
+    }
+}
+
+static void do_next_model(gpulet_profiler_t *p)
+{
+    if (p->worker != NULL && gpulet_worker_unload(p->worker, (uint32_t)p->model) != GPULET_OK)
+        drop_worker(p); /* it takes no orders: the next model gets a new one */
+    p->model++;
+    if (p->model >= p->options.models_count)
+        p->state = PROFILER_NEXT_SIZE;
+    else
+        p->state = p->worker != NULL ? PROFILER_LOAD : PROFILER_START_WORKER;
+}
+
+static void do_next_size(gpulet_profiler_t *p)
+{
+    drop_worker(p);
+    p->model = 0;
+    p->size++;
+    if (p->size < p->options.sizes_count) {
+        p->state = PROFILER_START_WORKER;
+        return;
+    }
+    p->state = PROFILER_END;
+    (void)event_del(p->tick);
+    p->options.on_end(p->options.context, GPULET_OK, p->problem);
+}
+
+/* Goes on until something has to be waited for. */
+static void step(gpulet_profiler_t *p)
+{
+    for (;;) {
+        profiler_state_t before = p->state;
+        if (p->worker_lost) {
+            report_problem(p, p->problem);
+            drop_worker(p);
+            p->state = PROFILER_NEXT_MODEL;
+        }
+        switch (p->state) {
+        case PROFILER_START_WORKER:
+            do_start(p);
+            break;
+        case PROFILER_LOAD:
+            do_load(p);
+            break;
+        case PROFILER_MEASURE:
+            do_measure(p);
+            break;
+        case PROFILER_NEXT_MODEL:
+            do_next_model(p);
+            break;
+        case PROFILER_NEXT_SIZE:
+            do_next_size(p);
+            break;
+        case PROFILER_STARTING:
+        case PROFILER_LOADING:
+        case PROFILER_MEASURING:
+        case PROFILER_END:
+            return;
+        }
+        if (p->state == before && before == PROFILER_MEASURE)
+            return; /* not now: the tick asks again */
+        if (p->state == PROFILER_END)
+            return;
+    }
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *context)
+{
+    gpulet_profiler_t *p = context;
+    (void)fd;
+    (void)what;
+    if (p->worker != NULL)
+        gpulet_worker_check(p->worker, gpulet_clock_ns());
+    step(p);
+}
+
+static gpulet_status_t copy_lists(gpulet_profiler_t *p)
+{
+    const gpulet_profiler_options_t *o = &p->options;
+    p->sizes = calloc(o->sizes_count, sizeof(*p->sizes));
+    p->batches = calloc(o->batches_count + 1, sizeof(*p->batches));
+    p->models = calloc(o->models_count, sizeof(*p->models));
+    if (p->sizes == NULL || p->batches == NULL || p->models == NULL)
+        return GPULET_E_NOMEM;
+    memcpy(p->sizes, o->sizes, o->sizes_count * sizeof(*p->sizes));
+    if (o->batches_count > 0)
+        memcpy(p->batches, o->batches, o->batches_count * sizeof(*p->batches));
+    memcpy(p->models, o->models, o->models_count * sizeof(*p->models));
+    return GPULET_OK;
+}
+
+gpulet_status_t gpulet_profiler_start(gpulet_profiler_t **out,
+                                      const gpulet_profiler_options_t *options, gpulet_error_t *err)
+{
+    struct timeval period = {0, TICK_MS * 1000};
+    assert(options->sizes_count > 0 && options->models_count > 0 && options->runs_min > 0);
+    gpulet_profiler_t *p = calloc(1, sizeof(*p));
+    if (p == NULL)
+        return gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
+    p->options = *options;
+    gpulet_status_t st = copy_lists(p);
+    if (st != GPULET_OK) {
+        (void)gpulet_fail(err, st, "out of memory");
+        goto fail;
+    }
+    if ((st = gpulet_slab_create(&p->slab, "profiler", SLAB_BYTES, err)) != GPULET_OK)
+        goto fail;
+    p->tick = event_new(options->base, -1, EV_PERSIST, on_tick, p);
+    if (p->tick == NULL || event_add(p->tick, &period) != 0) {
+        st = gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
+        goto fail;
+    }
+    *out = p;
+    return GPULET_OK;
+fail:
+    gpulet_profiler_destroy(p);
+    return st;
+}
+
+void gpulet_profiler_destroy(gpulet_profiler_t *profiler)
+{
+    if (profiler == NULL)
+        return;
+    drop_worker(profiler);
+    if (profiler->tick != NULL)
+        event_free(profiler->tick);
+    gpulet_slab_destroy(profiler->slab);
+    free(profiler->sizes);
+    free(profiler->batches);
+    free((void *)profiler->models);
+    free(profiler);
+}

@@ -1,0 +1,318 @@
+#include "server/repository.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/parse.h"
+#include "engine/fake/script.h"
+#include "proto/onnx_file.h"
+#include "proto/pbtxt.h"
+
+enum { CONFIG_SIZE_MAX = 1 << 20, PATH_SIZE = 4096, VERSIONS_MAX = 1024, MODELS_MAX = 10000 };
+
+typedef struct version_list {
+    size_t count;
+    int64_t versions[VERSIONS_MAX]; /* descending */
+} version_list_t;
+
+static gpulet_repository_model_t *append(gpulet_repository_t *repository)
+{
+    if (repository->count >= MODELS_MAX)
+        return NULL;
+    gpulet_repository_model_t *grown =
+        realloc(repository->models, (repository->count + 1) * sizeof(*repository->models));
+    if (grown == NULL)
+        return NULL;
+    repository->models = grown;
+    gpulet_repository_model_t *model = &grown[repository->count++];
+    memset(model, 0, sizeof(*model));
+    return model;
+}
+
+static void set_problem(gpulet_repository_model_t *model, const char *text)
+{
+    free(model->problem);
+    model->problem = strdup(text);
+}
+
+static int descending(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a;
+    int64_t y = *(const int64_t *)b;
+    return x < y ? 1 : x > y ? -1 : 0;
+}
+
+/* Version folders are numbers without a leading zero; anything else is ignored. */
+static void list_versions(version_list_t *out, const char *folder)
+{
+    DIR *d = opendir(folder);
+    out->count = 0;
+    if (d == NULL)
+        return;
+    for (struct dirent *e = readdir(d); e != NULL && out->count < VERSIONS_MAX; e = readdir(d)) {
+        int64_t version = 0;
+        if (e->d_name[0] != '0' &&
+            gpulet_parse_i64(&version, e->d_name, strlen(e->d_name)) == GPULET_OK && version > 0)
+            out->versions[out->count++] = version;
+    }
+    (void)closedir(d);
+    qsort(out->versions, out->count, sizeof(out->versions[0]), descending);
+}
+
+static bool policy_serves(const gpulet_model_config_t *config, const version_list_t *list,
+                          size_t index)
+{
+    switch (config->version_policy) {
+    case GPULET_VERSIONS_ALL:
+        return true;
+    case GPULET_VERSIONS_LATEST:
+        return index < (config->versions_latest == 0 ? 1 : config->versions_latest);
+    case GPULET_VERSIONS_SPECIFIC:
+        break;
+    }
+    for (size_t i = 0; i < config->versions_count; i++) {
+        if (config->versions[i] == list->versions[index])
+            return true;
+    }
+    return false;
+}
+
+static gpulet_status_t read_config(gpulet_model_config_t *out, const char *folder,
+                                   gpulet_error_t *err)
+{
+    char path[PATH_SIZE];
+    char *text = NULL;
+    size_t size = 0;
+    (void)snprintf(path, sizeof(path), "%s/config.pbtxt", folder);
+    gpulet_status_t st = gpulet_file_read(&text, &size, path, CONFIG_SIZE_MAX, err);
+    if (st == GPULET_E_NOT_FOUND) {
+        text = NULL;
+        size = 0;
+    } else if (st != GPULET_OK) {
+        return st;
+    }
+    st = gpulet_pbtxt_parse(out, text != NULL ? text : "", size, path, err);
+    free(text);
+    return st;
+}
+
+/* What the file itself declares: mapped, so that only the framing of a large file is read. */
+static gpulet_status_t describe_onnx(gpulet_model_io_t *out, const char *path, gpulet_error_t *err)
+{
+    gpulet_onnx_info_t info;
+    struct stat status;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return gpulet_fail(err, GPULET_E_IO, "%s: %s", path, strerror(errno));
+    if (fstat(fd, &status) != 0 || status.st_size == 0) {
+        (void)close(fd);
+        return gpulet_fail(err, GPULET_E_INVALID, "%s: the file is empty", path);
+    }
+    void *data = mmap(NULL, (size_t)status.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+    (void)close(fd);
+    if (data == MAP_FAILED)
+        return gpulet_fail(err, GPULET_E_IO, "%s: %s", path, strerror(errno));
+    gpulet_status_t st = gpulet_onnx_read(&info, data, (size_t)status.st_size, err);
+    (void)munmap(data, (size_t)status.st_size);
+    if (st != GPULET_OK) {
+        gpulet_error_prefix(err, "%s", path);
+        return st;
+    }
+    *out = info.io;
+    return GPULET_OK;
+}
+
+static gpulet_status_t describe_fake(gpulet_model_io_t *out, const char *path, gpulet_error_t *err)
+{
+    gpulet_fake_script_t script;
+    gpulet_status_t st = gpulet_fake_script_load(&script, path, err);
+    if (st != GPULET_OK)
+        return st;
+    *out = script.io;
+    memset(&script.io, 0, sizeof(script.io));
+    gpulet_fake_script_deinit(&script);
+    return GPULET_OK;
+}
+
+static char *file_key(const struct stat *status)
+{
+    char text[128];
+    (void)snprintf(text, sizeof(text), "%llx:%llx:%lld:%lld.%09ld",
+                   (unsigned long long)status->st_dev, (unsigned long long)status->st_ino,
+                   (long long)status->st_size, (long long)status->st_mtim.tv_sec,
+                   status->st_mtim.tv_nsec);
+    return strdup(text);
+}
+
+/* A model whose data lies outside is a folder model.onnx/ with model.onnx in it. */
+static gpulet_status_t locate_file(gpulet_repository_model_t *model, const char *folder,
+                                   gpulet_error_t *err)
+{
+    char path[PATH_SIZE];
+    struct stat status;
+    const char *file = model->config.default_model_filename[0] != '\0'
+                           ? model->config.default_model_filename
+                           : "model.onnx";
+    (void)snprintf(path, sizeof(path), "%s/%lld/%s", folder, (long long)model->version, file);
+    if (stat(path, &status) == 0 && S_ISDIR(status.st_mode)) {
+        size_t used = strlen(path);
+        (void)snprintf(path + used, sizeof(path) - used, "/model.onnx");
+    }
+    if (stat(path, &status) != 0)
+        return gpulet_fail(err, GPULET_E_NOT_FOUND, "%s: %s", path, strerror(errno));
+    model->path = strdup(path);
+    model->file_key = file_key(&status);
+    return model->path != NULL && model->file_key != NULL
+               ? GPULET_OK
+               : gpulet_fail(err, GPULET_E_NOMEM, "%s: out of memory", path);
+}
+
+static gpulet_status_t complete_model(gpulet_repository_model_t *model, const char *folder,
+                                      const char *engine, uint32_t batch_max_default,
+                                      gpulet_error_t *err)
+{
+    bool fake = strcmp(engine, "fake") == 0;
+    gpulet_status_t st = locate_file(model, folder, err);
+    if (st != GPULET_OK)
+        return st;
+    st = fake ? describe_fake(&model->io, model->path, err)
+              : describe_onnx(&model->io, model->path, err);
+    if (st != GPULET_OK)
+        return st;
+    return gpulet_model_config_complete(&model->config, &model->io, batch_max_default, err);
+}
+
+static gpulet_status_t check_backend(const gpulet_model_config_t *config, gpulet_error_t *err)
+{
+    bool backend_ok = config->backend[0] == '\0' || strcmp(config->backend, "onnxruntime") == 0;
+    bool platform_ok =
+        config->platform[0] == '\0' || strcmp(config->platform, "onnxruntime_onnx") == 0;
+    if (backend_ok && platform_ok)
+        return GPULET_OK;
+    return gpulet_fail(err, GPULET_E_UNSUPPORTED, "%s '%s' is not supported: only onnxruntime is",
+                       backend_ok ? "platform" : "backend",
+                       backend_ok ? config->platform : config->backend);
+}
+
+static gpulet_status_t read_version(gpulet_repository_model_t *model, const char *name,
+                                    const char *folder, int64_t version, const char *engine,
+                                    uint32_t batch_max_default)
+{
+    gpulet_error_t err = {""};
+    (void)snprintf(model->name, sizeof(model->name), "%s", name);
+    model->version = version;
+    gpulet_status_t st = read_config(&model->config, folder, &err);
+    if (st == GPULET_OK && model->config.name[0] != '\0' && strcmp(model->config.name, name) != 0)
+        st = gpulet_fail(&err, GPULET_E_INVALID,
+                         "%s/config.pbtxt: name: expected '%s' as the folder, found '%s'", folder,
+                         name, model->config.name);
+    if (st == GPULET_OK)
+        st = check_backend(&model->config, &err);
+    if (st == GPULET_OK) {
+        (void)snprintf(model->config.name, sizeof(model->config.name), "%s", name);
+        st = complete_model(model, folder, engine, batch_max_default, &err);
+    }
+    if (st != GPULET_OK)
+        set_problem(model, err.text);
+    return st;
+}
+
+static gpulet_status_t read_model(gpulet_repository_t *repository, const char *root,
+                                  const char *name, const char *engine, uint32_t batch_max_default)
+{
+    char folder[PATH_SIZE];
+    version_list_t list;
+    bool newest = true;
+    (void)snprintf(folder, sizeof(folder), "%s/%s", root, name);
+    list_versions(&list, folder);
+    gpulet_model_config_t policy;
+    gpulet_error_t err;
+    bool policy_known = read_config(&policy, folder, &err) == GPULET_OK;
+    for (size_t i = 0; i < list.count; i++) {
+        if (policy_known ? !policy_serves(&policy, &list, i) : i > 0)
+            continue;
+        gpulet_repository_model_t *model = append(repository);
+        if (model == NULL)
+            break;
+        (void)read_version(model, name, folder, list.versions[i], engine, batch_max_default);
+        model->newest = newest;
+        if (newest)
+            (void)snprintf(model->key, sizeof(model->key), "%s", name);
+        else
+            (void)snprintf(model->key, sizeof(model->key), "%.200s:%lld", name,
+                           (long long)model->version);
+        newest = false;
+    }
+    if (policy_known)
+        gpulet_model_config_deinit(&policy);
+    if (!newest)
+        return GPULET_OK;
+    gpulet_repository_model_t *model = append(repository);
+    if (model == NULL)
+        return GPULET_E_NOMEM;
+    (void)snprintf(model->name, sizeof(model->name), "%s", name);
+    (void)snprintf(model->key, sizeof(model->key), "%s", name);
+    set_problem(model, list.count == 0 ? "no version folder (a number, as in <model>/1/model.onnx)"
+                                       : "version_policy names no version that is there");
+    return GPULET_OK;
+}
+
+static bool is_model_folder(const char *root, const char *name)
+{
+    char path[PATH_SIZE];
+    struct stat status;
+    if (name[0] == '.' || strlen(name) > GPULET_MODEL_NAME_MAX)
+        return false;
+    (void)snprintf(path, sizeof(path), "%s/%s", root, name);
+    return stat(path, &status) == 0 && S_ISDIR(status.st_mode);
+}
+
+static int by_name(const struct dirent **a, const struct dirent **b)
+{
+    return strcmp((*a)->d_name, (*b)->d_name);
+}
+
+gpulet_status_t gpulet_repository_read(gpulet_repository_t *out, const char *root,
+                                       const char *engine, uint32_t batch_max_default,
+                                       gpulet_error_t *err)
+{
+    struct dirent **entries = NULL;
+    gpulet_status_t st = GPULET_OK;
+    memset(out, 0, sizeof(*out));
+    int count = scandir(root, &entries, NULL, by_name);
+    if (count < 0)
+        return gpulet_fail(err, GPULET_E_IO, "model repository %s: %s", root, strerror(errno));
+    for (int i = 0; i < count; i++) {
+        if (st == GPULET_OK && is_model_folder(root, entries[i]->d_name))
+            st = read_model(out, root, entries[i]->d_name, engine, batch_max_default);
+        free(entries[i]);
+    }
+    free(entries);
+    if (st != GPULET_OK) {
+        gpulet_repository_deinit(out);
+        return gpulet_fail(err, st, "model repository %s: too many models or out of memory", root);
+    }
+    return GPULET_OK;
+}
+
+void gpulet_repository_deinit(gpulet_repository_t *repository)
+{
+    for (size_t i = 0; i < repository->count; i++) {
+        gpulet_repository_model_t *model = &repository->models[i];
+        gpulet_model_config_deinit(&model->config);
+        gpulet_model_io_deinit(&model->io);
+        free(model->path);
+        free(model->file_key);
+        free(model->problem);
+    }
+    free(repository->models);
+    memset(repository, 0, sizeof(*repository));
+}

@@ -1,0 +1,41 @@
+/* The model repository on disk, laid out as Triton does:
+ * <repo>/<model>/[config.pbtxt]<version>/model.onnx. Reading it yields one entry a served version
+ * of a model, with its complete configuration; nothing is loaded. Not thread-safe. */
+#ifndef GPULET_SERVER_REPOSITORY_H
+#define GPULET_SERVER_REPOSITORY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+#include "core/model_config.h"
+
+typedef struct gpulet_repository_model {
+    char name[GPULET_MODEL_NAME_MAX + 1];
+    char key[GPULET_MODEL_NAME_MAX +
+             1]; /* in plans and profiles: the name; of an older version "name:version" */
+    bool newest; /* of the versions served: what a request without a version gets */
+    char *path;  /* of the model file; owned */
+    char
+        *file_key; /* device, inode, size and time of the file: changes when the file does; owned */
+    int64_t version;
+    gpulet_model_config_t config;
+    gpulet_model_io_t io;
+    char *problem; /* why it cannot be served, NULL when it can; owned */
+} gpulet_repository_model_t;
+
+typedef struct gpulet_repository {
+    size_t count;
+    gpulet_repository_model_t *models; /* owned; sorted by name, newest version first */
+} gpulet_repository_t;
+
+/* Reads every folder of `root`. A model that is wrong is listed with its `problem`; only a root
+ * that cannot be read is an error. engine "fake" takes any file as a model and declares what the
+ * file says (or 16 floats in and out). */
+gpulet_status_t gpulet_repository_read(gpulet_repository_t *out, const char *root,
+                                       const char *engine, uint32_t batch_max_default,
+                                       gpulet_error_t *err) GPULET_MUST_USE;
+void gpulet_repository_deinit(gpulet_repository_t *repository);
+
+#endif

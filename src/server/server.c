@@ -1,0 +1,317 @@
+#include "server/server.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <event2/event.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "server/internal.h"
+#include "store/store.h"
+
+enum { TICK_MS = 100, PATH_SIZE = 4096 };
+
+static void on_sched_timer(evutil_socket_t fd, short what, void *context)
+{
+    gpulet_server_t *server = context;
+    (void)fd;
+    (void)what;
+    server->timer_at_ns = UINT64_MAX;
+    server_brain_apply(server, gpulet_sched_on_timer(server->sched, gpulet_clock_ns()));
+}
+
+static void begin_stop(gpulet_server_t *server)
+{
+    server_calibrate_end(server);
+    server_gpulets_stop(server);
+    server->stop = true;
+}
+
+/* Draining ends when every request is answered and sent, or the limit has passed. */
+static void check_drain(gpulet_server_t *server, uint64_t now_ns)
+{
+    if (!server->draining || server->stop)
+        return;
+    if (server->infers_open == 0 && gpulet_sched_idle(server->sched) &&
+        gpulet_http_server_connections(server->http) == 0) {
+        begin_stop(server);
+    } else if (now_ns >= server->drain_until_ns) {
+        GPULET_LOG(WARNING, "event=drain_limit requests_open=%llu",
+                   (unsigned long long)server->infers_open);
+        server_brain_apply(server, gpulet_sched_shutdown(server->sched, now_ns, true));
+        begin_stop(server);
+    }
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *context)
+{
+    gpulet_server_t *server = context;
+    (void)fd;
+    (void)what;
+    server_gpulets_step(server);
+    server_calibrate_step(server);
+    check_drain(server, gpulet_clock_ns());
+}
+
+static void on_stop_signal(evutil_socket_t signal_number, short what, void *context)
+{
+    gpulet_server_t *server = context;
+    (void)what;
+    if (server->draining || !server->ready) {
+        begin_stop(server); /* asked twice, or before anything was served: at once */
+        (void)event_base_loopbreak(server->base);
+        return;
+    }
+    GPULET_LOG(INFO, "event=drain signal=%d requests_open=%llu", (int)signal_number,
+               (unsigned long long)server->infers_open);
+    server->draining = true;
+    server->drain_until_ns = gpulet_clock_ns() + (uint64_t)(server->settings.drain_limit_s * 1e9);
+    server_brain_apply(server, gpulet_sched_shutdown(server->sched, gpulet_clock_ns(), false));
+    gpulet_http_server_drain(server->http);
+    gpulet_http_server_drain(server->metrics_http);
+    check_drain(server, gpulet_clock_ns());
+}
+
+void server_announce_ready(gpulet_server_t *server)
+{
+    (void)printf("ready http=%s:%u grpc=off metrics=%s:%u\n", server->settings.address,
+                 gpulet_http_server_port(server->http), server->settings.address,
+                 gpulet_http_server_port(server->metrics_http));
+    (void)fflush(stdout);
+    GPULET_LOG(INFO, "event=ready models=%u seconds=%.3f planner=%s feasible=%d",
+               server->models_count, (double)(gpulet_clock_ns() - server->started_ns) / 1e9,
+               server->plan->planner, server->plan->feasible);
+}
+
+static gpulet_status_t open_loop(gpulet_server_t *server, gpulet_error_t *err)
+{
+    struct timeval tick = {0, TICK_MS * 1000};
+    struct event_config *config = event_config_new();
+    if (config == NULL || event_config_set_flag(config, EVENT_BASE_FLAG_PRECISE_TIMER) != 0)
+        return gpulet_fail(err, GPULET_E_NOMEM, "no event loop");
+    server->base = event_base_new_with_config(config);
+    event_config_free(config);
+    if (server->base == NULL)
+        return gpulet_fail(err, GPULET_E_NOMEM, "no event loop");
+    server->sched_timer = event_new(server->base, -1, 0, on_sched_timer, server);
+    server->tick = event_new(server->base, -1, EV_PERSIST, on_tick, server);
+    server->sigterm =
+        event_new(server->base, SIGTERM, EV_SIGNAL | EV_PERSIST, on_stop_signal, server);
+    server->sigint =
+        event_new(server->base, SIGINT, EV_SIGNAL | EV_PERSIST, on_stop_signal, server);
+    if (server->sched_timer == NULL || server->tick == NULL || server->sigterm == NULL ||
+        server->sigint == NULL || event_add(server->tick, &tick) != 0 ||
+        event_add(server->sigterm, NULL) != 0 || event_add(server->sigint, NULL) != 0)
+        return gpulet_fail(err, GPULET_E_NOMEM, "no event loop");
+    return GPULET_OK;
+}
+
+static gpulet_status_t open_sched(gpulet_server_t *server, gpulet_error_t *err)
+{
+    const gpulet_settings_t *s = &server->settings;
+    gpulet_sched_options_t options = {
+        .requests_max = (uint32_t)s->requests_max,
+        .commit_ahead_ns = (uint64_t)(s->commit_ahead_us * 1e3),
+        .overhead_ns = (uint64_t)(s->overhead_us * 1e3),
+    };
+    gpulet_status_t st = gpulet_sched_create(&server->sched, &options);
+    return st == GPULET_OK ? st : gpulet_fail(err, st, "out of memory");
+}
+
+/* gpulet-worker lies beside this program unless told otherwise. */
+static gpulet_status_t find_worker_program(gpulet_server_t *server, gpulet_error_t *err)
+{
+    char path[PATH_SIZE];
+    if (server->settings.worker_program != NULL) {
+        (void)snprintf(path, sizeof(path), "%s", server->settings.worker_program);
+    } else {
+        ssize_t length = readlink("/proc/self/exe", path, sizeof(path) - sizeof("gpulet-worker"));
+        if (length <= 0)
+            return gpulet_fail(err, GPULET_E_IO,
+                               "cannot tell where this program lies: name --worker-program");
+        path[length] = '\0';
+        char *slash = strrchr(path, '/');
+        (void)snprintf(slash + 1, sizeof(path) - (size_t)(slash + 1 - path), "gpulet-worker");
+    }
+    if (access(path, X_OK) != 0)
+        return gpulet_fail(err, GPULET_E_NOT_FOUND,
+                           "--worker-program: %s is not there or cannot be run", path);
+    server->worker_program = strdup(path);
+    return server->worker_program != NULL ? GPULET_OK
+                                          : gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
+}
+
+/* Without its store the server measures again; that is worth a warning, not a refusal, unless the
+ * file was named. */
+static gpulet_status_t open_store(gpulet_server_t *server, gpulet_error_t *err)
+{
+    const char *path = server->settings.store;
+    gpulet_error_t why;
+    if (path != NULL && strcmp(path, "none") == 0)
+        return GPULET_OK;
+    gpulet_status_t st = gpulet_store_open(&server->store, path, &why);
+    if (st == GPULET_OK)
+        return st;
+    if (path != NULL)
+        return gpulet_fail(err, st, "%s", why.text);
+    GPULET_LOG(WARNING, "event=no_store reason=\"%s\"", why.text);
+    return GPULET_OK;
+}
+
+static gpulet_status_t load_stored_profiles(gpulet_server_t *server, gpulet_error_t *err)
+{
+    const gpulet_device_type_t *type = &server->device_set->types[0];
+    size_t total = 0;
+    for (uint32_t i = 0; i < server->models_count && server->store != NULL; i++) {
+        const gpulet_repository_model_t *entry = server->models[i].entry;
+        size_t points = 0;
+        if (entry->problem != NULL || gpulet_profile_has_model(server->profile, NULL, entry->key))
+            continue;
+        gpulet_status_t st =
+            gpulet_store_get_points(server->store, type->name, server->settings.engine,
+                                    entry->file_key, entry->key, server->profile, &points, err);
+        if (st != GPULET_OK)
+            return st;
+        total += points;
+    }
+    if (total > 0)
+        GPULET_LOG(INFO, "event=profiles_from_store points=%zu store=%s", total,
+                   gpulet_store_path(server->store));
+    return gpulet_profile_interpolate_units(server->profile, type->name, type->sizes,
+                                            type->sizes_count, err);
+}
+
+static gpulet_status_t check_engine(gpulet_server_t *server, gpulet_error_t *err)
+{
+    char path[PATH_SIZE];
+    if (gpulet_engine_find(server->settings.engine) == NULL)
+        return gpulet_fail(err, GPULET_E_INVALID, "--engine: no engine is called '%s'",
+                           server->settings.engine);
+    if (strcmp(server->settings.engine, "ort") != 0)
+        return GPULET_OK;
+    return gpulet_engine_ort_locate(path, sizeof(path), server->settings.ort_library, err);
+}
+
+static gpulet_status_t open_parts(gpulet_server_t *server, gpulet_error_t *err)
+{
+    gpulet_log_level_t level = GPULET_LOG_INFO;
+    const gpulet_settings_t *s = &server->settings;
+    if (gpulet_log_level_parse(&level, s->log_level) != GPULET_OK)
+        return gpulet_fail(err, GPULET_E_INVALID,
+                           "--log-level: expected debug, info, warning or error, found '%s'",
+                           s->log_level);
+    gpulet_log_setup(level, "gpuletd");
+    if (s->model_repository == NULL)
+        return gpulet_fail(err, GPULET_E_INVALID,
+                           "--model-repository: expected a folder of models");
+    gpulet_status_t st = check_engine(server, err);
+    if (st == GPULET_OK && s->workload != NULL)
+        st = gpulet_workload_load(&server->workload, s->workload, s->scenario, err);
+    if (st == GPULET_OK)
+        st = find_worker_program(server, err);
+    if (st == GPULET_OK)
+        st = open_loop(server, err);
+    if (st == GPULET_OK)
+        st = open_sched(server, err);
+    if (st == GPULET_OK)
+        st = server_catalog_open(server, err);
+    if (st == GPULET_OK)
+        st = server_gpulets_open(server, err);
+    if (st == GPULET_OK)
+        st = server_planning_open(server, err);
+    if (st == GPULET_OK)
+        st = open_store(server, err);
+    if (st == GPULET_OK)
+        st = load_stored_profiles(server, err);
+    return st == GPULET_OK ? server_api_open(server, err) : st;
+}
+
+gpulet_status_t gpulet_server_create(gpulet_server_t **out, gpulet_settings_t *settings,
+                                     gpulet_error_t *err)
+{
+    gpulet_server_t *server = calloc(1, sizeof(*server));
+    if (server == NULL)
+        return gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
+    server->settings = *settings;
+    memset(settings, 0, sizeof(*settings));
+    server->started_ns = gpulet_clock_ns();
+    server->timer_at_ns = UINT64_MAX;
+    gpulet_status_t st = open_parts(server, err);
+    if (st != GPULET_OK) {
+        gpulet_server_destroy(server);
+        return st;
+    }
+    *out = server;
+    return GPULET_OK;
+}
+
+/* After the loop ended the workers are given a moment to go by themselves. */
+static void wait_for_workers(gpulet_server_t *server)
+{
+    uint64_t until_ns = gpulet_clock_ns() + 3 * GPULET_NS_PER_S;
+    server_gpulets_stop(server);
+    server_gpulets_step(server);
+    while (!server_gpulets_all_stopped(server) && gpulet_clock_ns() < until_ns) {
+        (void)event_base_loop(server->base, EVLOOP_ONCE);
+        server_gpulets_step(server);
+    }
+}
+
+gpulet_status_t gpulet_server_run(gpulet_server_t *server, gpulet_error_t *err)
+{
+    gpulet_plan_t *plan = NULL;
+    bool provisional = false;
+    gpulet_status_t st = server_planning_make(&plan, &provisional, server, err);
+    if (st == GPULET_OK)
+        st = server_gpulets_apply(server, plan, err);
+    if (st != GPULET_OK)
+        return st;
+    server->calibration_wanted = provisional && server->settings.calibrate;
+    while (!server->stop) {
+        if (event_base_loop(server->base, EVLOOP_ONCE) < 0)
+            break;
+        if (server->ready && server->calibration_wanted) {
+            server->calibration_wanted = false;
+            (void)server_calibrate_begin(server);
+        }
+    }
+    server->stop = true;
+    wait_for_workers(server);
+    if (server->exit_status != GPULET_OK)
+        return gpulet_fail(err, server->exit_status, "%s", server->exit_error.text);
+    GPULET_LOG(INFO, "event=end requests=%llu", (unsigned long long)server->infers_total);
+    return GPULET_OK;
+}
+
+void gpulet_server_destroy(gpulet_server_t *server)
+{
+    if (server == NULL)
+        return;
+    server->stop = true;
+    if (server->base != NULL)
+        server_calibrate_end(server);
+    server_api_close(server);
+    server_infer_close_all(server);
+    if (server->backend != NULL)
+        server_gpulets_close(server);
+    server_planning_close(server);
+    server_catalog_close(server);
+    gpulet_store_close(server->store);
+    gpulet_workload_destroy(server->workload);
+    gpulet_sched_destroy(server->sched);
+    struct event *events[] = {server->sched_timer, server->tick, server->sigterm, server->sigint};
+    for (size_t i = 0; i < sizeof(events) / sizeof(events[0]); i++) {
+        if (events[i] != NULL)
+            event_free(events[i]);
+    }
+    if (server->base != NULL)
+        event_base_free(server->base);
+    free(server->answers);
+    free(server->worker_program);
+    gpulet_settings_deinit(&server->settings);
+    free(server);
+}

@@ -1,0 +1,207 @@
+#include "server/settings.h"
+
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <yaml.h>
+
+#include "base/file.h"
+
+enum { CONFIG_SIZE_MAX = 1 << 20 };
+
+#define AT(field) offsetof(gpulet_settings_t, field)
+#define ANY       1, 0
+
+const gpulet_option_t gpulet_settings_table[] = {
+    {"model-repository", GPULET_OPTION_STRING, AT(model_repository), NULL, ANY, "DIR",
+     "folder of models, laid out as Triton does: <model>/<version>/model.onnx", "Models"},
+    {"skip-bad-models", GPULET_OPTION_BOOL, AT(skip_bad_models), NULL, ANY, NULL,
+     "serve the rest when a model is wrong, instead of refusing to start", NULL},
+    {"batch-max", GPULET_OPTION_U64, AT(batch_max), "32", 1, 1024, "N",
+     "largest batch of a model whose configuration does not say", NULL},
+    {"engine", GPULET_OPTION_STRING, AT(engine), "ort", ANY, "NAME",
+     "what runs the models: ort or fake", NULL},
+    {"ort-library", GPULET_OPTION_STRING, AT(ort_library), NULL, ANY, "PATH",
+     "ONNX Runtime's shared library (else GPULET_ORT_LIBRARY, the install folder, the loader's "
+     "path)",
+     NULL},
+    {"address", GPULET_OPTION_STRING, AT(address), "127.0.0.1", ANY, "ADDRESS",
+     "address to listen on", "Front doors"},
+    {"http-port", GPULET_OPTION_U64, AT(http_port), "8000", 0, 65535, "PORT",
+     "HTTP port, 0 for a free one", NULL},
+    {"metrics-port", GPULET_OPTION_U64, AT(metrics_port), "8002", 0, 65535, "PORT",
+     "metrics port, 0 for a free one", NULL},
+    {"http-connections-max", GPULET_OPTION_U64, AT(http_connections_max), "1024", 1, 1000000, "N",
+     "connections at a time; more are answered 503", NULL},
+    {"http-head-bytes-max", GPULET_OPTION_U64, AT(http_head_bytes_max), "16384", 1024, 1048576,
+     "BYTES", "request line and headers; more is 431", NULL},
+    {"http-body-mb-max", GPULET_OPTION_U64, AT(http_body_mb_max), "65", 1, 4096, "MIB",
+     "request body; more is 413", NULL},
+    {"http-json-depth-max", GPULET_OPTION_U64, AT(http_json_depth_max), "32", 4, 1000, "N",
+     "nesting of request JSON; more is 400", NULL},
+    {"http-tensors-max", GPULET_OPTION_U64, AT(http_tensors_max), "64", 1, 64, "N",
+     "inputs, and outputs, of a request; more is 400", NULL},
+    {"http-head-timeout-ms", GPULET_OPTION_U64, AT(http_head_timeout_ms), "10000", 10, 3600000,
+     "MS", "from the first byte of a request to the end of its headers; longer is 408", NULL},
+    {"http-body-timeout-ms", GPULET_OPTION_U64, AT(http_body_timeout_ms), "30000", 10, 3600000,
+     "MS", "without progress of a body; longer is 408", NULL},
+    {"http-idle-timeout-ms", GPULET_OPTION_U64, AT(http_idle_timeout_ms), "75000", 10, 3600000,
+     "MS", "between requests of a connection; then it is closed", NULL},
+    {"device", GPULET_OPTION_STRING, AT(device), "cpu", ANY, "NAME", "device backend: cpu or fake",
+     "Devices"},
+    {"fake-devices", GPULET_OPTION_STRING, AT(fake_devices), "fake:100:1", ANY, "SPEC",
+     "devices of the fake backend, type:units:count[,...]", NULL},
+    {"reserve-cores", GPULET_OPTION_STRING, AT(reserve_cores), NULL, ANY, "CORES",
+     "cores that gpu-lets may not use, such as 0 or 0,2-3", NULL},
+    {"spin", GPULET_OPTION_BOOL, AT(spin), NULL, ANY, NULL,
+     "workers spin shortly for new work; only where gpu-lets own their cores", NULL},
+    {"planner", GPULET_OPTION_STRING, AT(planner), "elastic", ANY, "NAME",
+     "which planner: elastic or temporal", "Planning"},
+    {"plan", GPULET_OPTION_STRING, AT(plan), NULL, ANY, "FILE",
+     "serve this plan (JSON of gpulet plan) instead of making one", NULL},
+    {"profiles", GPULET_OPTION_STRING, AT(profiles), NULL, ANY, "FILE",
+     "measured latencies (CSV of gpulet profile); without it what is missing is measured when idle",
+     NULL},
+    {"workload", GPULET_OPTION_STRING, AT(workload), NULL, ANY, "FILE",
+     "expected rates and SLOs (CSV), over those of the repository", NULL},
+    {"scenario", GPULET_OPTION_STRING, AT(scenario), NULL, ANY, "NAME", "scenario of the workload",
+     NULL},
+    {"interference", GPULET_OPTION_STRING, AT(interference), NULL, ANY, "FILE",
+     "interference coefficients (CSV)", NULL},
+    {"devices", GPULET_OPTION_STRING, AT(devices), NULL, ANY, "FILE",
+     "device types (YAML); default: what the backend finds", NULL},
+    {"latency-margin", GPULET_OPTION_F64, AT(latency_margin), "1.0", 1, 10, "X",
+     "multiplies every latency when planning", NULL},
+    {"slo-fraction", GPULET_OPTION_F64, AT(slo_fraction), "1.0", 0.01, 1, "X",
+     "multiplies every SLO when planning", NULL},
+    {"rate-percentile", GPULET_OPTION_F64, AT(rate_percentile), "0.99", 0, 0.9999, "P",
+     "plan for this percentile of Poisson arrivals; 0: the bare rate", NULL},
+    {"use-spare", GPULET_OPTION_BOOL, AT(use_spare), "true", ANY, NULL,
+     "plan for the highest multiple of the rates that the devices hold, so that no units stay idle",
+     NULL},
+    {"store", GPULET_OPTION_STRING, AT(store), NULL, ANY, "FILE",
+     "SQLite file of measured profiles [$XDG_STATE_HOME/gpulet/gpulet.db]; 'none': keep nothing",
+     NULL},
+    {"calibrate", GPULET_OPTION_BOOL, AT(calibrate), "true", ANY, NULL,
+     "measure models without a profile when idle, then plan again", NULL},
+    {"calibrate-seconds", GPULET_OPTION_F64, AT(calibrate_seconds), "5", 0.1, 600, "S",
+     "at most so long a model", NULL},
+    {"requests-max", GPULET_OPTION_U64, AT(requests_max), "16384", 16, 1000000, "N",
+     "requests waiting and running; more are answered 503", "Serving"},
+    {"input-mb", GPULET_OPTION_U64, AT(input_mb), "256", 1, 65536, "MIB",
+     "shared memory for the waiting inputs of a model (address space, used as needed)", NULL},
+    {"output-mb", GPULET_OPTION_U64, AT(output_mb), "256", 1, 65536, "MIB",
+     "shared memory for the answers of a worker (address space, used as needed)", NULL},
+    {"commit-ahead-us", GPULET_OPTION_F64, AT(commit_ahead_us), "500", 0, 1e6, "US",
+     "a second batch is sent to a gpu-let so long before the running one should end", NULL},
+    {"overhead-us", GPULET_OPTION_F64, AT(overhead_us), "200", 0, 1e6, "US",
+     "added to every predicted latency for what is not execution", NULL},
+    {"run-limit-s", GPULET_OPTION_F64, AT(run_limit_s), "60", 0.1, 86400, "S",
+     "a batch that runs longer: its worker is replaced", NULL},
+    {"load-limit-s", GPULET_OPTION_F64, AT(load_limit_s), "120", 0.1, 86400, "S",
+     "a model that loads longer is given up", NULL},
+    {"drain-limit-s", GPULET_OPTION_F64, AT(drain_limit_s), "30", 0.1, 86400, "S",
+     "after SIGTERM, requests in flight get so long", NULL},
+    {"config", GPULET_OPTION_STRING, AT(config), NULL, ANY, "FILE",
+     "settings in YAML, the keys are these names", "General"},
+    {"worker-program", GPULET_OPTION_STRING, AT(worker_program), NULL, ANY, "PATH",
+     "gpulet-worker [beside this program]", NULL},
+    {"log-level", GPULET_OPTION_STRING, AT(log_level), "info", ANY, "LEVEL",
+     "debug, info, warning or error", NULL},
+    {"help", GPULET_OPTION_BOOL, AT(help), NULL, ANY, NULL, "print this and exit", NULL},
+    {"version", GPULET_OPTION_BOOL, AT(version), NULL, ANY, NULL, "print the version and exit",
+     NULL},
+    {NULL, GPULET_OPTION_BOOL, 0, NULL, ANY, NULL, NULL, NULL},
+};
+
+enum { OPTIONS_MAX = sizeof(gpulet_settings_table) / sizeof(gpulet_settings_table[0]) };
+
+static gpulet_status_t apply_pair(gpulet_settings_t *settings, yaml_document_t *document,
+                                  const yaml_node_pair_t *pair, const char *file, const bool *seen,
+                                  gpulet_error_t *err)
+{
+    const yaml_node_t *key = yaml_document_get_node(document, pair->key);
+    const yaml_node_t *value = yaml_document_get_node(document, pair->value);
+    size_t line = key->start_mark.line + 1;
+    gpulet_error_t inner;
+    if (key->type != YAML_SCALAR_NODE)
+        return gpulet_fail(err, GPULET_E_INVALID, "%s:%zu: expected the name of a setting", file,
+                           line);
+    const char *name = (const char *)key->data.scalar.value;
+    const gpulet_option_t *option = gpulet_options_find(gpulet_settings_table, name, strlen(name));
+    if (option == NULL)
+        return gpulet_fail(err, GPULET_E_INVALID, "%s:%zu: %s: no such setting", file, line, name);
+    if (value->type != YAML_SCALAR_NODE)
+        return gpulet_fail(err, GPULET_E_INVALID, "%s:%zu: %s: expected one value", file, line,
+                           name);
+    if (seen[option - gpulet_settings_table])
+        return GPULET_OK;
+    gpulet_status_t st = gpulet_options_set(gpulet_settings_table, settings, name,
+                                            (const char *)value->data.scalar.value, &inner);
+    return st == GPULET_OK ? st : gpulet_fail(err, st, "%s:%zu: %s", file, line, inner.text);
+}
+
+static gpulet_status_t apply_document(gpulet_settings_t *settings, yaml_document_t *document,
+                                      const char *file, const bool *seen, gpulet_error_t *err)
+{
+    const yaml_node_t *root = yaml_document_get_root_node(document);
+    gpulet_status_t st = GPULET_OK;
+    if (root == NULL)
+        return GPULET_OK;
+    if (root->type != YAML_MAPPING_NODE)
+        return gpulet_fail(err, GPULET_E_INVALID, "%s:1: expected a map of settings", file);
+    for (const yaml_node_pair_t *pair = root->data.mapping.pairs.start;
+         pair < root->data.mapping.pairs.top && st == GPULET_OK; pair++)
+        st = apply_pair(settings, document, pair, file, seen, err);
+    return st;
+}
+
+gpulet_status_t gpulet_settings_parse_yaml(gpulet_settings_t *settings, const char *text,
+                                           size_t size, const char *file, const bool *seen,
+                                           gpulet_error_t *err)
+{
+    static const bool nothing[OPTIONS_MAX];
+    yaml_parser_t parser;
+    yaml_document_t document;
+    gpulet_status_t st = GPULET_OK;
+    if (!yaml_parser_initialize(&parser))
+        return gpulet_fail(err, GPULET_E_NOMEM, "%s: out of memory", file);
+    yaml_parser_set_input_string(&parser, (const unsigned char *)text, size);
+    if (!yaml_parser_load(&parser, &document)) {
+        st = gpulet_fail(err, GPULET_E_INVALID, "%s:%zu: %s", file, parser.problem_mark.line + 1,
+                         parser.problem != NULL ? parser.problem : "not YAML");
+    } else {
+        st = apply_document(settings, &document, file, seen != NULL ? seen : nothing, err);
+        yaml_document_delete(&document);
+    }
+    yaml_parser_delete(&parser);
+    return st;
+}
+
+gpulet_status_t gpulet_settings_read(gpulet_settings_t *out, int argc, char **argv,
+                                     gpulet_error_t *err)
+{
+    bool seen[OPTIONS_MAX] = {false};
+    char *text = NULL;
+    size_t size = 0;
+    int words = 0;
+    memset(out, 0, sizeof(*out));
+    gpulet_status_t st = gpulet_options_defaults(gpulet_settings_table, out);
+    if (st == GPULET_OK)
+        st = gpulet_options_parse(gpulet_settings_table, out, 1, argc, argv, &words, seen, err);
+    if (st == GPULET_OK && words > 0)
+        st = gpulet_fail(err, GPULET_E_INVALID, "unexpected word '%s' (see --help)", argv[0]);
+    if (st != GPULET_OK || out->config == NULL)
+        return st;
+    if ((st = gpulet_file_read(&text, &size, out->config, CONFIG_SIZE_MAX, err)) != GPULET_OK)
+        return st;
+    st = gpulet_settings_parse_yaml(out, text, size, out->config, seen, err);
+    free(text);
+    return st;
+}
+
+void gpulet_settings_deinit(gpulet_settings_t *settings)
+{
+    gpulet_options_deinit(gpulet_settings_table, settings);
+}
