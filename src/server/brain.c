@@ -39,19 +39,18 @@ static void run_batch(gpulet_server_t *server, const gpulet_action_t *action)
     }
 }
 
-static void arm_timer(gpulet_server_t *server, uint64_t at_ns)
+/* Setting a timer costs a system call, and the time wanted moves with every batch: a timer that is
+ * armed for earlier is left alone, and armed again for what is then wanted when it has fired. */
+void server_brain_arm(gpulet_server_t *server)
 {
-    if (at_ns == server->timer_at_ns)
+    uint64_t at_ns = server->timer_wanted_ns;
+    if (at_ns >= server->timer_armed_ns)
         return;
-    server->timer_at_ns = at_ns;
-    if (at_ns == UINT64_MAX) {
-        (void)event_del(server->sched_timer);
-        return;
-    }
     uint64_t now_ns = gpulet_clock_ns();
     uint64_t wait_ns = at_ns > now_ns ? at_ns - now_ns : 0;
     struct timeval wait = {(time_t)(wait_ns / GPULET_NS_PER_S),
                            (suseconds_t)((wait_ns % GPULET_NS_PER_S + 999) / 1000)};
+    server->timer_armed_ns = at_ns;
     (void)event_add(server->sched_timer, &wait);
 }
 
@@ -98,7 +97,8 @@ void server_brain_apply(gpulet_server_t *server, gpulet_actions_t actions)
             run_batch(server, action);
             break;
         case GPULET_ACTION_TIMER:
-            arm_timer(server, action->u.timer.at_ns);
+            server->timer_wanted_ns = action->u.timer.at_ns;
+            server_brain_arm(server);
             break;
         case GPULET_ACTION_LANE_IDLE:
             server_gpulets_lane_idle(server, action->u.lane_idle.lane);

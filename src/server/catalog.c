@@ -4,10 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/clock.h"
+#include "base/file.h"
 #include "base/log.h"
-#include "base/parse.h"
 #include "server/internal.h"
+
+enum { PATH_SIZE = 4096, LABELS_SIZE_MAX = 1 << 22 };
 
 static bool has_dynamic_dims(const gpulet_model_io_t *io, bool batched)
 {
@@ -19,6 +20,66 @@ static bool has_dynamic_dims(const gpulet_model_io_t *io, bool batched)
         }
     }
     return false;
+}
+
+static gpulet_status_t split_labels(server_labels_t *labels, size_t size, gpulet_error_t *err)
+{
+    size_t lines = 1;
+    for (size_t i = 0; i < size; i++)
+        lines += labels->text[i] == '\n';
+    labels->names = calloc(lines, sizeof(*labels->names));
+    if (labels->names == NULL)
+        return gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
+    for (char *line = labels->text; line < labels->text + size;) {
+        size_t length = strcspn(line, "\r\n");
+        char *end = line + length;
+        labels->names[labels->count++] = line;
+        line = end + strspn(end, "\r");
+        line += *line == '\n';
+        *end = '\0';
+    }
+    return GPULET_OK;
+}
+
+/* The files lie beside config.pbtxt. */
+static gpulet_status_t open_labels(gpulet_server_t *server, server_model_t *model,
+                                   gpulet_error_t *err)
+{
+    const gpulet_model_config_t *config = &model->entry->config;
+    const gpulet_model_io_t *io = &model->entry->io;
+    for (size_t i = 0; i < config->outputs_count; i++) {
+        char path[PATH_SIZE];
+        size_t size = 0;
+        uint32_t output = 0;
+        if (config->outputs[i].label_filename[0] == '\0')
+            continue;
+        while (output < io->outputs_count &&
+               strcmp(io->outputs[output].name, config->outputs[i].name) != 0)
+            output++;
+        if (output == io->outputs_count)
+            continue;
+        if (model->labels == NULL &&
+            (model->labels = calloc(io->outputs_count, sizeof(*model->labels))) == NULL)
+            return gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
+        (void)snprintf(path, sizeof(path), "%s/%s/%s", server->settings.model_repository,
+                       model->entry->name, config->outputs[i].label_filename);
+        gpulet_status_t st =
+            gpulet_file_read(&model->labels[output].text, &size, path, LABELS_SIZE_MAX, err);
+        if (st == GPULET_OK)
+            st = split_labels(&model->labels[output], size, err);
+        if (st != GPULET_OK)
+            return st;
+    }
+    return GPULET_OK;
+}
+
+static void close_labels(server_model_t *model)
+{
+    for (uint32_t i = 0; model->labels != NULL && i < model->entry->io.outputs_count; i++) {
+        free(model->labels[i].text);
+        free((void *)model->labels[i].names);
+    }
+    free(model->labels);
 }
 
 static gpulet_status_t open_model(gpulet_server_t *server, server_model_t *model,
@@ -55,7 +116,8 @@ static gpulet_status_t open_model(gpulet_server_t *server, server_model_t *model
         return gpulet_fail(err, GPULET_E_NOMEM, "model %s: out of memory", entry->key);
     if (model->state == SERVER_MODEL_UNAVAILABLE)
         return GPULET_OK;
-    return server_model_publish(server, model);
+    gpulet_status_t st = open_labels(server, model, err);
+    return st == GPULET_OK ? server_model_publish(server, model) : st;
 }
 
 gpulet_status_t server_model_inputs(gpulet_server_t *server, server_model_t *model,
@@ -131,6 +193,7 @@ void server_catalog_close(gpulet_server_t *server)
 {
     for (uint32_t i = 0; i < server->models_count; i++) {
         gpulet_slab_destroy(server->models[i].inputs);
+        close_labels(&server->models[i]);
         free(server->models[i].batches);
         free(server->models[i].latency_ns);
     }

@@ -413,15 +413,17 @@ static gpulet_status_t parse_and_check(server_infer_t *infer, gpulet_error_t *er
 }
 
 /* Names the first input whose bytes are not all there. */
-static gpulet_status_t fail_short(const server_infer_t *infer, uint64_t tail_size, gpulet_error_t *err)
+static gpulet_status_t fail_short(const server_infer_t *infer, uint64_t tail_size,
+                                  gpulet_error_t *err)
 {
     const gpulet_oip_input_t *input = infer->request.inputs;
     uint64_t end = input->binary ? input->binary_size : 0;
     while (end <= tail_size)
         end += (++input)->binary ? input->binary_size : 0;
-    return gpulet_fail(err, GPULET_E_INVALID,
-                       "unexpected size for input '%s', expecting %llu additional bytes for model '%s'",
-                       input->name, (unsigned long long)(end - tail_size), infer->model->entry->name);
+    return gpulet_fail(
+        err, GPULET_E_INVALID,
+        "unexpected size for input '%s', expecting %llu additional bytes for model '%s'",
+        input->name, (unsigned long long)(end - tail_size), infer->model->entry->name);
 }
 
 /* The JSON part is there. tail_size: bytes that follow it. */
@@ -719,10 +721,13 @@ static gpulet_status_t make_answers(server_infer_t *infer, gpulet_oip_answer_t *
                 "output '%s' of model '%s' has no batch dimension of the batch's size",
                 answer->name, infer->model->entry->name);
         if (layout->output_classification[i] > 0) {
+            const server_labels_t *labels =
+                infer->model->labels != NULL ? &infer->model->labels[index] : NULL;
             size_t begin = infer->classes.size;
             gpulet_status_t st = gpulet_oip_classify(
                 &infer->classes, &answer->tensor.shape, &answer->tensor, infer->model->batched,
-                layout->output_classification[i], NULL, 0, err);
+                layout->output_classification[i], labels != NULL ? labels->names : NULL,
+                labels != NULL ? labels->count : 0, err);
             if (st != GPULET_OK)
                 return st;
             answer->tensor.type = GPULET_DATATYPE_BYTES;

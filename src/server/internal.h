@@ -61,6 +61,13 @@ typedef enum server_model_state {
     SERVER_MODEL_UNAVAILABLE
 } server_model_state_t;
 
+/* Names of an output's classes, a line each in the file that the configuration names. */
+typedef struct server_labels {
+    char *text;         /* owned; the lines, each ended by a zero byte */
+    const char **names; /* owned; into text */
+    size_t count;
+} server_labels_t;
+
 typedef struct server_model {
     uint32_t id;
     const gpulet_repository_model_t *entry; /* borrowed from the server's repository */
@@ -74,7 +81,8 @@ typedef struct server_model {
     double slo_ms;   /* 0: best effort; the workload's over the repository's */
     double rate_rps; /* 0: not given */
     uint32_t priority;
-    gpulet_slab_t *inputs; /* made when it is first loaded */
+    server_labels_t *labels; /* one an output; NULL: none has any */
+    gpulet_slab_t *inputs;   /* made when it is first loaded */
     uint64_t load_ns;
     uint64_t memory_bytes;
 
@@ -215,7 +223,8 @@ struct gpulet_server {
     bool answering;
     const gpulet_worker_result_t *result; /* of the batch that is being answered */
     server_output_t *result_output;
-    uint64_t timer_at_ns;
+    uint64_t timer_wanted_ns; /* what the brain said last */
+    uint64_t timer_armed_ns;  /* what sched_timer is set to; UINT64_MAX: it is not */
 
     /* infer.c */
     server_infer_t *infer_free;
@@ -272,6 +281,8 @@ const char *server_gpulet_state_text(server_gpulet_state_t state);
 /* brain.c */
 /* Carries out actions: runs at once, answers after what is being answered. */
 void server_brain_apply(gpulet_server_t *server, gpulet_actions_t actions);
+/* Sets the timer if the brain wants to be called earlier than it is set to. */
+void server_brain_arm(gpulet_server_t *server);
 /* A batch is done: result is valid for the call. */
 void server_brain_done(gpulet_server_t *server, const gpulet_worker_result_t *result);
 void server_output_unref(void *output);

@@ -20,8 +20,12 @@ static void on_sched_timer(evutil_socket_t fd, short what, void *context)
     gpulet_server_t *server = context;
     (void)fd;
     (void)what;
-    server->timer_at_ns = UINT64_MAX;
-    server_brain_apply(server, gpulet_sched_on_timer(server->sched, gpulet_clock_ns()));
+    server->timer_armed_ns = UINT64_MAX;
+    if (gpulet_clock_ns() >= server->timer_wanted_ns) {
+        server->timer_wanted_ns = UINT64_MAX;
+        server_brain_apply(server, gpulet_sched_on_timer(server->sched, gpulet_clock_ns()));
+    }
+    server_brain_arm(server);
 }
 
 static void begin_stop(gpulet_server_t *server)
@@ -239,7 +243,8 @@ gpulet_status_t gpulet_server_create(gpulet_server_t **out, gpulet_settings_t *s
     server->settings = *settings;
     memset(settings, 0, sizeof(*settings));
     server->started_ns = gpulet_clock_ns();
-    server->timer_at_ns = UINT64_MAX;
+    server->timer_armed_ns = UINT64_MAX;
+    server->timer_wanted_ns = UINT64_MAX;
     gpulet_status_t st = open_parts(server, err);
     if (st != GPULET_OK) {
         gpulet_server_destroy(server);
