@@ -9,7 +9,7 @@
 #include "client/http_client.h"
 #include "cmd/cmd.h"
 
-enum { TIMEOUT_MS = 5000 };
+enum { TIMEOUT_MS = 300000 }; /* a load waits for its model */
 
 typedef struct status_settings {
     char *url;
@@ -148,6 +148,21 @@ static int show(const char *name, const status_settings_t *s, const char *method
     return exit_code;
 }
 
+/* Waits until the plan with, or without, the model is served. */
+static int change_model(const status_settings_t *s, const char *model, const char *verb)
+{
+    gpulet_buf_t path = GPULET_BUF_INIT;
+    gpulet_buf_t body = GPULET_BUF_INIT;
+    gpulet_error_t err = {"out of memory"};
+    int exit_code = CMD_DONE;
+    gpulet_buf_printf(&path, "/v2/repository/models/%s/%s", model, verb);
+    if (path.failed || ask(&body, s, "POST", path.data, &err) != GPULET_OK)
+        exit_code = cmd_complain("models", CMD_FAILED, err.text);
+    gpulet_buf_deinit(&path);
+    gpulet_buf_deinit(&body);
+    return exit_code;
+}
+
 int cmd_status(int argc, char **argv)
 {
     status_settings_t s = {0};
@@ -167,10 +182,13 @@ int cmd_models(int argc, char **argv)
     int exit_code = CMD_DONE;
     if (!cmd_parse(cmd_find("models"), &s, argc, argv, &words, &exit_code))
         return exit_code;
-    if (words > 1 || (words == 1 && strcmp(argv[0], "list") != 0))
-        exit_code = cmd_complain("models", CMD_USAGE, "expected 'list' or nothing (see --help)");
-    else
+    if (words == 0 || (words == 1 && strcmp(argv[0], "list") == 0))
         exit_code = show("models", &s, "POST", "/v2/repository/index", print_index);
+    else if (words == 2 && (strcmp(argv[0], "load") == 0 || strcmp(argv[0], "unload") == 0))
+        exit_code = change_model(&s, argv[1], argv[0]);
+    else
+        exit_code = cmd_complain("models", CMD_USAGE,
+                                 "expected 'list', 'load MODEL' or 'unload MODEL' (see --help)");
     gpulet_options_deinit(cmd_models_options, &s);
     return exit_code;
 }

@@ -35,7 +35,8 @@ static uint64_t time_of(const gpulet_sched_t *s, const sched_service_t *service,
     return sched_curve_mean_ns(&curve, items);
 }
 
-/* Time that co-residents of higher urgency take on the lane before the request: what waits, and what will arrive before it starts. */
+/* Time that co-residents of higher urgency take on the lane before the request: what waits, and
+ * what will arrive before it starts. */
 static uint64_t others_ns(const gpulet_sched_t *s, const sched_lane_t *lane,
                           const sched_service_t *own, const sched_request_t *r, uint64_t start_ns)
 {
@@ -50,10 +51,11 @@ static uint64_t others_ns(const gpulet_sched_t *s, const sched_lane_t *lane,
             items = other->sustained; /* What is late already comes after what is not. */
         items = (items + m->lanes_count - 1) / m->lanes_count;
         uint64_t limit = sched_model_limit_ns(m);
-        uint64_t until = limit != SCHED_NEVER && r->deadline_ns > limit ? r->deadline_ns - limit : 0;
+        uint64_t until =
+            limit != SCHED_NEVER && r->deadline_ns > limit ? r->deadline_ns - limit : 0;
         until = until < start_ns ? until : start_ns;
         if (until > s->now_ns) {
-            double rate = m->rate / m->lanes_count;
+            double rate = m->rate_admitted / m->lanes_count;
             if (other->rate_rps > 0 && other->rate_rps < rate)
                 rate = other->rate_rps;
             items += (uint32_t)(rate * (double)(until - s->now_ns) / 1e9);
@@ -72,11 +74,13 @@ static sched_forecast_t forecast(const gpulet_sched_t *s, const sched_lane_ref_t
     if (lane->services_count > 1)
         ready += others_ns(s, lane, service, r, ready);
     uint32_t pace = (uint32_t)(service->pace + 0.5);
-    uint64_t batch_ns = pace < service->sustained ? time_of(s, service, pace) : service->sustained_ns;
+    uint64_t batch_ns =
+        pace < service->sustained ? time_of(s, service, pace) : service->sustained_ns;
     return (sched_forecast_t){ready, batch_ns, pace, service};
 }
 
-/* Items that share no batch cost more than the fluid sees: their time beyond that of as many items in full batches. */
+/* Items that share no batch cost more than the fluid sees: their time beyond that of as many items
+ * in full batches. */
 static uint64_t alone_extra_ns(const gpulet_sched_t *s, const sched_model_t *m,
                                const sched_forecast_t *f)
 {
@@ -99,7 +103,8 @@ static uint32_t batch_of(const sched_model_t *m, const sched_forecast_t *f, uint
     return batch;
 }
 
-/* The end of the request's batch on a lane where `ahead` items go first; it will not run alone if others arrive till it starts. */
+/* The end of the request's batch on a lane where `ahead` items go first; it will not run alone if
+ * others arrive till it starts. */
 static uint64_t finish_on(const gpulet_sched_t *s, const sched_forecast_t *f,
                           const sched_request_t *r, uint32_t ahead, uint64_t start_ns)
 {
@@ -148,8 +153,8 @@ static double level_of(const sched_forecast_t *f, uint32_t count, uint32_t ahead
     return level;
 }
 
-/* Several lanes: the soonest free one when its next batch has room, else the lanes drain the queue together and the request goes with
- * the last batch that begins before that. */
+/* Several lanes: the soonest free one when its next batch has room, else the lanes drain the queue
+ * together and the request goes with the last batch that begins before that. */
 static uint64_t finish_shared(gpulet_sched_t *s, const sched_request_t *r, uint32_t ahead)
 {
     const sched_model_t *m = &s->models[r->model];
@@ -189,8 +194,8 @@ static uint64_t finish_ns(gpulet_sched_t *s, const sched_request_t *r)
     return finish_on(s, &f, r, ahead, f.free_ns + alone_extra_ns(s, m, &f));
 }
 
-/* An estimate that refuses everybody would never be corrected: now and then one request of a model that has nothing else goes to
- * an idle lane all the same. */
+/* An estimate that refuses everybody would never be corrected: now and then one request of a model
+ * that has nothing else goes to an idle lane all the same. */
 static bool probe_allowed(gpulet_sched_t *s, const sched_request_t *r)
 {
     sched_model_t *m = &s->models[r->model];

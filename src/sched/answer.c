@@ -10,7 +10,8 @@ gpulet_action_t *sched_emit(gpulet_sched_t *s, gpulet_action_kind_t kind)
     return action;
 }
 
-/* When a place in the queue could be free: the sooner of the lanes' ends, and no sooner than a millisecond. */
+/* When a place in the queue could be free: the sooner of the lanes' ends, and no sooner than a
+ * millisecond. */
 static uint64_t retry_after(const gpulet_sched_t *s, uint32_t model)
 {
     const sched_model_t *m = &s->models[model];

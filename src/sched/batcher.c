@@ -73,7 +73,8 @@ static uint32_t misses_after(const sched_batcher_t *b, const sched_candidate_t *
            sched_batcher_misses(b, candidates, count, choice->first + choice->count, end);
 }
 
-/* A smaller batch of clearly more answers a second (padded sizes), when the rest is in time all the same. */
+/* A smaller batch of clearly more answers a second (padded sizes), when the rest is in time all the
+ * same. */
 static sched_choice_t trim(const sched_batcher_t *b, const sched_candidate_t *candidates,
                            uint32_t count, sched_choice_t choice)
 {

@@ -1,4 +1,5 @@
-/* The batch rule: which of the waiting requests, in deadline order, run next on a free lane. Pure functions on arrays. */
+/* The batch rule: which of the waiting requests, in deadline order, run next on a free lane. Pure
+ * functions on arrays. */
 #ifndef GPULET_SCHED_BATCHER_H
 #define GPULET_SCHED_BATCHER_H
 
@@ -28,13 +29,16 @@ typedef struct sched_choice {
     uint32_t items;
 } sched_choice_t;
 
-/* How many candidates from `first` on may run together when none of them may be late; 0 when the first cannot be in time. */
+/* How many candidates from `first` on may run together when none of them may be late; 0 when the
+ * first cannot be in time. */
 sched_choice_t sched_batcher_prefix(const sched_batcher_t *b, const sched_candidate_t *candidates,
                                     uint32_t count, uint32_t first);
-/* How many of the candidates from `first` on would miss their deadline when served from now_ns on, each time as many as fit. */
+/* How many of the candidates from `first` on would miss their deadline when served from now_ns on,
+ * each time as many as fit. */
 uint32_t sched_batcher_misses(const sched_batcher_t *b, const sched_candidate_t *candidates,
                               uint32_t count, uint32_t first, uint64_t now_ns);
-/* The choice that misses the fewest of the candidates; among equals the one that passes over fewest. candidates[0] can be in time. */
+/* The choice that misses the fewest of the candidates; among equals the one that passes over
+ * fewest. candidates[0] can be in time. */
 sched_choice_t sched_batcher_choose(const sched_batcher_t *b, const sched_candidate_t *candidates,
                                     uint32_t count);
 

@@ -29,7 +29,8 @@ static bool other_lane_makes_it(const gpulet_sched_t *s, uint32_t lane, const sc
         if (m->lanes[i].lane == lane)
             continue;
         const sched_lane_t *other = &s->lanes[m->lanes[i].lane];
-        sched_curve_t curve = sched_service_curve(s, &other->services[m->lanes[i].service], r->size_class);
+        sched_curve_t curve =
+            sched_service_curve(s, &other->services[m->lanes[i].service], r->size_class);
         if (sched_lane_ready_ns(s, other) + sched_curve_safe_ns(&curve, r->items) <= r->deadline_ns)
             return true;
     }
@@ -44,10 +45,11 @@ static uint64_t binding_deadline(const attempt_t *a, const sched_request_t *r)
     if (sched_request_droppable(a->s, r))
         return r->deadline_ns;
     return a->start_ns + sched_curve_safe_ns(&a->curve, r->items) <= r->deadline_ns ? r->deadline_ns
-                                                                                   : SCHED_NEVER;
+                                                                                    : SCHED_NEVER;
 }
 
-/* Collects up to `most` candidates of the group in order. What this lane cannot answer in time is left to a lane that can, or dropped. */
+/* Collects up to `most` candidates of the group in order. What this lane cannot answer in time is
+ * left to a lane that can, or dropped. */
 static void gather(attempt_t *a, uint32_t group, uint32_t most)
 {
     gpulet_sched_t *s = a->s;
@@ -138,8 +140,9 @@ static void send(attempt_t *a, const sched_choice_t *choice)
     }
 }
 
-/* Where old heads keep batches small the queue drains more slowly than full batches would. Admission must see that, or it
- * keeps the queue so long that the next heads are as old: small batches would breed small batches. */
+/* Where old heads keep batches small the queue drains more slowly than full batches would.
+ * Admission must see that, or it keeps the queue so long that the next heads are as old: small
+ * batches would breed small batches. */
 static void note_pace(attempt_t *a, const sched_choice_t *choice, uint32_t most)
 {
     sched_service_t *service = service_of(a);
@@ -150,7 +153,8 @@ static void note_pace(attempt_t *a, const sched_choice_t *choice, uint32_t most)
         service->pace = service->sustained;
 }
 
-/* Heads that were passed over for a larger batch: left to another lane that makes them, else dropped. */
+/* Heads that were passed over for a larger batch: left to another lane that makes them, else
+ * dropped. */
 static void pass_over(attempt_t *a, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++) {
@@ -161,8 +165,8 @@ static void pass_over(attempt_t *a, uint32_t count)
     }
 }
 
-/* The largest batch that protects the co-residents; the planned one where none does, and then in turns. 0: not its turn. A single
- * request larger than that runs alone. */
+/* The largest batch that protects the co-residents; the planned one where none does, and then in
+ * turns. 0: not its turn. A single request larger than that runs alone. */
 static uint32_t items_most(const attempt_t *a, uint32_t head_items)
 {
     const gpulet_sched_t *s = a->s;
@@ -193,8 +197,9 @@ static bool try_group(attempt_t *a, uint32_t group)
         return false;
     if (s->requests[s->candidate_requests[0]].probe && s->lanes[a->lane].running != SCHED_NONE)
         return false; /* It measures alone. */
-    sched_batcher_t rule = {&a->curve, a->start_ns, most, service->batch,
-                            GPULET_SCHED_BATCH_REQUESTS_MAX, m->lanes_count};
+    sched_batcher_t rule = {
+        &a->curve,     a->start_ns, most, service->batch, GPULET_SCHED_BATCH_REQUESTS_MAX,
+        m->lanes_count};
     sched_choice_t choice = sched_batcher_prefix(&rule, s->candidates, a->count, 0);
     if (choice.count < a->count && choice.items < most && a->more)
         gather(a, group, SCHED_WINDOW); /* Whether to pass heads over depends on all that waits. */
@@ -221,7 +226,8 @@ static bool try_service(attempt_t *a)
     return false;
 }
 
-/* The place of a service's most urgent request among those of the lane: in time, then late but served, then best effort. */
+/* The place of a service's most urgent request among those of the lane: in time, then late but
+ * served, then best effort. */
 static bool urgency(const attempt_t *a, const sched_service_t *service, sched_node_t *out)
 {
     const gpulet_sched_t *s = a->s;
@@ -230,9 +236,9 @@ static bool urgency(const attempt_t *a, const sched_service_t *service, sched_no
         return false;
     *out = s->group_nodes[group];
     const sched_request_t *r = &s->requests[s->groups[group].requests.first];
-    uint64_t rank = r->deadline_ns == SCHED_NEVER                                          ? 2
+    uint64_t rank = r->deadline_ns == SCHED_NEVER                                    ? 2
                     : r->deadline_ns < a->start_ns && !sched_request_droppable(s, r) ? 1
-                                                                                           : 0;
+                                                                                     : 0;
     out->major = rank << 40 | r->priority;
     return true;
 }

@@ -3,7 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-static const double unknown_ns = 1e6; /* of one item, when nothing is known */
+static const double unknown_ns = 1e6;  /* of one item, when nothing is known */
 static const float clamp_least = 0.7F; /* a factor of two */
 static const float residual_most = 4.0F;
 
@@ -36,7 +36,8 @@ static double read_knots(const double *knots, uint32_t items)
     return knots[k] + (knots[k + 1] - knots[k]) * part;
 }
 
-/* The time of b items from the known ones: linear between two, along the last two beyond, in proportion when there is one. */
+/* The time of b items from the known ones: linear between two, along the last two beyond, in
+ * proportion when there is one. */
 static double profile_at(const uint64_t *exec_ns, uint32_t count, uint32_t b)
 {
     uint32_t below = 0, before_below = 0, above = 0;
@@ -55,7 +56,8 @@ static double profile_at(const uint64_t *exec_ns, uint32_t count, uint32_t b)
         return (double)exec_ns[b - 1];
     if (below == 0 && above == 0)
         return unknown_ns * b;
-    if (below == 0) /* Below the smallest known size: never more than it, never less than its share. */
+    if (below ==
+        0) /* Below the smallest known size: never more than it, never less than its share. */
         return (double)exec_ns[above - 1] * (0.5 + 0.5 * b / above);
     double low = (double)exec_ns[below - 1];
     if (above == 0 && before_below == 0)
@@ -114,7 +116,8 @@ bool sched_estimate_known(const sched_estimate_t *e)
     return e->profiled || e->measured;
 }
 
-/* F of a class never measured: that of the nearest measured one; a larger one grows in proportion to its elements. */
+/* F of a class never measured: that of the nearest measured one; a larger one grows in proportion
+ * to its elements. */
 static sched_class_t class_of(const sched_estimate_t *e, uint32_t size_class)
 {
     sched_class_t result = e->classes[size_class];
@@ -129,7 +132,8 @@ static sched_class_t class_of(const sched_estimate_t *e, uint32_t size_class)
     return result;
 }
 
-/* The error, with a lone outlier held back. A run of large errors to one side is a change, not noise: the clamp opens. */
+/* The error, with a lone outlier held back. A run of large errors to one side is a change, not
+ * noise: the clamp opens. */
 static float clamp_error(sched_class_t *c, float error)
 {
     float limit = 4 * c->deviation > clamp_least ? 4 * c->deviation : clamp_least;
@@ -153,8 +157,8 @@ static void learn_knot(sched_estimate_t *e, uint32_t knot, float step)
         e->samples[knot]++;
 }
 
-/* A knot that has not run for long may be too dear to be tried again: let it sink slowly towards the one just measured. A smaller one
- * must not seem dearer than that. */
+/* A knot that has not run for long may be too dear to be tried again: let it sink slowly towards
+ * the one just measured. A smaller one must not seem dearer than that. */
 static void forget_dear(sched_estimate_t *e, uint32_t knot)
 {
     for (uint32_t k = 0; k < SCHED_KNOTS; k++) {
@@ -164,7 +168,8 @@ static void forget_dear(sched_estimate_t *e, uint32_t knot)
     }
 }
 
-void sched_estimate_learn(sched_estimate_t *e, uint32_t size_class, uint32_t items, uint64_t exec_ns)
+void sched_estimate_learn(sched_estimate_t *e, uint32_t size_class, uint32_t items,
+                          uint64_t exec_ns)
 {
     if (exec_ns == 0 || items == 0)
         return;
@@ -203,7 +208,8 @@ sched_curve_t sched_curve(const sched_estimate_t *e, uint32_t size_class, uint32
     size_class = size_class < SCHED_CLASSES ? size_class : SCHED_CLASSES - 1;
     const sched_class_t *c = &e->classes[size_class];
     if (c->samples > 0)
-        return (sched_curve_t){e->knot_ns, c->scale, c->scale * (1.0 + (double)c->deviation), fixed};
+        return (sched_curve_t){e->knot_ns, c->scale, c->scale * (1.0 + (double)c->deviation),
+                               fixed};
     sched_class_t like = class_of(e, size_class);
     double mean = like.shift == 0.0F ? 1.0 : exp((double)like.shift);
     return (sched_curve_t){e->knot_ns, mean, mean * (1.0 + (double)like.deviation), fixed};

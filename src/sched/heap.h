@@ -1,5 +1,6 @@
-/* A binary heap of (time, id) with ids 0 … capacity-1, each at most once: the next thing that needs the timer. Ties go to the
- * smaller id, so that equal events give equal actions. All memory at init; one owner. */
+/* A binary heap of (time, id) with ids 0 … capacity-1, each at most once: the next thing that needs
+ * the timer. Ties go to the smaller id, so that equal events give equal actions. All memory at
+ * init; one owner. */
 #ifndef GPULET_SCHED_HEAP_H
 #define GPULET_SCHED_HEAP_H
 

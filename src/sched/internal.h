@@ -1,4 +1,5 @@
-/* The inside of the brain, shared by the files of this folder. Everything here belongs to one gpulet_sched_t. */
+/* The inside of the brain, shared by the files of this folder. Everything here belongs to one
+ * gpulet_sched_t. */
 #ifndef GPULET_SCHED_INTERNAL_H
 #define GPULET_SCHED_INTERNAL_H
 
@@ -54,18 +55,19 @@ typedef struct sched_lane_ref {
 typedef struct sched_model {
     bool known;
     gpulet_sched_model_t value;
-    sched_tree_t groups;   /* by the key of their first request */
+    sched_tree_t groups;     /* by the key of their first request */
     sched_lane_ref_t *lanes; /* that take batches of it */
     uint32_t lanes_count;
     uint32_t lanes_capacity;
     sched_estimate_t *estimates;
-    uint32_t planned_most; /* the largest planned batch on its lanes */
+    uint32_t planned_most;                           /* the largest planned batch on its lanes */
     uint32_t waiting_items[GPULET_SCHED_PRIORITIES]; /* of requests with a deadline */
-    uint32_t waiting_total; /* items */
-    uint32_t alone_count;   /* waiting requests that share no batch */
+    uint32_t waiting_total;                          /* items */
+    uint32_t alone_count;                            /* waiting requests that share no batch */
     uint32_t alone_items;
     uint64_t deadline_last_ns; /* the latest among the waiting, or a bit later */
     double rate;               /* items a second offered, by a moving average */
+    double rate_admitted;      /* of those the admitted */
     uint64_t rate_at_ns;
     uint64_t probe_ns; /* of the next probe allowed */
     gpulet_sched_model_stats_t stats;
@@ -81,10 +83,15 @@ typedef struct sched_service {
     uint64_t served;       /* items sent */
     uint32_t sustained;    /* items of a batch under load, by the batch rule */
     uint64_t sustained_ns; /* its time */
-    double pace;           /* items of a batch of late: below `sustained` when deadlines of heads keep batches small */
+    double pace; /* items of a batch of late: below `sustained` when deadlines of heads keep batches
+                    small */
 } sched_service_t;
 
-typedef enum sched_lane_state { SCHED_LANE_NONE, SCHED_LANE_ACTIVE, SCHED_LANE_DRAINING } sched_lane_state_t;
+typedef enum sched_lane_state {
+    SCHED_LANE_NONE,
+    SCHED_LANE_ACTIVE,
+    SCHED_LANE_DRAINING
+} sched_lane_state_t;
 
 typedef struct sched_lane {
     sched_lane_state_t state;
@@ -145,6 +152,10 @@ struct gpulet_sched {
     struct sched_forecast *forecasts; /* scratch of admission, one a lane */
 };
 
+/* sched.c: the frame of every event. The end drops what is lost, fills the lanes that changed and arms the timer. */
+void sched_begin(gpulet_sched_t *s, uint64_t now_ns);
+gpulet_actions_t sched_finish(gpulet_sched_t *s);
+
 /* answer.c: actions out, requests gone. */
 gpulet_action_t *sched_emit(gpulet_sched_t *s, gpulet_action_kind_t kind);
 /* The request is neither in a queue nor in a batch; its slot is free afterwards. */
@@ -152,7 +163,8 @@ void sched_reject(gpulet_sched_t *s, uint32_t request, gpulet_reject_t reason);
 void sched_refuse(gpulet_sched_t *s, const gpulet_sched_request_t *request, gpulet_reject_t reason,
                   uint64_t retry_after_ns);
 void sched_cancelled(gpulet_sched_t *s, uint32_t request);
-void sched_reply(gpulet_sched_t *s, const sched_batch_t *batch, uint64_t id, gpulet_status_t status);
+void sched_reply(gpulet_sched_t *s, const sched_batch_t *batch, uint64_t id,
+                 gpulet_status_t status);
 
 /* queue.c: the pool and the queues. */
 gpulet_status_t sched_queue_init(gpulet_sched_t *s) GPULET_MUST_USE;
@@ -166,7 +178,8 @@ void sched_queue_remove(gpulet_sched_t *s, uint32_t request);
 uint32_t sched_queue_head_group(const gpulet_sched_t *s, uint32_t model);
 uint64_t sched_request_major(const sched_request_t *request);
 /* Items of the model that go before a request of this priority and deadline. */
-uint32_t sched_queue_ahead(const gpulet_sched_t *s, uint32_t model, uint32_t priority, uint64_t deadline_ns);
+uint32_t sched_queue_ahead(const gpulet_sched_t *s, uint32_t model, uint32_t priority,
+                           uint64_t deadline_ns);
 /* Rejects all that wait of the model. */
 void sched_queue_reject_all(gpulet_sched_t *s, uint32_t model, gpulet_reject_t reason);
 /* Drops what can no longer be in time. */
@@ -179,21 +192,29 @@ bool sched_request_droppable(const gpulet_sched_t *s, const sched_request_t *req
 uint64_t sched_request_latest_ns(const gpulet_sched_t *s, const sched_request_t *request);
 
 /* model.c */
-gpulet_status_t sched_model_link(gpulet_sched_t *s, uint32_t model, uint32_t lane, uint32_t service) GPULET_MUST_USE;
+gpulet_status_t sched_model_link(gpulet_sched_t *s, uint32_t model, uint32_t lane,
+                                 uint32_t service) GPULET_MUST_USE;
 void sched_model_unlink(gpulet_sched_t *s, uint32_t model, uint32_t lane);
 sched_estimate_t *sched_model_estimate(gpulet_sched_t *s, uint32_t model, uint32_t units);
 void sched_model_forget(gpulet_sched_t *s, uint32_t model);
 void sched_model_offer(gpulet_sched_t *s, uint32_t model, uint32_t items);
-/* The objective of a request that brings none of its own; SCHED_NEVER: none, or late answers are served. */
+void sched_model_admitted(gpulet_sched_t *s, uint32_t model, uint32_t items);
+/* A new estimate may let an idle lane serve what waits and it could not serve before. */
+void sched_model_mark_idle(gpulet_sched_t *s, uint32_t model);
+/* The objective of a request that brings none of its own; SCHED_NEVER: none, or late answers are
+ * served. */
 uint64_t sched_model_limit_ns(const sched_model_t *m);
 
 /* lane.c */
-sched_curve_t sched_service_curve(const gpulet_sched_t *s, const sched_service_t *service, uint32_t size_class);
+sched_curve_t sched_service_curve(const gpulet_sched_t *s, const sched_service_t *service,
+                                  uint32_t size_class);
 /* When a batch committed now would start. */
 uint64_t sched_lane_ready_ns(const gpulet_sched_t *s, const sched_lane_t *lane);
 bool sched_lane_accepts(const gpulet_sched_t *s, const sched_lane_t *lane);
-/* The time that a batch of `service` may take, started at start_ns, so that every co-resident could still make it. */
-uint64_t sched_lane_allowance_ns(const gpulet_sched_t *s, const sched_lane_t *lane, uint32_t service, uint64_t start_ns);
+/* The time that a batch of `service` may take, started at start_ns, so that every co-resident could
+ * still make it. */
+uint64_t sched_lane_allowance_ns(const gpulet_sched_t *s, const sched_lane_t *lane,
+                                 uint32_t service, uint64_t start_ns);
 /* Recomputes the batch sizes under load. */
 void sched_lane_refresh(gpulet_sched_t *s, sched_lane_t *lane);
 /* Arms or disarms the moment of its next commitment. */

@@ -8,8 +8,8 @@ sched_curve_t sched_service_curve(const gpulet_sched_t *s, const sched_service_t
     return sched_curve(service->estimate, size_class, s->models[service->model].value.batch_fixed);
 }
 
-/* A batch that is overdue will last a while longer, the longer it already is: half of its delay. So nothing is committed
- * behind a run that hangs. */
+/* A batch that is overdue will last a while longer, the longer it already is: half of its delay. So
+ * nothing is committed behind a run that hangs. */
 static uint64_t running_end(const gpulet_sched_t *s, const sched_lane_t *lane)
 {
     if (lane->end_ns >= s->now_ns)
@@ -36,7 +36,8 @@ bool sched_lane_accepts(const gpulet_sched_t *s, const sched_lane_t *lane)
            running_end(s, lane) - s->now_ns <= s->options.commit_ahead_ns;
 }
 
-/* What co-resident i leaves: arriving now it still needs its own planned run; and what of it waits keeps its deadline. */
+/* What co-resident i leaves: arriving now it still needs its own planned run; and what of it waits
+ * keeps its deadline. */
 static uint64_t leaves_ns(const gpulet_sched_t *s, const sched_service_t *other, uint64_t start_ns)
 {
     const sched_model_t *m = &s->models[other->model];
@@ -58,8 +59,8 @@ static uint64_t leaves_ns(const gpulet_sched_t *s, const sched_service_t *other,
     return head->deadline_ns - run < leaves ? head->deadline_ns - run : leaves;
 }
 
-uint64_t sched_lane_allowance_ns(const gpulet_sched_t *s, const sched_lane_t *lane, uint32_t service,
-                                 uint64_t start_ns)
+uint64_t sched_lane_allowance_ns(const gpulet_sched_t *s, const sched_lane_t *lane,
+                                 uint32_t service, uint64_t start_ns)
 {
     uint64_t least = SCHED_NEVER;
     for (uint32_t i = 0; i < lane->services_count; i++) {
@@ -88,7 +89,8 @@ static uint64_t idle_allowance(const gpulet_sched_t *s, const sched_lane_t *lane
     return least;
 }
 
-/* Under load a request waits for one run and then has its own: twice the time of the batch within the objective. */
+/* Under load a request waits for one run and then has its own: twice the time of the batch within
+ * the objective. */
 static void refresh_service(gpulet_sched_t *s, const sched_lane_t *lane, uint32_t index)
 {
     sched_service_t *service = &lane->services[index];
@@ -128,7 +130,8 @@ void sched_lane_refresh(gpulet_sched_t *s, sched_lane_t *lane)
 void sched_lane_watch(gpulet_sched_t *s, uint32_t index)
 {
     const sched_lane_t *lane = &s->lanes[index];
-    if (lane->state != SCHED_LANE_ACTIVE || lane->running == SCHED_NONE || lane->waiting != SCHED_NONE) {
+    if (lane->state != SCHED_LANE_ACTIVE || lane->running == SCHED_NONE ||
+        lane->waiting != SCHED_NONE) {
         sched_heap_remove(&s->wakes, index);
         return;
     }

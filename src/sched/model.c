@@ -64,19 +64,43 @@ void sched_model_forget(gpulet_sched_t *s, uint32_t model)
     m->lanes = NULL;
     m->lanes_count = m->lanes_capacity = 0;
     m->planned_most = 0;
-    m->rate = 0;
+    m->rate = m->rate_admitted = 0;
     m->probe_ns = 0;
     m->known = false;
+}
+
+/* Rates are averaged over a few objectives: long enough to be steady, short enough to follow a
+ * burst. */
+static double averaging_ns(const sched_model_t *m)
+{
+    double tau = m->value.slo_ns == 0 ? 1e9 : 4 * (double)m->value.slo_ns;
+    return tau < 1e8 ? 1e8 : tau > 2e9 ? 2e9 : tau;
 }
 
 void sched_model_offer(gpulet_sched_t *s, uint32_t model, uint32_t items)
 {
     sched_model_t *m = &s->models[model];
-    double tau = m->value.slo_ns == 0 ? 1e9 : 4 * (double)m->value.slo_ns;
-    tau = tau < 1e8 ? 1e8 : tau > 2e9 ? 2e9 : tau;
-    double passed = (double)(s->now_ns - m->rate_at_ns);
-    m->rate = m->rate / (1 + passed / tau) + items * 1e9 / tau;
+    double tau = averaging_ns(m);
+    double left = 1 / (1 + (double)(s->now_ns - m->rate_at_ns) / tau);
+    m->rate = m->rate * left + items * 1e9 / tau;
+    m->rate_admitted *= left;
     m->rate_at_ns = s->now_ns;
+}
+
+void sched_model_admitted(gpulet_sched_t *s, uint32_t model, uint32_t items)
+{
+    s->models[model].rate_admitted += items * 1e9 / averaging_ns(&s->models[model]);
+}
+
+void sched_model_mark_idle(gpulet_sched_t *s, uint32_t model)
+{
+    const sched_model_t *m = &s->models[model];
+    if (m->stats.waiting == 0)
+        return;
+    for (uint32_t i = 0; i < m->lanes_count; i++) {
+        if (s->lanes[m->lanes[i].lane].running == SCHED_NONE)
+            sched_lane_mark(s, m->lanes[i].lane);
+    }
 }
 
 uint64_t sched_model_limit_ns(const sched_model_t *m)

@@ -45,7 +45,8 @@ uint32_t sched_request_take(gpulet_sched_t *s)
     sched_request_t *r = &s->requests[index];
     s->request_free = r->next;
     s->requests_used++;
-    *r = (sched_request_t){.generation = r->generation + 1, .next = SCHED_NONE, .group = SCHED_NONE};
+    *r =
+        (sched_request_t){.generation = r->generation + 1, .next = SCHED_NONE, .group = SCHED_NONE};
     return index;
 }
 
@@ -69,7 +70,8 @@ static uint32_t *bucket_of(gpulet_sched_t *s, uint32_t model, uint64_t shape_key
     return &s->buckets[(uint32_t)(z >> 32) & s->buckets_mask];
 }
 
-/* The group of the request, made when there is none. Every group holds a request, so the pool of groups cannot run dry. */
+/* The group of the request, made when there is none. Every group holds a request, so the pool of
+ * groups cannot run dry. */
 static uint32_t group_for(gpulet_sched_t *s, const sched_request_t *r)
 {
     uint32_t *bucket = bucket_of(s, r->model, r->shape_key);
@@ -205,7 +207,8 @@ uint32_t sched_queue_head_group(const gpulet_sched_t *s, uint32_t model)
     return s->models[model].groups.first;
 }
 
-/* Deadlines among the waiting are taken to be spread evenly from the first to the last: exact when all are alike. */
+/* Deadlines among the waiting are taken to be spread evenly from the first to the last: exact when
+ * all are alike. */
 uint32_t sched_queue_ahead(const gpulet_sched_t *s, uint32_t model, uint32_t priority,
                            uint64_t deadline_ns)
 {

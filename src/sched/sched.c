@@ -100,7 +100,7 @@ void gpulet_sched_destroy(gpulet_sched_t *s)
     free(s);
 }
 
-static void begin(gpulet_sched_t *s, uint64_t now_ns)
+void sched_begin(gpulet_sched_t *s, uint64_t now_ns)
 {
     if (now_ns > s->now_ns)
         s->now_ns = now_ns;
@@ -122,7 +122,7 @@ static void set_timer(gpulet_sched_t *s)
 }
 
 /* Ends every event: drops what is lost, fills the lanes that changed, arms the timer. */
-static gpulet_actions_t finish(gpulet_sched_t *s)
+gpulet_actions_t sched_finish(gpulet_sched_t *s)
 {
     sched_queue_expire(s);
     while (s->wakes.count > 0 && s->wakes.items[0].at_ns <= s->now_ns) {
@@ -137,204 +137,6 @@ static gpulet_actions_t finish(gpulet_sched_t *s)
     s->dirty_count = 0;
     set_timer(s);
     return (gpulet_actions_t){s->actions, s->actions_count};
-}
-
-gpulet_status_t gpulet_sched_model_set(gpulet_sched_t *s, uint32_t model, const gpulet_sched_model_t *value)
-{
-    if (model >= s->options.models_max || value->batch_max == 0 ||
-        value->priority >= GPULET_SCHED_PRIORITIES)
-        return GPULET_E_INVALID;
-    sched_model_t *m = &s->models[model];
-    m->value = *value;
-    m->known = true;
-    for (uint32_t i = 0; i < m->lanes_count; i++) {
-        sched_lane_refresh(s, &s->lanes[m->lanes[i].lane]);
-        sched_lane_mark(s, m->lanes[i].lane); /* The next event looks at what the change allows. */
-    }
-    return GPULET_OK;
-}
-
-/* Takes the model out of the lane; the batches under way are answered without it. */
-static void lane_forget_model(gpulet_sched_t *s, uint32_t index, uint32_t model)
-{
-    sched_lane_t *lane = &s->lanes[index];
-    uint32_t kept = 0;
-    for (uint32_t slot = 2 * index; slot < 2 * index + 2; slot++) {
-        if (s->batches[slot].id != 0 && s->batches[slot].model == model)
-            s->batches[slot].estimate = NULL;
-    }
-    for (uint32_t i = 0; i < lane->services_count; i++) {
-        sched_service_t service = lane->services[i];
-        if (service.model == model)
-            continue;
-        sched_model_t *m = &s->models[service.model];
-        for (uint32_t j = 0; j < m->lanes_count; j++) {
-            if (m->lanes[j].lane == index)
-                m->lanes[j].service = kept;
-        }
-        lane->services[kept++] = service;
-    }
-    lane->services_count = kept;
-    sched_lane_refresh(s, lane);
-}
-
-gpulet_actions_t gpulet_sched_model_remove(gpulet_sched_t *s, uint64_t now_ns, uint32_t model)
-{
-    begin(s, now_ns);
-    if (model >= s->options.models_max || !s->models[model].known)
-        return finish(s);
-    sched_queue_reject_all(s, model, GPULET_REJECT_NOT_SERVED);
-    for (uint32_t i = 0; i < s->options.lanes_max; i++) {
-        if (s->lanes[i].state != SCHED_LANE_NONE)
-            lane_forget_model(s, i, model);
-    }
-    sched_model_forget(s, model);
-    return finish(s);
-}
-
-/* A new estimate may let an idle lane serve what it could not before. */
-static void mark_idle(gpulet_sched_t *s, uint32_t model)
-{
-    const sched_model_t *m = &s->models[model];
-    if (m->stats.waiting == 0)
-        return;
-    for (uint32_t i = 0; i < m->lanes_count; i++) {
-        if (s->lanes[m->lanes[i].lane].running == SCHED_NONE)
-            sched_lane_mark(s, m->lanes[i].lane);
-    }
-}
-
-static gpulet_status_t check_lane(const gpulet_sched_t *s, uint32_t lane, const gpulet_sched_lane_t *value)
-{
-    if (lane >= s->options.lanes_max)
-        return GPULET_E_INVALID;
-    if (s->lanes[lane].state != SCHED_LANE_NONE)
-        return GPULET_E_EXISTS;
-    for (uint32_t i = 0; i < value->services_count; i++) {
-        uint32_t model = value->services[i].model;
-        if (model >= s->options.models_max || !s->models[model].known)
-            return GPULET_E_NOT_FOUND;
-        for (uint32_t j = 0; j < i; j++) {
-            if (value->services[j].model == model)
-                return GPULET_E_INVALID;
-        }
-    }
-    return GPULET_OK;
-}
-
-static gpulet_status_t fill_lane(gpulet_sched_t *s, uint32_t index, const gpulet_sched_lane_t *value)
-{
-    sched_lane_t *lane = &s->lanes[index];
-    lane->units = value->units;
-    lane->services = calloc(value->services_count + 1U, sizeof(*lane->services));
-    if (lane->services == NULL)
-        return GPULET_E_NOMEM;
-    for (uint32_t i = 0; i < value->services_count; i++) {
-        const gpulet_sched_service_t *from = &value->services[i];
-        sched_service_t *to = &lane->services[i];
-        to->model = from->model;
-        to->planned = to->batch = from->batch < 1 ? 1 : from->batch;
-        to->rate_rps = from->rate_rps;
-        to->estimate = sched_model_estimate(s, from->model, value->units);
-        if (to->estimate == NULL)
-            return GPULET_E_NOMEM;
-        sched_estimate_profile(to->estimate, from->exec_ns, from->exec_ns == NULL ? 0 : from->exec_count);
-        gpulet_status_t st = sched_model_link(s, from->model, index, i);
-        if (st != GPULET_OK)
-            return st;
-        lane->services_count++;
-    }
-    return GPULET_OK;
-}
-
-gpulet_status_t gpulet_sched_lane_add(gpulet_sched_t *s, uint64_t now_ns, uint32_t index,
-                                      const gpulet_sched_lane_t *value, gpulet_actions_t *out)
-{
-    gpulet_status_t st = check_lane(s, index, value);
-    if (st != GPULET_OK)
-        return st;
-    begin(s, now_ns);
-    st = fill_lane(s, index, value);
-    if (st != GPULET_OK) {
-        for (uint32_t i = 0; i < s->lanes[index].services_count; i++)
-            sched_model_unlink(s, s->lanes[index].services[i].model, index);
-        sched_lane_free(s, index);
-        return st;
-    }
-    s->lanes[index].state = SCHED_LANE_ACTIVE;
-    sched_lane_refresh(s, &s->lanes[index]);
-    sched_lane_mark(s, index);
-    for (uint32_t i = 0; i < value->services_count; i++)
-        mark_idle(s, value->services[i].model);
-    *out = finish(s);
-    return GPULET_OK;
-}
-
-static void unlink_lane(gpulet_sched_t *s, uint32_t index)
-{
-    sched_lane_t *lane = &s->lanes[index];
-    for (uint32_t i = 0; i < lane->services_count; i++)
-        sched_model_unlink(s, lane->services[i].model, index);
-}
-
-gpulet_actions_t gpulet_sched_lane_drain(gpulet_sched_t *s, uint64_t now_ns, uint32_t index)
-{
-    begin(s, now_ns);
-    if (index >= s->options.lanes_max || s->lanes[index].state != SCHED_LANE_ACTIVE)
-        return finish(s);
-    sched_lane_t *lane = &s->lanes[index];
-    unlink_lane(s, index);
-    lane->state = SCHED_LANE_DRAINING;
-    sched_heap_remove(&s->wakes, index);
-    for (uint32_t i = 0; i < lane->services_count; i++) {
-        uint32_t model = lane->services[i].model;
-        if (s->models[model].lanes_count == 0)
-            sched_queue_reject_all(s, model, GPULET_REJECT_NOT_SERVED);
-    }
-    sched_lane_check_idle(s, index);
-    return finish(s);
-}
-
-/* The batch died with its lane. Each request goes back once. */
-static void return_batch(gpulet_sched_t *s, sched_batch_t *batch)
-{
-    sched_model_t *m = &s->models[batch->model];
-    for (uint32_t request = batch->first, next; request != SCHED_NONE; request = next) {
-        sched_request_t *r = &s->requests[request];
-        next = r->next;
-        m->stats.running--;
-        bool hopeless = sched_request_droppable(s, r) && sched_request_latest_ns(s, r) < s->now_ns;
-        if (r->gone) {
-            sched_cancelled(s, request);
-        } else if (r->retried || hopeless || !m->known) {
-            sched_reject(s, request, GPULET_REJECT_WORKER_LOST);
-        } else {
-            r->retried = true;
-            sched_queue_add(s, request);
-        }
-    }
-    *batch = (sched_batch_t){0};
-}
-
-gpulet_actions_t gpulet_sched_lane_lost(gpulet_sched_t *s, uint64_t now_ns, uint32_t index)
-{
-    begin(s, now_ns);
-    if (index >= s->options.lanes_max || s->lanes[index].state == SCHED_LANE_NONE)
-        return finish(s);
-    sched_lane_t *lane = &s->lanes[index];
-    if (lane->state == SCHED_LANE_ACTIVE)
-        unlink_lane(s, index);
-    uint32_t slots[2] = {lane->running, lane->waiting};
-    sched_lane_free(s, index);
-    for (int i = 0; i < 2; i++) {
-        if (slots[i] == SCHED_NONE)
-            continue;
-        const sched_model_t *m = &s->models[s->batches[slots[i]].model];
-        return_batch(s, &s->batches[slots[i]]);
-        for (uint32_t j = 0; j < m->lanes_count; j++)
-            sched_lane_mark(s, m->lanes[j].lane);
-    }
-    return finish(s);
 }
 
 static sched_request_t describe(const gpulet_sched_t *s, const gpulet_sched_request_t *in)
@@ -364,7 +166,8 @@ static sched_request_t describe(const gpulet_sched_t *s, const gpulet_sched_requ
         .own_timeout = own};
 }
 
-/* Offers the request to the lane that would answer it first, then to every other that takes a batch now. */
+/* Offers the request to the lane that would answer it first, then to every other that takes a batch
+ * now. */
 static void offer(gpulet_sched_t *s, uint32_t request)
 {
     const sched_request_t *r = &s->requests[request];
@@ -383,17 +186,18 @@ static void offer(gpulet_sched_t *s, uint32_t request)
     }
 }
 
-gpulet_actions_t gpulet_sched_on_request(gpulet_sched_t *s, uint64_t now_ns, const gpulet_sched_request_t *in,
+gpulet_actions_t gpulet_sched_on_request(gpulet_sched_t *s, uint64_t now_ns,
+                                         const gpulet_sched_request_t *in,
                                          gpulet_ticket_t *ticket_out)
 {
-    begin(s, now_ns);
+    sched_begin(s, now_ns);
     *ticket_out = 0;
     assert(in->items >= 1);
     if (in->model >= s->options.models_max || !s->models[in->model].known) {
         sched_refuse(s, in, GPULET_REJECT_NOT_SERVED, 0);
         if (in->model < s->options.models_max)
             s->models[in->model].stats.offered++;
-        return finish(s);
+        return sched_finish(s);
     }
     sched_queue_expire(s);
     s->models[in->model].stats.offered++;
@@ -410,15 +214,16 @@ gpulet_actions_t gpulet_sched_on_request(gpulet_sched_t *s, uint64_t now_ns, con
     if (request == SCHED_NONE) {
         gpulet_reject_t reason = verdict.admitted ? GPULET_REJECT_QUEUE_FULL : verdict.reason;
         sched_refuse(s, in, reason, verdict.retry_after_ns);
-        return finish(s);
+        return sched_finish(s);
     }
     wanted.generation = s->requests[request].generation;
     wanted.probe = verdict.probe;
     s->requests[request] = wanted;
+    sched_model_admitted(s, in->model, in->items);
     *ticket_out = wanted.generation << SCHED_TICKET_BITS | (request + 1);
     sched_queue_add(s, request);
     offer(s, request);
-    return finish(s);
+    return sched_finish(s);
 }
 
 static sched_batch_t *find_batch(gpulet_sched_t *s, uint64_t id)
@@ -440,13 +245,13 @@ static void lane_advance(gpulet_sched_t *s, sched_lane_t *lane, uint32_t slot)
         lane->end_ns = s->now_ns + s->batches[lane->running].predicted_ns;
 }
 
-gpulet_actions_t gpulet_sched_on_batch_done(gpulet_sched_t *s, uint64_t now_ns, uint64_t id, uint64_t exec_ns,
-                                            gpulet_status_t status)
+gpulet_actions_t gpulet_sched_on_batch_done(gpulet_sched_t *s, uint64_t now_ns, uint64_t id,
+                                            uint64_t exec_ns, gpulet_status_t status)
 {
-    begin(s, now_ns);
+    sched_begin(s, now_ns);
     sched_batch_t *batch = find_batch(s, id);
     if (batch == NULL)
-        return finish(s);
+        return sched_finish(s);
     uint32_t index = batch->lane;
     uint32_t model = batch->model;
     sched_lane_t *lane = &s->lanes[index];
@@ -458,46 +263,47 @@ gpulet_actions_t gpulet_sched_on_batch_done(gpulet_sched_t *s, uint64_t now_ns, 
     sched_heap_remove(&s->wakes, index);
     sched_lane_refresh(s, lane);
     sched_lane_mark(s, index);
-    mark_idle(s, model);
+    sched_model_mark_idle(s, model);
     sched_lane_check_idle(s, index);
-    return finish(s);
+    return sched_finish(s);
 }
 
 gpulet_actions_t gpulet_sched_on_timer(gpulet_sched_t *s, uint64_t now_ns)
 {
-    begin(s, now_ns);
-    return finish(s);
+    sched_begin(s, now_ns);
+    return sched_finish(s);
 }
 
 gpulet_actions_t gpulet_sched_on_cancel(gpulet_sched_t *s, uint64_t now_ns, gpulet_ticket_t ticket)
 {
-    begin(s, now_ns);
+    sched_begin(s, now_ns);
     uint64_t place = ticket & ((1U << SCHED_TICKET_BITS) - 1);
     if (place == 0 || place > s->options.requests_max)
-        return finish(s);
+        return sched_finish(s);
     uint32_t request = (uint32_t)place - 1;
     sched_request_t *r = &s->requests[request];
     if (r->state == SCHED_REQUEST_FREE || r->generation != ticket >> SCHED_TICKET_BITS)
-        return finish(s);
+        return sched_finish(s);
     if (r->state == SCHED_REQUEST_RUNNING) {
         r->gone = true;
     } else {
         sched_queue_remove(s, request);
         sched_cancelled(s, request);
     }
-    return finish(s);
+    return sched_finish(s);
 }
 
 gpulet_actions_t gpulet_sched_shutdown(gpulet_sched_t *s, uint64_t now_ns, bool now)
 {
-    begin(s, now_ns);
+    sched_begin(s, now_ns);
     s->closing = true;
     for (uint32_t i = 0; now && i < s->options.models_max; i++)
         sched_queue_reject_all(s, i, GPULET_REJECT_SHUTDOWN);
-    return finish(s);
+    return sched_finish(s);
 }
 
-void gpulet_sched_model_stats(const gpulet_sched_t *s, uint32_t model, gpulet_sched_model_stats_t *out)
+void gpulet_sched_model_stats(const gpulet_sched_t *s, uint32_t model,
+                              gpulet_sched_model_stats_t *out)
 {
     assert(model < s->options.models_max);
     *out = s->models[model].stats;
@@ -515,7 +321,8 @@ static const sched_service_t *find_service(const gpulet_sched_t *s, uint32_t lan
     return NULL;
 }
 
-uint64_t gpulet_sched_estimate_ns(const gpulet_sched_t *s, uint32_t lane, uint32_t model, uint32_t items)
+uint64_t gpulet_sched_estimate_ns(const gpulet_sched_t *s, uint32_t lane, uint32_t model,
+                                  uint32_t items)
 {
     const sched_service_t *service = find_service(s, lane, model);
     if (service == NULL)
@@ -523,8 +330,8 @@ uint64_t gpulet_sched_estimate_ns(const gpulet_sched_t *s, uint32_t lane, uint32
     return gpulet_sched_estimate_class_ns(s, lane, model, items, service->estimate->class_last);
 }
 
-uint64_t gpulet_sched_estimate_class_ns(const gpulet_sched_t *s, uint32_t lane, uint32_t model, uint32_t items,
-                                        uint32_t size_class)
+uint64_t gpulet_sched_estimate_class_ns(const gpulet_sched_t *s, uint32_t lane, uint32_t model,
+                                        uint32_t items, uint32_t size_class)
 {
     const sched_service_t *service = find_service(s, lane, model);
     if (service == NULL)

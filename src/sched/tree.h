@@ -1,5 +1,6 @@
-/* An ordered set of indices: a treap threaded by a list in order, so that insertion and removal cost O(log n) and a walk from the
- * front costs nothing. Nodes live in an array of the caller, a node in one tree at a time. No memory of its own; one owner. */
+/* An ordered set of indices: a treap threaded by a list in order, so that insertion and removal
+ * cost O(log n) and a walk from the front costs nothing. Nodes live in an array of the caller, a
+ * node in one tree at a time. No memory of its own; one owner. */
 #ifndef GPULET_SCHED_TREE_H
 #define GPULET_SCHED_TREE_H
 
@@ -15,7 +16,8 @@ typedef struct sched_node {
     uint64_t order;
     uint32_t left, right, parent;
     uint32_t prev, next;
-    uint32_t rank; /* of the heap order; a hash of `order`, so the shape depends on the events alone */
+    uint32_t
+        rank; /* of the heap order; a hash of `order`, so the shape depends on the events alone */
 } sched_node_t;
 
 typedef struct sched_tree {

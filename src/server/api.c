@@ -43,7 +43,7 @@ void server_respond_status(gpulet_http_request_t *http, gpulet_status_t status, 
     server_respond_error(http, gpulet_status_http(status), text);
 }
 
-static void respond_buf(gpulet_http_request_t *http, gpulet_buf_t *body)
+void server_respond_buf(gpulet_http_request_t *http, gpulet_buf_t *body)
 {
     if (gpulet_buf_status(body) != GPULET_OK)
         server_respond_error(http, 503, "out of memory");
@@ -108,7 +108,7 @@ static void handle_root(gpulet_server_t *server, gpulet_http_request_t *http,
                       "\"documentation\":\"docs/README.md of the installation; GET /v2 for the "
                       "Open Inference Protocol v2\"}\n",
                       GPULET_VERSION, server->ready ? "true" : "false", server->models_count);
-    respond_buf(http, &out);
+    server_respond_buf(http, &out);
 }
 
 static void handle_metadata(gpulet_server_t *server, gpulet_http_request_t *http,
@@ -163,7 +163,7 @@ static void handle_model_ready(gpulet_server_t *server, gpulet_http_request_t *h
     gpulet_buf_append_str(&out, "{\"name\":");
     gpulet_json_string(&out, model->entry->name, strlen(model->entry->name));
     gpulet_buf_append_str(&out, ",\"ready\":true}");
-    respond_buf(http, &out);
+    server_respond_buf(http, &out);
 }
 
 static void handle_model(gpulet_server_t *server, gpulet_http_request_t *http,
@@ -184,7 +184,7 @@ static void handle_model(gpulet_server_t *server, gpulet_http_request_t *http,
     }
     if (gpulet_oip_metadata_write(&out, &model->entry->config, versions, count) != GPULET_OK)
         out.failed = true;
-    respond_buf(http, &out);
+    server_respond_buf(http, &out);
 }
 
 static void handle_config(gpulet_server_t *server, gpulet_http_request_t *http,
@@ -198,7 +198,7 @@ static void handle_config(gpulet_server_t *server, gpulet_http_request_t *http,
         return;
     if (gpulet_oip_config_write(&out, &model->entry->config) != GPULET_OK)
         out.failed = true;
-    respond_buf(http, &out);
+    server_respond_buf(http, &out);
 }
 
 static void write_duration(gpulet_buf_t *out, const char *name, const server_duration_t *d,
@@ -277,55 +277,48 @@ static void handle_stats(gpulet_server_t *server, gpulet_http_request_t *http,
         server_respond_error(http, 400, text);
         return;
     }
-    respond_buf(http, &out);
-}
-
-/* The body is empty, "" (as one client posts it) or an object, perhaps with "ready". */
-static bool parse_index_request(bool *ready_only, const char *body, size_t size)
-{
-    *ready_only = false;
-    json_t *root = size > 0 ? json_loadb(body, size, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, NULL)
-                            : json_object();
-    bool ok = root != NULL &&
-              (json_is_object(root) || (json_is_string(root) && json_string_length(root) == 0));
-    json_t *ready = ok ? json_object_get(root, "ready") : NULL;
-    if (ready != NULL)
-        ok = json_is_boolean(ready);
-    *ready_only = ok && json_is_true(ready);
-    json_decref(root);
-    return ok;
+    server_respond_buf(http, &out);
 }
 
 static void handle_index(gpulet_server_t *server, gpulet_http_request_t *http,
                          const route_match_t *match, const char *body, size_t size)
 {
-    static const char *const states[] = {"LOADING", "READY", "UNAVAILABLE"};
-    gpulet_buf_t out = GPULET_BUF_INIT;
-    bool ready_only = false;
-    bool first = true;
     (void)match;
-    if (!parse_index_request(&ready_only, body, size)) {
+    server_repository_index(server, http, body, size);
+}
+
+/* The body may hold a configuration to load with, which is not supported: it is refused rather than
+ * passed over. */
+static bool refuse_override(gpulet_http_request_t *http, const char *body, size_t size)
+{
+    json_t *root = size > 0 ? json_loadb(body, size, JSON_REJECT_DUPLICATES, NULL) : json_object();
+    bool object = json_is_object(root);
+    bool override =
+        object && json_object_get(json_object_get(root, "parameters"), "config") != NULL;
+    json_decref(root);
+    if (!object)
         server_respond_error(http, 400,
-                             "failed to parse the request JSON buffer: expected an object, perhaps "
-                             "with a boolean \"ready\"");
-        return;
-    }
-    gpulet_buf_append_char(&out, '[');
-    for (uint32_t i = 0; i < server->models_count; i++) {
-        const server_model_t *model = &server->models[i];
-        if (ready_only && model->state != SERVER_MODEL_READY)
-            continue;
-        gpulet_buf_append_str(&out, first ? "{\"name\":" : ",{\"name\":");
-        gpulet_json_string(&out, model->entry->name, strlen(model->entry->name));
-        gpulet_buf_printf(&out,
-                          ",\"version\":\"%s\",\"state\":\"%s\",\"reason\":", model->version_text,
-                          states[model->state]);
-        gpulet_json_string(&out, model->reason, strlen(model->reason));
-        gpulet_buf_append_char(&out, '}');
-        first = false;
-    }
-    gpulet_buf_append_char(&out, ']');
-    respond_buf(http, &out);
+                             "failed to parse the request JSON buffer: expected an object");
+    else if (override)
+        server_respond_error(
+            http, 501, "loading with another configuration is not supported: edit config.pbtxt");
+    return !object || override;
+}
+
+static void handle_load(gpulet_server_t *server, gpulet_http_request_t *http,
+                        const route_match_t *match, const char *body, size_t size)
+{
+    server_model_t *model = NULL;
+    if (!refuse_override(http, body, size) && (model = model_of(server, http, match)) != NULL)
+        server_repository_load(server, http, model);
+}
+
+static void handle_unload(gpulet_server_t *server, gpulet_http_request_t *http,
+                          const route_match_t *match, const char *body, size_t size)
+{
+    server_model_t *model = NULL;
+    if (!refuse_override(http, body, size) && (model = model_of(server, http, match)) != NULL)
+        server_repository_unload(server, http, model);
 }
 
 static void handle_infer(gpulet_server_t *server, gpulet_http_request_t *http,
@@ -351,7 +344,7 @@ static void handle_plan(gpulet_server_t *server, gpulet_http_request_t *http,
     }
     if (gpulet_plan_format_json(&out, server->plan) != GPULET_OK)
         out.failed = true;
-    respond_buf(http, &out);
+    server_respond_buf(http, &out);
 }
 
 static void handle_status(gpulet_server_t *server, gpulet_http_request_t *http,
@@ -363,7 +356,7 @@ static void handle_status(gpulet_server_t *server, gpulet_http_request_t *http,
     (void)size;
     if (server_status_write(&out, server) != GPULET_OK)
         out.failed = true;
-    respond_buf(http, &out);
+    server_respond_buf(http, &out);
 }
 
 static const route_t routes[] = {
@@ -383,6 +376,8 @@ static const route_t routes[] = {
     {"/v2/models/{m}/stats", GPULET_HTTP_GET, false, handle_stats},
     {"/v2/models/{m}/versions/{v}/stats", GPULET_HTTP_GET, false, handle_stats},
     {"/v2/repository/index", GPULET_HTTP_POST, true, handle_index},
+    {"/v2/repository/models/{m}/load", GPULET_HTTP_POST, true, handle_load},
+    {"/v2/repository/models/{m}/unload", GPULET_HTTP_POST, true, handle_unload},
     {"/gpulet/v1/plan", GPULET_HTTP_GET, false, handle_plan},
     {"/gpulet/v1/status", GPULET_HTTP_GET, false, handle_status},
 };
@@ -512,9 +507,10 @@ static void on_gone(void *context, gpulet_http_request_t *http)
 
 static void on_finished(void *context, gpulet_http_request_t *http)
 {
-    (void)context;
     if (gpulet_http_user(http) != NULL)
         server_infer_finished(gpulet_http_user(http));
+    else
+        server_repository_finished(context, http);
 }
 
 static void format_error(void *context, char *out, size_t out_size, int status, const char *text)

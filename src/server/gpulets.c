@@ -84,8 +84,9 @@ static void refresh_models(gpulet_server_t *server)
     }
     for (const server_gpulet_t *g = server->gpulets; g != NULL; g = g->next) {
         for (uint32_t i = 0; g->lane != SERVER_LANE_NONE && i < g->services_count; i++) {
-            if (g->services[i].loaded)
-                server->models[g->services[i].model].state = SERVER_MODEL_READY;
+            server_model_t *model = &server->models[g->services[i].model];
+            if (g->services[i].loaded && model->state != SERVER_MODEL_UNAVAILABLE)
+                model->state = SERVER_MODEL_READY;
         }
     }
 }
@@ -597,6 +598,7 @@ static void switch_over(gpulet_server_t *server, uint64_t now_ns)
         server->replans++;
         GPULET_LOG(INFO, "event=plan_switched replans=%llu", (unsigned long long)server->replans);
     }
+    server_repository_switched(server);
 }
 
 /* New gpu-lets that started on shared units move to units of their own once the old ones are gone.
@@ -657,7 +659,7 @@ void server_gpulets_step(gpulet_server_t *server)
             gpulet_worker_check(g->worker, now_ns);
         step_one(g, now_ns);
     }
-    if (server->switching && switch_is_due(server))
+    if (server->switching && !server->stop && switch_is_due(server))
         switch_over(server, now_ns);
     bool removed = false;
     for (server_gpulet_t **at = &server->gpulets; *at != NULL;) {

@@ -5,7 +5,7 @@
  *   gpulets.c     gpu-lets: partitions, workers, lanes; from a plan to what runs
  *   brain.c       carries out what sched/ decides
  *   infer.c       one inference request from the socket to the answer
- *   api.c         all other HTTP routes
+ *   api.c         all other HTTP routes; api_repository.c: models at run time
  *   metrics.c     the text for Prometheus
  *   planning.c    from profiles and rates to a plan
  *   calibrate.c   measures what has no profile while nothing else is to do
@@ -167,6 +167,7 @@ typedef struct server_output {
 } server_output_t;
 
 typedef struct server_calibration server_calibration_t;
+typedef struct server_waiter server_waiter_t;
 
 struct gpulet_server {
     gpulet_settings_t settings;
@@ -225,6 +226,9 @@ struct gpulet_server {
     server_output_t *result_output;
     uint64_t timer_wanted_ns; /* what the brain said last */
     uint64_t timer_armed_ns;  /* what sched_timer is set to; UINT64_MAX: it is not */
+
+    /* api_repository.c */
+    server_waiter_t *waiters;
 
     /* infer.c */
     server_infer_t *infer_free;
@@ -306,7 +310,20 @@ void server_infer_close_all(gpulet_server_t *server);
 gpulet_status_t server_api_open(gpulet_server_t *server, gpulet_error_t *err);
 void server_api_close(gpulet_server_t *server);
 void server_respond_error(gpulet_http_request_t *http, int status, const char *text);
+/* 200 with the text as JSON; frees it. */
+void server_respond_buf(gpulet_http_request_t *http, gpulet_buf_t *body);
 void server_respond_status(gpulet_http_request_t *http, gpulet_status_t status, const char *text);
+
+/* api_repository.c: models listed, loaded and unloaded at run time */
+void server_repository_index(gpulet_server_t *server, gpulet_http_request_t *http, const char *body,
+                             size_t size);
+void server_repository_load(gpulet_server_t *server, gpulet_http_request_t *http,
+                            server_model_t *model);
+void server_repository_unload(gpulet_server_t *server, gpulet_http_request_t *http,
+                              server_model_t *model);
+/* The plan that loads and unloads wait for is served. */
+void server_repository_switched(gpulet_server_t *server);
+void server_repository_finished(gpulet_server_t *server, gpulet_http_request_t *http);
 
 /* metrics.c */
 void server_metrics_write(gpulet_buf_t *out, gpulet_server_t *server);

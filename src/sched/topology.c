@@ -1,0 +1,194 @@
+/* Models and lanes come, change and go. */
+#include "sched/internal.h"
+
+#include <stdlib.h>
+
+gpulet_status_t gpulet_sched_model_set(gpulet_sched_t *s, uint32_t model,
+                                       const gpulet_sched_model_t *value)
+{
+    if (model >= s->options.models_max || value->batch_max == 0 ||
+        value->priority >= GPULET_SCHED_PRIORITIES)
+        return GPULET_E_INVALID;
+    sched_model_t *m = &s->models[model];
+    m->value = *value;
+    m->known = true;
+    for (uint32_t i = 0; i < m->lanes_count; i++) {
+        sched_lane_refresh(s, &s->lanes[m->lanes[i].lane]);
+        sched_lane_mark(s, m->lanes[i].lane); /* The next event looks at what the change allows. */
+    }
+    return GPULET_OK;
+}
+
+/* Takes the model out of the lane; the batches under way are answered without it. */
+static void lane_forget_model(gpulet_sched_t *s, uint32_t index, uint32_t model)
+{
+    sched_lane_t *lane = &s->lanes[index];
+    uint32_t kept = 0;
+    for (uint32_t slot = 2 * index; slot < 2 * index + 2; slot++) {
+        if (s->batches[slot].id != 0 && s->batches[slot].model == model)
+            s->batches[slot].estimate = NULL;
+    }
+    for (uint32_t i = 0; i < lane->services_count; i++) {
+        sched_service_t service = lane->services[i];
+        if (service.model == model)
+            continue;
+        sched_model_t *m = &s->models[service.model];
+        for (uint32_t j = 0; j < m->lanes_count; j++) {
+            if (m->lanes[j].lane == index)
+                m->lanes[j].service = kept;
+        }
+        lane->services[kept++] = service;
+    }
+    lane->services_count = kept;
+    sched_lane_refresh(s, lane);
+}
+
+gpulet_actions_t gpulet_sched_model_remove(gpulet_sched_t *s, uint64_t now_ns, uint32_t model)
+{
+    sched_begin(s, now_ns);
+    if (model >= s->options.models_max || !s->models[model].known)
+        return sched_finish(s);
+    sched_queue_reject_all(s, model, GPULET_REJECT_NOT_SERVED);
+    for (uint32_t i = 0; i < s->options.lanes_max; i++) {
+        if (s->lanes[i].state != SCHED_LANE_NONE)
+            lane_forget_model(s, i, model);
+    }
+    sched_model_forget(s, model);
+    return sched_finish(s);
+}
+
+static gpulet_status_t check_lane(const gpulet_sched_t *s, uint32_t lane,
+                                  const gpulet_sched_lane_t *value)
+{
+    if (lane >= s->options.lanes_max)
+        return GPULET_E_INVALID;
+    if (s->lanes[lane].state != SCHED_LANE_NONE)
+        return GPULET_E_EXISTS;
+    for (uint32_t i = 0; i < value->services_count; i++) {
+        uint32_t model = value->services[i].model;
+        if (model >= s->options.models_max || !s->models[model].known)
+            return GPULET_E_NOT_FOUND;
+        for (uint32_t j = 0; j < i; j++) {
+            if (value->services[j].model == model)
+                return GPULET_E_INVALID;
+        }
+    }
+    return GPULET_OK;
+}
+
+static gpulet_status_t fill_lane(gpulet_sched_t *s, uint32_t index,
+                                 const gpulet_sched_lane_t *value)
+{
+    sched_lane_t *lane = &s->lanes[index];
+    lane->units = value->units;
+    lane->services = calloc(value->services_count + 1U, sizeof(*lane->services));
+    if (lane->services == NULL)
+        return GPULET_E_NOMEM;
+    for (uint32_t i = 0; i < value->services_count; i++) {
+        const gpulet_sched_service_t *from = &value->services[i];
+        sched_service_t *to = &lane->services[i];
+        to->model = from->model;
+        to->planned = to->batch = from->batch < 1 ? 1 : from->batch;
+        to->rate_rps = from->rate_rps;
+        to->estimate = sched_model_estimate(s, from->model, value->units);
+        if (to->estimate == NULL)
+            return GPULET_E_NOMEM;
+        sched_estimate_profile(to->estimate, from->exec_ns,
+                               from->exec_ns == NULL ? 0 : from->exec_count);
+        gpulet_status_t st = sched_model_link(s, from->model, index, i);
+        if (st != GPULET_OK)
+            return st;
+        lane->services_count++;
+    }
+    return GPULET_OK;
+}
+
+gpulet_status_t gpulet_sched_lane_add(gpulet_sched_t *s, uint64_t now_ns, uint32_t index,
+                                      const gpulet_sched_lane_t *value, gpulet_actions_t *out)
+{
+    gpulet_status_t st = check_lane(s, index, value);
+    if (st != GPULET_OK)
+        return st;
+    sched_begin(s, now_ns);
+    st = fill_lane(s, index, value);
+    if (st != GPULET_OK) {
+        for (uint32_t i = 0; i < s->lanes[index].services_count; i++)
+            sched_model_unlink(s, s->lanes[index].services[i].model, index);
+        sched_lane_free(s, index);
+        return st;
+    }
+    s->lanes[index].state = SCHED_LANE_ACTIVE;
+    sched_lane_refresh(s, &s->lanes[index]);
+    sched_lane_mark(s, index);
+    for (uint32_t i = 0; i < value->services_count; i++)
+        sched_model_mark_idle(s, value->services[i].model);
+    *out = sched_finish(s);
+    return GPULET_OK;
+}
+
+static void unlink_lane(gpulet_sched_t *s, uint32_t index)
+{
+    sched_lane_t *lane = &s->lanes[index];
+    for (uint32_t i = 0; i < lane->services_count; i++)
+        sched_model_unlink(s, lane->services[i].model, index);
+}
+
+gpulet_actions_t gpulet_sched_lane_drain(gpulet_sched_t *s, uint64_t now_ns, uint32_t index)
+{
+    sched_begin(s, now_ns);
+    if (index >= s->options.lanes_max || s->lanes[index].state != SCHED_LANE_ACTIVE)
+        return sched_finish(s);
+    sched_lane_t *lane = &s->lanes[index];
+    unlink_lane(s, index);
+    lane->state = SCHED_LANE_DRAINING;
+    sched_heap_remove(&s->wakes, index);
+    for (uint32_t i = 0; i < lane->services_count; i++) {
+        uint32_t model = lane->services[i].model;
+        if (s->models[model].lanes_count == 0)
+            sched_queue_reject_all(s, model, GPULET_REJECT_NOT_SERVED);
+    }
+    sched_lane_check_idle(s, index);
+    return sched_finish(s);
+}
+
+/* The batch died with its lane. Each request goes back once. */
+static void return_batch(gpulet_sched_t *s, sched_batch_t *batch)
+{
+    sched_model_t *m = &s->models[batch->model];
+    for (uint32_t request = batch->first, next; request != SCHED_NONE; request = next) {
+        sched_request_t *r = &s->requests[request];
+        next = r->next;
+        m->stats.running--;
+        bool hopeless = sched_request_droppable(s, r) && sched_request_latest_ns(s, r) < s->now_ns;
+        if (r->gone) {
+            sched_cancelled(s, request);
+        } else if (r->retried || hopeless || !m->known) {
+            sched_reject(s, request, GPULET_REJECT_WORKER_LOST);
+        } else {
+            r->retried = true;
+            sched_queue_add(s, request);
+        }
+    }
+    *batch = (sched_batch_t){0};
+}
+
+gpulet_actions_t gpulet_sched_lane_lost(gpulet_sched_t *s, uint64_t now_ns, uint32_t index)
+{
+    sched_begin(s, now_ns);
+    if (index >= s->options.lanes_max || s->lanes[index].state == SCHED_LANE_NONE)
+        return sched_finish(s);
+    sched_lane_t *lane = &s->lanes[index];
+    if (lane->state == SCHED_LANE_ACTIVE)
+        unlink_lane(s, index);
+    uint32_t slots[2] = {lane->running, lane->waiting};
+    sched_lane_free(s, index);
+    for (int i = 0; i < 2; i++) {
+        if (slots[i] == SCHED_NONE)
+            continue;
+        const sched_model_t *m = &s->models[s->batches[slots[i]].model];
+        return_batch(s, &s->batches[slots[i]]);
+        for (uint32_t j = 0; j < m->lanes_count; j++)
+            sched_lane_mark(s, m->lanes[j].lane);
+    }
+    return sched_finish(s);
+}
