@@ -1,5 +1,6 @@
-/* What a decision of the brain costs: 200 models, 100 lanes of four models each, queues kept deep, virtual time. Prints one line of JSON:
- * nanoseconds of on_request and on_batch_done (p50, p99) and actions a second. Argument: how many requests (default 400,000). */
+/* What a decision of the brain costs: 200 models, 100 lanes of four models each, queues kept deep,
+ * virtual time. Prints one line of JSON: nanoseconds of on_request and on_batch_done (p50, p99) and
+ * actions a second. Argument: how many requests (default 400,000). */
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -39,10 +40,12 @@ static void apply(bench_t *b, gpulet_actions_t actions)
         b->replies += a->kind == GPULET_ACTION_REPLY;
         if (a->kind != GPULET_ACTION_RUN)
             continue;
-        uint64_t start = b->lane_end[a->u.run.lane] > b->now_ns ? b->lane_end[a->u.run.lane] : b->now_ns;
+        uint64_t start =
+            b->lane_end[a->u.run.lane] > b->now_ns ? b->lane_end[a->u.run.lane] : b->now_ns;
         uint64_t exec = 1000000 + 400000ULL * a->u.run.items;
         b->lane_end[a->u.run.lane] = start + exec;
-        b->pending[b->pending_count++] = (pending_t){a->u.run.batch, start + exec, exec, a->u.run.lane};
+        b->pending[b->pending_count++] =
+            (pending_t){a->u.run.batch, start + exec, exec, a->u.run.lane};
     }
 }
 
@@ -59,7 +62,8 @@ static void advance(bench_t *b, uint64_t now_ns)
         b->pending[first] = b->pending[--b->pending_count];
         b->now_ns = p.done_ns;
         uint64_t before = clock_ns();
-        gpulet_actions_t actions = gpulet_sched_on_batch_done(b->sched, p.done_ns, p.batch, p.exec_ns, GPULET_OK);
+        gpulet_actions_t actions =
+            gpulet_sched_on_batch_done(b->sched, p.done_ns, p.batch, p.exec_ns, GPULET_OK);
         gpulet_hist_record(&b->done, clock_ns() - before);
         apply(b, actions);
     }
@@ -101,7 +105,10 @@ int main(int argc, char **argv)
     for (uint64_t i = 0; i < requests; i++) {
         now += gpulet_rng_exponential(&rng, gap);
         advance(&b, (uint64_t)now);
-        gpulet_sched_request_t r = {.id = i, .model = (uint32_t)gpulet_rng_below(&rng, MODELS), .items = 1, .arrival_ns = (uint64_t)now};
+        gpulet_sched_request_t r = {.id = i,
+                                    .model = (uint32_t)gpulet_rng_below(&rng, MODELS),
+                                    .items = 1,
+                                    .arrival_ns = (uint64_t)now};
         gpulet_ticket_t ticket;
         uint64_t before = clock_ns();
         gpulet_actions_t actions = gpulet_sched_on_request(b.sched, (uint64_t)now, &r, &ticket);
@@ -109,12 +116,14 @@ int main(int argc, char **argv)
         apply(&b, actions);
     }
     double seconds = (double)(clock_ns() - begin) / 1e9;
-    printf("{\"bench\":\"sched\",\"requests\":%llu,\"replies\":%llu,\"request_p50_ns\":%llu,\"request_p99_ns\":%llu,\"done_p50_ns\":%llu,"
+    printf("{\"bench\":\"sched\",\"requests\":%llu,\"replies\":%llu,\"request_p50_ns\":%llu,"
+           "\"request_p99_ns\":%llu,\"done_p50_ns\":%llu,"
            "\"done_p99_ns\":%llu,\"requests_per_s\":%.0f}\n",
            (unsigned long long)requests, (unsigned long long)b.replies,
-           (unsigned long long)gpulet_hist_quantile(&b.request, 0.5), (unsigned long long)gpulet_hist_quantile(&b.request, 0.99),
-           (unsigned long long)gpulet_hist_quantile(&b.done, 0.5), (unsigned long long)gpulet_hist_quantile(&b.done, 0.99),
-           (double)requests / seconds);
+           (unsigned long long)gpulet_hist_quantile(&b.request, 0.5),
+           (unsigned long long)gpulet_hist_quantile(&b.request, 0.99),
+           (unsigned long long)gpulet_hist_quantile(&b.done, 0.5),
+           (unsigned long long)gpulet_hist_quantile(&b.done, 0.99), (double)requests / seconds);
     gpulet_sched_destroy(b.sched);
     return 0;
 }

@@ -77,9 +77,9 @@ size_t gpulet_cpulist_format(char *out, size_t out_size, const gpulet_cpulist_t 
         while (gpulet_cpulist_has(list, last + 1))
             last++;
         const char *comma = used > 0 ? "," : "";
-        int written = last == first ? snprintf(out + used, out_size - used, "%s%u", comma, first)
-                                    : snprintf(out + used, out_size - used, "%s%u-%u", comma,
-                                               first, last);
+        int written = last == first
+                          ? snprintf(out + used, out_size - used, "%s%u", comma, first)
+                          : snprintf(out + used, out_size - used, "%s%u-%u", comma, first, last);
         if (written < 0 || (size_t)written >= out_size - used) {
             out[used] = '\0';
             return 0;

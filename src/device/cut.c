@@ -4,7 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A window of units and why to prefer it: each number the smaller the better, the first the most important. */
+/* A window of units and why to prefer it: each number the smaller the better, the first the most
+ * important. */
 typedef struct window {
     uint32_t first;
     uint32_t shared;  /* users on its units */

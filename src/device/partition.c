@@ -60,7 +60,8 @@ gpulet_status_t gpulet_partition_settle(gpulet_partition_t *partition, gpulet_er
     gpulet_device_t *device = partition->device;
     gpulet_status_t st = gpulet_cut_settle(&device->cut, partition->units, partition->count);
     if (st != GPULET_OK)
-        return gpulet_fail(err, st, "%u units wanted on %s %u for what shares some, too few are free",
+        return gpulet_fail(err, st,
+                           "%u units wanted on %s %u for what shares some, too few are free",
                            partition->count, device->desc.type, device->desc.index);
     device->describe(partition);
     return GPULET_OK;

@@ -114,8 +114,7 @@ static void put_head(gpulet_conn_t *conn, const gpulet_http_answer_t *answer,
         put_field(out, answer->fields[i].name, answer->fields[i].value);
     }
     if (shape->coding != GPULET_HTTP1_IDENTITY)
-        put_field(out, "Content-Encoding",
-                  shape->coding == GPULET_HTTP1_GZIP ? "gzip" : "deflate");
+        put_field(out, "Content-Encoding", shape->coding == GPULET_HTTP1_GZIP ? "gzip" : "deflate");
     if (shape->vary)
         put(out, "Vary: Accept-Encoding\r\n");
     if (shape->has_body) {
@@ -136,8 +135,7 @@ static bool is_text(const char *content_type)
 
 static gpulet_deflater_t *deflater_for(gpulet_http_server_t *server, gpulet_http1_coding_t coding)
 {
-    gpulet_deflater_t **slot =
-        coding == GPULET_HTTP1_GZIP ? &server->gzip : &server->deflate;
+    gpulet_deflater_t **slot = coding == GPULET_HTTP1_GZIP ? &server->gzip : &server->deflate;
     if (*slot == NULL && gpulet_deflater_create(slot, coding) != GPULET_OK)
         *slot = NULL;
     return *slot;
@@ -282,7 +280,8 @@ gpulet_http1_step_t gpulet_answer_flush(gpulet_conn_t *conn)
                                                            : GPULET_HTTP1_FAILED;
         }
         if (sent > 0)
-            conn->deadline_ns = gpulet_server_deadline(conn->server, conn->server->limits.send_timeout_ms);
+            conn->deadline_ns =
+                gpulet_server_deadline(conn->server, conn->server->limits.send_timeout_ms);
         iov_advance(conn, (size_t)sent);
         if ((size_t)sent < wanted)
             return GPULET_HTTP1_MORE;
@@ -309,7 +308,8 @@ static bool keeps_connection(const gpulet_conn_t *conn, const gpulet_http_answer
 static void set_answer(gpulet_conn_t *conn, const gpulet_http_answer_t *answer, bool copy_body)
 {
     gpulet_http_request_t *request = &conn->request;
-    answer_shape_t shape = {.has_body = answer->status >= 200 && answer->status != 204 && answer->status != 304};
+    answer_shape_t shape = {.has_body = answer->status >= 200 && answer->status != 204 &&
+                                        answer->status != 304};
     for (size_t i = 0; i < answer->parts_count; i++)
         shape.body_size += answer->parts[i].iov_len;
     bool head_only = request->active && request->head.method == GPULET_HTTP_HEAD;
@@ -317,7 +317,8 @@ static void set_answer(gpulet_conn_t *conn, const gpulet_http_answer_t *answer, 
     bool compressed = request->active && compress(conn, answer, &shape);
     bool keep = keeps_connection(conn, answer);
     conn->close_after = !keep;
-    /* An answer given before all was read would be lost in a reset if the socket were closed at once. */
+    /* An answer given before all was read would be lost in a reset if the socket were closed at
+     * once. */
     conn->linger_after = !keep && !(request->active && request->body_complete);
     out_compact(conn);
     put_head(conn, answer, &shape);
@@ -371,11 +372,9 @@ void gpulet_http_respond(gpulet_http_request_t *request, const gpulet_http_answe
 void gpulet_http_respond_text(gpulet_http_request_t *request, int status, const char *content_type,
                               const char *body, size_t body_size)
 {
-    struct iovec part = {(void *)(uintptr_t)body, body_size};
-    gpulet_http_answer_t answer = {.status = status,
-                                   .content_type = content_type,
-                                   .parts = &part,
-                                   .parts_count = 1};
+    struct iovec part = {(void *)body, body_size};
+    gpulet_http_answer_t answer = {
+        .status = status, .content_type = content_type, .parts = &part, .parts_count = 1};
     respond(request, &answer, true);
 }
 

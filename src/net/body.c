@@ -52,7 +52,8 @@ static gpulet_http1_step_t collect(gpulet_http_request_t *request, const char *d
         return fail(fault, 413, "the body is too large");
     if (st == GPULET_E_NOMEM)
         return fail(fault, 503, "out of memory");
-    return st == GPULET_OK ? GPULET_HTTP1_DONE : fail(fault, 400, "the body is not what its Content-Encoding says");
+    return st == GPULET_OK ? GPULET_HTTP1_DONE
+                           : fail(fault, 400, "the body is not what its Content-Encoding says");
 }
 
 static gpulet_http1_step_t deliver(gpulet_http_request_t *request, const char *data, size_t size,
@@ -111,7 +112,8 @@ static gpulet_http1_step_t ended(gpulet_http_request_t *request, gpulet_body_fau
     if (request->inflater != NULL && !gpulet_inflater_ended(request->inflater))
         return fail(fault, 400, "the compressed body ends too early");
     gpulet_buf_append(&request->body, "", 0); /* so that even an empty one is a text */
-    return gpulet_buf_status(&request->body) == GPULET_OK ? GPULET_HTTP1_DONE : fail(fault, 503, "out of memory");
+    return gpulet_buf_status(&request->body) == GPULET_OK ? GPULET_HTTP1_DONE
+                                                          : fail(fault, 503, "out of memory");
 }
 
 gpulet_http1_step_t gpulet_body_pump(gpulet_http_request_t *request, gpulet_body_fault_t *fault)
@@ -136,7 +138,7 @@ gpulet_http1_step_t gpulet_body_pump(gpulet_http_request_t *request, gpulet_body
             return step;
     }
     return request->want == WANT_COLLECT && request->body.data == NULL ? ended(request, fault)
-                                                                         : GPULET_HTTP1_DONE;
+                                                                       : GPULET_HTTP1_DONE;
 }
 
 size_t gpulet_body_direct(gpulet_http_request_t *request, char **dst)
@@ -201,6 +203,7 @@ void gpulet_http_body_collect(gpulet_http_request_t *request, uint64_t size_max)
     const gpulet_http1_head_t *head = &request->head;
     gpulet_conn_t *conn = request->conn;
     assert(request->active && !request->responded && request->want == WANT_NOTHING);
+    assert(conn->server->handler.on_body != NULL);
     uint64_t limit = conn->server->limits.body_bytes_max;
     request->want = WANT_COLLECT;
     request->collect_max = size_max < limit ? size_max : limit;
@@ -220,6 +223,7 @@ void gpulet_http_body_collect(gpulet_http_request_t *request, uint64_t size_max)
 void gpulet_http_body_into(gpulet_http_request_t *request, void *dst, size_t size)
 {
     assert(request->active && !request->responded && request->want == WANT_NOTHING);
+    assert(request->conn->server->handler.on_body_filled != NULL);
     assert(gpulet_http_body_size(request) != UINT64_MAX && size <= request->body_left);
     request->want = WANT_INTO;
     request->into = dst;

@@ -58,7 +58,8 @@ bool gpulet_inflater_ended(const gpulet_inflater_t *inflater)
     return inflater->ended;
 }
 
-/* Room for at least one byte over size_max, so that "too large" is seen as such and not as a full buffer. */
+/* Room for at least one byte over size_max, so that "too large" is seen as such and not as a full
+ * buffer. */
 static gpulet_status_t make_room(gpulet_buf_t *out, size_t size_max)
 {
     size_t grow = out->size < GROW_MIN ? GROW_MIN : out->size;
@@ -101,11 +102,11 @@ static gpulet_status_t inflate_some(gpulet_inflater_t *inflater, gpulet_buf_t *o
     return GPULET_OK;
 }
 
-gpulet_status_t gpulet_inflater_feed(gpulet_inflater_t *inflater, gpulet_buf_t *out, size_t size_max,
-                                     const char *data, size_t size)
+gpulet_status_t gpulet_inflater_feed(gpulet_inflater_t *inflater, gpulet_buf_t *out,
+                                     size_t size_max, const char *data, size_t size)
 {
     assert(size <= UINT_MAX && size_max < SIZE_MAX / 4);
-    inflater->z.next_in = (Bytef *)(uintptr_t)data;
+    inflater->z.next_in = (Bytef *)data;
     inflater->z.avail_in = (uInt)size;
     for (;;) {
         if (inflater->z.avail_in == 0 && (inflater->ended || size == 0))
@@ -175,8 +176,7 @@ gpulet_status_t gpulet_deflater_run(gpulet_deflater_t *deflater, gpulet_buf_t *o
 static int weight_of(const char *text, size_t size)
 {
     int value = 0;
-    if (size == 0 || size > 5 || (text[0] != '0' && text[0] != '1') ||
-        (size > 1 && text[1] != '.'))
+    if (size == 0 || size > 5 || (text[0] != '0' && text[0] != '1') || (size > 1 && text[1] != '.'))
         return 0;
     for (size_t i = 0, digits = 0; digits < 4; digits++) {
         value = value * 10 + (i < size ? text[i] - '0' : 0);

@@ -95,8 +95,7 @@ static void next_head(gpulet_conn_t *conn)
 {
     conn->state = CONN_HEAD;
     conn->head_begun = false;
-    conn->deadline_ns =
-        gpulet_server_deadline(conn->server, conn->server->limits.idle_timeout_ms);
+    conn->deadline_ns = gpulet_server_deadline(conn->server, conn->server->limits.idle_timeout_ms);
 }
 
 static void begin_head(gpulet_conn_t *conn)
@@ -119,12 +118,12 @@ static bool fail_step(gpulet_conn_t *conn, int status, const char *text)
 {
     gpulet_answer_error(conn, status, text);
     conn->state = CONN_ANSWER;
-    conn->deadline_ns =
-        gpulet_server_deadline(conn->server, conn->server->limits.send_timeout_ms);
+    conn->deadline_ns = gpulet_server_deadline(conn->server, conn->server->limits.send_timeout_ms);
     return true;
 }
 
-/* The head is complete: the application's turn, unless the head alone says that the body cannot be taken. */
+/* The head is complete: the application's turn, unless the head alone says that the body cannot be
+ * taken. */
 static bool begin_request(gpulet_conn_t *conn)
 {
     gpulet_http_server_t *server = conn->server;
@@ -212,12 +211,15 @@ static bool step_body(gpulet_conn_t *conn)
             gpulet_answer_error(conn, 400, "the body ends too early");
         return true;
     }
+    if (conn->iov_at < conn->iov_count) { /* "100 Continue" */
+        if (gpulet_answer_flush(conn) == GPULET_HTTP1_FAILED) {
+            die(conn);
+            return true;
+        }
+        conn->deadline_ns = UINT64_MAX;
+    }
     if (conn->deadline_ns == UINT64_MAX)
         conn->deadline_ns = gpulet_server_deadline(server, server->limits.body_timeout_ms);
-    if (conn->iov_at < conn->iov_count && gpulet_answer_flush(conn) == GPULET_HTTP1_FAILED) {
-        die(conn);
-        return true;
-    }
     return false;
 }
 
@@ -252,7 +254,9 @@ static bool after_answer(gpulet_conn_t *conn)
         }
         return true;
     }
-    if (!conn->linger_after || conn->eof || shutdown(conn->fd, SHUT_WR) != 0) {
+    /* A socket closed with unread bytes is reset, and the answer may go with it. */
+    bool lingers = conn->linger_after || conn->start < conn->end;
+    if (!lingers || conn->eof || shutdown(conn->fd, SHUT_WR) != 0) {
         die(conn);
         return true;
     }
@@ -326,7 +330,7 @@ static bool step_dead(gpulet_conn_t *conn)
 
 static void advance(gpulet_conn_t *conn)
 {
-    static bool (*const steps[])(gpulet_conn_t *conn) = {
+    static bool (*const steps[])(gpulet_conn_t * conn) = {
         [CONN_HEAD] = step_head, [CONN_REQUEST] = step_request, [CONN_ANSWER] = step_answer,
         [CONN_SKIP] = step_skip, [CONN_LINGER] = step_linger,   [CONN_DEAD] = step_dead};
     unsigned requests = 0;
@@ -462,8 +466,8 @@ static bool read_once(gpulet_conn_t *conn)
     size_t room = conn->server->block_size - conn->end;
     if (room > 0)
         iov[count++] = (struct iovec){conn->block->bytes + conn->end, room};
-    ssize_t got = count == 1 ? read(conn->fd, iov[0].iov_base, iov[0].iov_len)
-                             : readv(conn->fd, iov, count);
+    ssize_t got =
+        count == 1 ? read(conn->fd, iov[0].iov_base, iov[0].iov_len) : readv(conn->fd, iov, count);
     if (got < 0) {
         if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)
             die(conn);
@@ -566,8 +570,10 @@ void gpulet_conn_open(gpulet_http_server_t *server, int fd, bool refused)
     server->conns_open++;
     if (refused)
         server->refused_open++;
-    (void)event_assign(&conn->read_event, server->base, fd, EV_READ | EV_PERSIST, on_readable, conn);
-    (void)event_assign(&conn->write_event, server->base, fd, EV_WRITE | EV_PERSIST, on_writable, conn);
+    (void)event_assign(&conn->read_event, server->base, fd, EV_READ | EV_PERSIST, on_readable,
+                       conn);
+    (void)event_assign(&conn->write_event, server->base, fd, EV_WRITE | EV_PERSIST, on_writable,
+                       conn);
     next_head(conn);
     conn->running = true;
     if (refused)
@@ -594,8 +600,7 @@ const char *gpulet_http_query(const gpulet_http_request_t *request)
 
 const char *gpulet_http_header(const gpulet_http_request_t *request, const char *name)
 {
-    const gpulet_http1_field_t *field =
-        gpulet_http1_head_find(&request->head, request->base, name);
+    const gpulet_http1_field_t *field = gpulet_http1_head_find(&request->head, request->base, name);
     return field == NULL ? NULL : request->base + field->value;
 }
 

@@ -8,7 +8,8 @@
 
 enum { CLASS_VALUE = 1, CLASS_TARGET = 2, CLASS_TOKEN = 4 };
 
-/* What a byte may be part of. N: nothing, V: a value, T: also a target, X: a value or a token, K: all three. */
+/* What a byte may be part of. N: nothing, V: a value, T: also a target, X: a value or a token, K:
+ * all three. */
 #define N 0
 #define V CLASS_VALUE
 #define T (CLASS_VALUE | CLASS_TARGET)
@@ -130,7 +131,8 @@ static gpulet_http1_step_t parse_version(gpulet_http1_head_t *head, const char *
     return GPULET_HTTP1_DONE;
 }
 
-/* A host with an optional port: what may stand in Host and in an absolute target; userinfo may not. */
+/* A host with an optional port: what may stand in Host and in an absolute target; userinfo may not.
+ */
 static bool authority_valid(const char *text, size_t size)
 {
     for (size_t i = 0; i < size; i++) {
@@ -156,7 +158,8 @@ static bool escapes_valid(const char *text, size_t size)
     return true;
 }
 
-/* Path and query of a target that begins at `at`; both become texts, since the byte at `end` is the blank before the version. */
+/* Path and query of a target that begins at `at`; both become texts, since the byte at `end` is the
+ * blank before the version. */
 static void set_path(gpulet_http1_head_t *head, char *data, uint32_t at, uint32_t end)
 {
     char *mark = memchr(data + at, '?', end - at);
@@ -219,8 +222,7 @@ static gpulet_http1_step_t parse_request_line(gpulet_http1_head_t *head, char *d
     if (second == NULL)
         return refuse(head, 400, "malformed request line");
     uint32_t target_end = (uint32_t)(second - data);
-    gpulet_http1_step_t step =
-        parse_version(head, data + target_end + 1, end - (target_end + 1));
+    gpulet_http1_step_t step = parse_version(head, data + target_end + 1, end - (target_end + 1));
     if (step != GPULET_HTTP1_DONE)
         return step;
     size_t method_size = (size_t)(first - line);
@@ -275,7 +277,8 @@ static gpulet_http1_step_t take_transfer(gpulet_http1_head_t *head, const char *
     return GPULET_HTTP1_DONE;
 }
 
-static gpulet_http1_step_t take_connection(gpulet_http1_head_t *head, const char *value, size_t size)
+static gpulet_http1_step_t take_connection(gpulet_http1_head_t *head, const char *value,
+                                           size_t size)
 {
     const char *at = value;
     const char *element;
@@ -302,8 +305,7 @@ static gpulet_http1_step_t take_coding(gpulet_http1_head_t *head, const char *va
         else if (gpulet_http1_is(element, element_size, "deflate"))
             coding = GPULET_HTTP1_DEFLATE;
         /* One coding on top of another is not undone here. */
-        head->coding =
-            head->coding == GPULET_HTTP1_IDENTITY ? coding : GPULET_HTTP1_CODING_UNKNOWN;
+        head->coding = head->coding == GPULET_HTTP1_IDENTITY ? coding : GPULET_HTTP1_CODING_UNKNOWN;
     }
     return GPULET_HTTP1_DONE;
 }
@@ -434,8 +436,8 @@ gpulet_http1_step_t gpulet_http1_head_parse(gpulet_http1_head_t *head, char *dat
     }
 }
 
-const gpulet_http1_field_t *gpulet_http1_head_find(const gpulet_http1_head_t *head, const char *data,
-                                                   const char *name)
+const gpulet_http1_field_t *gpulet_http1_head_find(const gpulet_http1_head_t *head,
+                                                   const char *data, const char *name)
 {
     size_t size = strlen(name);
     for (uint32_t i = 0; i < head->fields_count; i++) {

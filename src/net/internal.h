@@ -1,12 +1,14 @@
-/* What the files of net/ share: the server, its connections and the request in each. One loop's thread owns all of it.
+/* What the files of net/ share: the server, its connections and the request in each. One loop's
+ * thread owns all of it.
  *
  *   http1.c, chunked.c, coding.c   bytes in, meaning out; no sockets
- *   body.c                         body bytes from the buffer (or the socket) to where the application wants them
- *   answer.c                       answers: from respond to the last byte sent
+ *   body.c                         body bytes from the buffer (or the socket) to where the
+ * application wants them answer.c                       answers: from respond to the last byte sent
  *   conn.c                         the life of a connection, as a loop of steps
  *   server.c                       listening, deadlines, the end
  *
- * Calls of the application change state only; all callbacks come out of gpulet_conn_run, never out of such a call. */
+ * Calls of the application change state only; all callbacks come out of gpulet_conn_run, never out
+ * of such a call. */
 #ifndef GPULET_NET_INTERNAL_H
 #define GPULET_NET_INTERNAL_H
 
@@ -26,15 +28,15 @@
 typedef struct gpulet_conn gpulet_conn_t;
 
 enum {
-    CONN_READ_AHEAD = 16384,      /* room in a block beyond the largest head */
-    CONN_SKIP_MAX = 65536,        /* an unread body up to this is thrown away to keep the connection */
-    CONN_BODY_KEPT_MAX = 65536,   /* collected bodies' memory kept for the next request */
+    CONN_READ_AHEAD = 16384, /* room in a block beyond the largest head */
+    CONN_SKIP_MAX = 65536,   /* an unread body up to this is thrown away to keep the connection */
+    CONN_BODY_KEPT_MAX = 65536, /* collected bodies' memory kept for the next request */
     CONN_OUT_KEPT_MAX = 65536,
-    CONN_LINGER_MS = 1000,        /* how long a peer may take to see the last answer */
-    CONN_REQUESTS_A_TURN = 32,    /* pipelined requests before others get their turn */
+    CONN_LINGER_MS = 1000,     /* how long a peer may take to see the last answer */
+    CONN_REQUESTS_A_TURN = 32, /* pipelined requests before others get their turn */
     CONN_READS_A_TURN = 4,
-    SERVER_REFUSED_MAX = 64,      /* connections over the limit that are told so at one time */
-    SERVER_KEPT_MAX = 64,         /* free blocks and connections kept */
+    SERVER_REFUSED_MAX = 64, /* connections over the limit that are told so at one time */
+    SERVER_KEPT_MAX = 64,    /* free blocks and connections kept */
     SERVER_SWEEP_MS = 100,
     SERVER_ACCEPT_BATCH = 64,
     SERVER_DATE_SIZE = 30,
@@ -43,7 +45,8 @@ enum {
     ANSWER_ERROR_MAX = 1024
 };
 
-/* Memory of a connection that is in use: the bytes received and the table of fields of the head in them. */
+/* Memory of a connection that is in use: the bytes received and the table of fields of the head in
+ * them. */
 typedef struct gpulet_conn_block {
     struct gpulet_conn_block *next;
     gpulet_http1_field_t *fields;
@@ -73,7 +76,7 @@ struct gpulet_http_request {
     gpulet_http1_head_t head;
     char *base; /* first byte of the head */
     uint64_t arrival_ns;
-    bool active;    /* from on_request to on_finished */
+    bool active; /* from on_request to on_finished */
     bool responded;
     bool gone;      /* on_gone was called */
     bool continued; /* 100 was sent or is not needed */
@@ -191,7 +194,8 @@ void gpulet_body_begin(gpulet_http_request_t *request);
 void gpulet_body_end(gpulet_http_request_t *request);
 /* Moves buffered bytes on. DONE: what was wanted is there. MORE: needs bytes. FAILED: *fault. */
 gpulet_http1_step_t gpulet_body_pump(gpulet_http_request_t *request, gpulet_body_fault_t *fault);
-/* Memory into which the next wire bytes may be read directly, once the buffer is empty; 0 bytes when there is none. */
+/* Memory into which the next wire bytes may be read directly, once the buffer is empty; 0 bytes
+ * when there is none. */
 size_t gpulet_body_direct(gpulet_http_request_t *request, char **dst);
 void gpulet_body_direct_filled(gpulet_http_request_t *request, size_t size);
 
@@ -203,7 +207,8 @@ void gpulet_answer_error(gpulet_conn_t *conn, int status, const char *text);
 gpulet_http1_step_t gpulet_answer_flush(gpulet_conn_t *conn);
 /* The application gets its bytes back, sent or not. */
 void gpulet_answer_release(gpulet_conn_t *conn);
-/* Copies what is unsent and gives the application its bytes back. False when there is no memory for that. */
+/* Copies what is unsent and gives the application its bytes back. False when there is no memory for
+ * that. */
 bool gpulet_answer_detach(gpulet_conn_t *conn);
 void gpulet_answer_reset(gpulet_conn_t *conn);
 

@@ -226,7 +226,11 @@ static void on_accept(evutil_socket_t fd, short what, void *context)
 
 static gpulet_status_t listen_at(gpulet_http_server_t *server, const struct addrinfo *info)
 {
-    struct sockaddr_storage bound;
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } bound = {.v6 = {0}};
     socklen_t size = sizeof(bound);
     int on = 1;
     int fd = socket(info->ai_family, info->ai_socktype | SOCK_NONBLOCK | SOCK_CLOEXEC,
@@ -235,15 +239,13 @@ static gpulet_status_t listen_at(gpulet_http_server_t *server, const struct addr
         return GPULET_E_IO;
     (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
     if (bind(fd, info->ai_addr, info->ai_addrlen) != 0 || listen(fd, LISTEN_BACKLOG) != 0 ||
-        getsockname(fd, (struct sockaddr *)&bound, &size) != 0) {
+        getsockname(fd, &bound.any, &size) != 0) {
         int saved = errno;
         (void)close(fd);
         errno = saved;
         return GPULET_E_IO;
     }
-    server->port = ntohs(bound.ss_family == AF_INET6
-                             ? ((struct sockaddr_in6 *)(void *)&bound)->sin6_port
-                             : ((struct sockaddr_in *)(void *)&bound)->sin_port);
+    server->port = ntohs(bound.any.sa_family == AF_INET6 ? bound.v6.sin6_port : bound.v4.sin_port);
     server->listen_fd = fd;
     return GPULET_OK;
 }
@@ -298,11 +300,12 @@ static gpulet_http_limits_t resolve(const gpulet_http_limits_t *given)
 static gpulet_status_t check_limits(const gpulet_http_limits_t *l, gpulet_error_t *err)
 {
     if (l->head_bytes_max < HEAD_BYTES_MIN || l->head_bytes_max > GPULET_HTTP1_HEAD_BYTES_MAX)
-        return gpulet_fail(err, GPULET_E_INVALID, "the largest head must have %d to %d bytes, not %u",
-                           HEAD_BYTES_MIN, GPULET_HTTP1_HEAD_BYTES_MAX, l->head_bytes_max);
+        return gpulet_fail(err, GPULET_E_INVALID,
+                           "the largest head must have %d to %d bytes, not %u", HEAD_BYTES_MIN,
+                           GPULET_HTTP1_HEAD_BYTES_MAX, l->head_bytes_max);
     if (l->headers_max > 65536)
-        return gpulet_fail(err, GPULET_E_INVALID, "at most 65536 header fields can be allowed, not %u",
-                           l->headers_max);
+        return gpulet_fail(err, GPULET_E_INVALID,
+                           "at most 65536 header fields can be allowed, not %u", l->headers_max);
     if (l->body_bytes_max >= SIZE_MAX / 4)
         return gpulet_fail(err, GPULET_E_INVALID, "the largest body cannot have %llu bytes",
                            (unsigned long long)l->body_bytes_max);

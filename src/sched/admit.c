@@ -229,8 +229,14 @@ sched_verdict_t sched_admit(gpulet_sched_t *s, const sched_request_t *r)
         return verdict;
     }
     verdict.admitted = true;
-    if (!sched_request_droppable(s, r))
+    if (!sched_request_droppable(s, r)) {
+        /* Nothing but the pool bounds these: a flood of them must not shut out what has a deadline.
+         */
+        uint32_t most = s->options.requests_max - s->options.requests_max / 4;
+        verdict.admitted = s->requests_used < most;
+        verdict.reason = GPULET_REJECT_QUEUE_FULL;
         return verdict;
+    }
     uint64_t finish = finish_ns(s, r);
     if (finish <= r->deadline_ns)
         return verdict;

@@ -96,7 +96,8 @@ static void send(attempt_t *a, const sched_choice_t *choice)
     gpulet_sched_t *s = a->s;
     sched_lane_t *lane = &s->lanes[a->lane];
     sched_service_t *service = service_of(a);
-    uint32_t slot = s->batches[2 * a->lane].id == 0 ? 2 * a->lane : 2 * a->lane + 1;
+    uint32_t slot = 2 * a->lane;
+    slot += s->batches[slot].id != 0;
     sched_batch_t *batch = &s->batches[slot];
     sched_model_t *m = &s->models[service->model];
     assert(batch->id == 0);

@@ -152,7 +152,8 @@ struct gpulet_sched {
     struct sched_forecast *forecasts; /* scratch of admission, one a lane */
 };
 
-/* sched.c: the frame of every event. The end drops what is lost, fills the lanes that changed and arms the timer. */
+/* sched.c: the frame of every event. The end drops what is lost, fills the lanes that changed and
+ * arms the timer. */
 void sched_begin(gpulet_sched_t *s, uint64_t now_ns);
 gpulet_actions_t sched_finish(gpulet_sched_t *s);
 
@@ -218,13 +219,13 @@ uint64_t sched_lane_allowance_ns(const gpulet_sched_t *s, const sched_lane_t *la
 /* Recomputes the batch sizes under load. */
 void sched_lane_refresh(gpulet_sched_t *s, sched_lane_t *lane);
 /* Arms or disarms the moment of its next commitment. */
-void sched_lane_watch(gpulet_sched_t *s, uint32_t lane);
-void sched_lane_mark(gpulet_sched_t *s, uint32_t lane);
-void sched_lane_free(gpulet_sched_t *s, uint32_t lane);
-void sched_lane_check_idle(gpulet_sched_t *s, uint32_t lane);
+void sched_lane_watch(gpulet_sched_t *s, uint32_t index);
+void sched_lane_mark(gpulet_sched_t *s, uint32_t index);
+void sched_lane_free(gpulet_sched_t *s, uint32_t index);
+void sched_lane_check_idle(gpulet_sched_t *s, uint32_t index);
 
 /* dispatch.c: gives the lane all the batches it may take now. */
-void sched_dispatch(gpulet_sched_t *s, uint32_t lane);
+void sched_dispatch(gpulet_sched_t *s, uint32_t index);
 /* The lane that would answer the request first among those that take a batch now; SCHED_NONE. */
 uint32_t sched_dispatch_best_lane(const gpulet_sched_t *s, const sched_request_t *request);
 

@@ -147,12 +147,16 @@ uint64_t sched_request_latest_ns(const gpulet_sched_t *s, const sched_request_t 
 {
     const sched_model_t *m = &s->models[r->model];
     uint64_t least = SCHED_NEVER;
+    const sched_estimate_t *seen = NULL;
     if (r->probe)
         return r->deadline_ns;
     for (uint32_t i = 0; i < m->lanes_count; i++) {
         const sched_lane_t *lane = &s->lanes[m->lanes[i].lane];
-        sched_curve_t curve =
-            sched_service_curve(s, &lane->services[m->lanes[i].service], r->size_class);
+        const sched_service_t *service = &lane->services[m->lanes[i].service];
+        if (service->estimate == seen) /* Most lanes of a model are of one size. */
+            continue;
+        seen = service->estimate;
+        sched_curve_t curve = sched_service_curve(s, service, r->size_class);
         uint64_t run = sched_curve_safe_ns(&curve, r->items);
         least = run < least ? run : least;
     }

@@ -187,42 +187,42 @@ static void offer(gpulet_sched_t *s, uint32_t request)
 }
 
 gpulet_actions_t gpulet_sched_on_request(gpulet_sched_t *s, uint64_t now_ns,
-                                         const gpulet_sched_request_t *in,
+                                         const gpulet_sched_request_t *request,
                                          gpulet_ticket_t *ticket_out)
 {
     sched_begin(s, now_ns);
     *ticket_out = 0;
-    assert(in->items >= 1);
-    if (in->model >= s->options.models_max || !s->models[in->model].known) {
-        sched_refuse(s, in, GPULET_REJECT_NOT_SERVED, 0);
-        if (in->model < s->options.models_max)
-            s->models[in->model].stats.offered++;
+    assert(request->items >= 1);
+    if (request->model >= s->options.models_max || !s->models[request->model].known) {
+        sched_refuse(s, request, GPULET_REJECT_NOT_SERVED, 0);
+        if (request->model < s->options.models_max)
+            s->models[request->model].stats.offered++;
         return sched_finish(s);
     }
     sched_queue_expire(s);
-    s->models[in->model].stats.offered++;
-    sched_model_offer(s, in->model, in->items);
-    sched_request_t wanted = describe(s, in);
+    s->models[request->model].stats.offered++;
+    sched_model_offer(s, request->model, request->items);
+    sched_request_t wanted = describe(s, request);
     sched_verdict_t verdict = {.admitted = false};
     if (s->closing)
         verdict.reason = GPULET_REJECT_SHUTDOWN;
-    else if (in->items > s->models[in->model].value.batch_max)
+    else if (request->items > s->models[request->model].value.batch_max)
         verdict.reason = GPULET_REJECT_TOO_LARGE;
     else
         verdict = sched_admit(s, &wanted);
-    uint32_t request = verdict.admitted ? sched_request_take(s) : SCHED_NONE;
-    if (request == SCHED_NONE) {
+    uint32_t slot = verdict.admitted ? sched_request_take(s) : SCHED_NONE;
+    if (slot == SCHED_NONE) {
         gpulet_reject_t reason = verdict.admitted ? GPULET_REJECT_QUEUE_FULL : verdict.reason;
-        sched_refuse(s, in, reason, verdict.retry_after_ns);
+        sched_refuse(s, request, reason, verdict.retry_after_ns);
         return sched_finish(s);
     }
-    wanted.generation = s->requests[request].generation;
+    wanted.generation = s->requests[slot].generation;
     wanted.probe = verdict.probe;
-    s->requests[request] = wanted;
-    sched_model_admitted(s, in->model, in->items);
-    *ticket_out = wanted.generation << SCHED_TICKET_BITS | (request + 1);
-    sched_queue_add(s, request);
-    offer(s, request);
+    s->requests[slot] = wanted;
+    sched_model_admitted(s, request->model, request->items);
+    *ticket_out = wanted.generation << SCHED_TICKET_BITS | (slot + 1);
+    sched_queue_add(s, slot);
+    offer(s, slot);
     return sched_finish(s);
 }
 
@@ -245,21 +245,21 @@ static void lane_advance(gpulet_sched_t *s, sched_lane_t *lane, uint32_t slot)
         lane->end_ns = s->now_ns + s->batches[lane->running].predicted_ns;
 }
 
-gpulet_actions_t gpulet_sched_on_batch_done(gpulet_sched_t *s, uint64_t now_ns, uint64_t id,
+gpulet_actions_t gpulet_sched_on_batch_done(gpulet_sched_t *s, uint64_t now_ns, uint64_t batch,
                                             uint64_t exec_ns, gpulet_status_t status)
 {
     sched_begin(s, now_ns);
-    sched_batch_t *batch = find_batch(s, id);
-    if (batch == NULL)
+    sched_batch_t *done = find_batch(s, batch);
+    if (done == NULL)
         return sched_finish(s);
-    uint32_t index = batch->lane;
-    uint32_t model = batch->model;
+    uint32_t index = done->lane;
+    uint32_t model = done->model;
     sched_lane_t *lane = &s->lanes[index];
-    sched_reply(s, batch, id, status);
-    if (status == GPULET_OK && batch->estimate != NULL)
-        sched_estimate_learn(batch->estimate, batch->size_class, batch->cost_items, exec_ns);
-    *batch = (sched_batch_t){0};
-    lane_advance(s, lane, (uint32_t)(id % (2 * (uint64_t)s->options.lanes_max)));
+    sched_reply(s, done, batch, status);
+    if (status == GPULET_OK && done->estimate != NULL)
+        sched_estimate_learn(done->estimate, done->size_class, done->cost_items, exec_ns);
+    *done = (sched_batch_t){0};
+    lane_advance(s, lane, (uint32_t)(batch % (2 * (uint64_t)s->options.lanes_max)));
     sched_heap_remove(&s->wakes, index);
     sched_lane_refresh(s, lane);
     sched_lane_mark(s, index);
@@ -271,6 +271,8 @@ gpulet_actions_t gpulet_sched_on_batch_done(gpulet_sched_t *s, uint64_t now_ns, 
 gpulet_actions_t gpulet_sched_on_timer(gpulet_sched_t *s, uint64_t now_ns)
 {
     sched_begin(s, now_ns);
+    s->timer_ns = SCHED_NEVER; /* It has gone off, perhaps a little early: what is still needed is
+                                  armed anew. */
     return sched_finish(s);
 }
 

@@ -37,7 +37,8 @@ enum { GPULET_SCHED_BATCH_REQUESTS_MAX = 256, GPULET_SCHED_PRIORITIES = 16 };
 typedef struct gpulet_sched_options {
     uint32_t models_max;      /* model ids are 0 … models_max-1; default 10,000 */
     uint32_t lanes_max;       /* lane ids are 0 … lanes_max-1; default 1,024 */
-    uint32_t requests_max;    /* waiting and running together; default 16,384 */
+    uint32_t requests_max;    /* waiting and running together; a quarter is kept for those with
+                                 deadlines; default 16,384 */
     uint64_t commit_ahead_ns; /* a second batch is committed to a lane when the running one should
                                  end within this; default 500 us */
     uint64_t overhead_ns; /* from a decision to the start of a run and from its end to the answer,

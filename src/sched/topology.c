@@ -103,23 +103,23 @@ static gpulet_status_t fill_lane(gpulet_sched_t *s, uint32_t index,
     return GPULET_OK;
 }
 
-gpulet_status_t gpulet_sched_lane_add(gpulet_sched_t *s, uint64_t now_ns, uint32_t index,
+gpulet_status_t gpulet_sched_lane_add(gpulet_sched_t *s, uint64_t now_ns, uint32_t lane,
                                       const gpulet_sched_lane_t *value, gpulet_actions_t *out)
 {
-    gpulet_status_t st = check_lane(s, index, value);
+    gpulet_status_t st = check_lane(s, lane, value);
     if (st != GPULET_OK)
         return st;
     sched_begin(s, now_ns);
-    st = fill_lane(s, index, value);
+    st = fill_lane(s, lane, value);
     if (st != GPULET_OK) {
-        for (uint32_t i = 0; i < s->lanes[index].services_count; i++)
-            sched_model_unlink(s, s->lanes[index].services[i].model, index);
-        sched_lane_free(s, index);
+        for (uint32_t i = 0; i < s->lanes[lane].services_count; i++)
+            sched_model_unlink(s, s->lanes[lane].services[i].model, lane);
+        sched_lane_free(s, lane);
         return st;
     }
-    s->lanes[index].state = SCHED_LANE_ACTIVE;
-    sched_lane_refresh(s, &s->lanes[index]);
-    sched_lane_mark(s, index);
+    s->lanes[lane].state = SCHED_LANE_ACTIVE;
+    sched_lane_refresh(s, &s->lanes[lane]);
+    sched_lane_mark(s, lane);
     for (uint32_t i = 0; i < value->services_count; i++)
         sched_model_mark_idle(s, value->services[i].model);
     *out = sched_finish(s);
@@ -133,21 +133,21 @@ static void unlink_lane(gpulet_sched_t *s, uint32_t index)
         sched_model_unlink(s, lane->services[i].model, index);
 }
 
-gpulet_actions_t gpulet_sched_lane_drain(gpulet_sched_t *s, uint64_t now_ns, uint32_t index)
+gpulet_actions_t gpulet_sched_lane_drain(gpulet_sched_t *s, uint64_t now_ns, uint32_t lane)
 {
     sched_begin(s, now_ns);
-    if (index >= s->options.lanes_max || s->lanes[index].state != SCHED_LANE_ACTIVE)
+    if (lane >= s->options.lanes_max || s->lanes[lane].state != SCHED_LANE_ACTIVE)
         return sched_finish(s);
-    sched_lane_t *lane = &s->lanes[index];
-    unlink_lane(s, index);
-    lane->state = SCHED_LANE_DRAINING;
-    sched_heap_remove(&s->wakes, index);
-    for (uint32_t i = 0; i < lane->services_count; i++) {
-        uint32_t model = lane->services[i].model;
+    sched_lane_t *l = &s->lanes[lane];
+    unlink_lane(s, lane);
+    l->state = SCHED_LANE_DRAINING;
+    sched_heap_remove(&s->wakes, lane);
+    for (uint32_t i = 0; i < l->services_count; i++) {
+        uint32_t model = l->services[i].model;
         if (s->models[model].lanes_count == 0)
             sched_queue_reject_all(s, model, GPULET_REJECT_NOT_SERVED);
     }
-    sched_lane_check_idle(s, index);
+    sched_lane_check_idle(s, lane);
     return sched_finish(s);
 }
 
@@ -172,16 +172,16 @@ static void return_batch(gpulet_sched_t *s, sched_batch_t *batch)
     *batch = (sched_batch_t){0};
 }
 
-gpulet_actions_t gpulet_sched_lane_lost(gpulet_sched_t *s, uint64_t now_ns, uint32_t index)
+gpulet_actions_t gpulet_sched_lane_lost(gpulet_sched_t *s, uint64_t now_ns, uint32_t lane)
 {
     sched_begin(s, now_ns);
-    if (index >= s->options.lanes_max || s->lanes[index].state == SCHED_LANE_NONE)
+    if (lane >= s->options.lanes_max || s->lanes[lane].state == SCHED_LANE_NONE)
         return sched_finish(s);
-    sched_lane_t *lane = &s->lanes[index];
-    if (lane->state == SCHED_LANE_ACTIVE)
-        unlink_lane(s, index);
-    uint32_t slots[2] = {lane->running, lane->waiting};
-    sched_lane_free(s, index);
+    sched_lane_t *l = &s->lanes[lane];
+    if (l->state == SCHED_LANE_ACTIVE)
+        unlink_lane(s, lane);
+    uint32_t slots[2] = {l->running, l->waiting};
+    sched_lane_free(s, lane);
     for (int i = 0; i < 2; i++) {
         if (slots[i] == SCHED_NONE)
             continue;

@@ -19,7 +19,7 @@ enum {
     LANES_MAX = 1024,
     BACKOFF_MS_MIN = 100,
     BACKOFF_MS_MAX = 10000,
-    HEALTHY_MS = 30000,
+    HEALTHY_MS = 1000,
     BACKGROUND_NICE = 10,
     GIVE_UP_AFTER = 5
 };
@@ -508,6 +508,17 @@ static server_gpulet_t *find_equal(gpulet_server_t *server, const server_gpulet_
     return NULL;
 }
 
+/* Units may be shared for a while with gpu-lets that the new plan does not keep, never between two
+ * of one plan. */
+static bool some_will_go(const gpulet_server_t *server, uint32_t device)
+{
+    for (const server_gpulet_t *g = server->gpulets; g != NULL; g = g->next) {
+        if (g->device == device && g->retired)
+            return true;
+    }
+    return false;
+}
+
 static gpulet_status_t place_gpulet(gpulet_server_t *server, uint32_t device,
                                     const gpulet_plan_gpulet_t *planned, gpulet_error_t *err)
 {
@@ -524,7 +535,7 @@ static gpulet_status_t place_gpulet(gpulet_server_t *server, uint32_t device,
         return GPULET_OK;
     }
     st = server->backend->carve(&g->partition, server->devices[device].device, g->units, 0, err);
-    if (st == GPULET_E_FULL && server->gpulets != NULL) {
+    if (st == GPULET_E_FULL && some_will_go(server, device)) {
         st =
             server->backend->carve(&g->partition, server->devices[device].device, g->units, 1, err);
         g->overlaps = true;

@@ -235,13 +235,16 @@ static void write_estimates(gpulet_buf_t *out, gpulet_server_t *server)
          "What a planned batch of the model is believed to take in the gpu-let");
     for (const server_gpulet_t *g = server->gpulets; g != NULL; g = g->next) {
         for (uint32_t i = 0; g->lane != SERVER_LANE_NONE && i < g->services_count; i++) {
-            char more[GPULET_MODEL_NAME_MAX + 64];
+            gpulet_buf_t more = GPULET_BUF_INIT;
             const server_service_t *s = &g->services[i];
-            (void)snprintf(more, sizeof(more), ",model=\"%s\",batch=\"%u\"",
-                           server->models[s->model].entry->key, s->batch);
-            gpulet_row(
-                out, "gpulet_predicted_execution_seconds", g, more,
-                (double)gpulet_sched_estimate_ns(server->sched, g->lane, s->model, s->batch) / 1e9);
+            uint64_t ns = gpulet_sched_estimate_ns(server->sched, g->lane, s->model, s->batch);
+            gpulet_buf_append_str(&more, ",model=\"");
+            label_text(&more, server->models[s->model].entry->key);
+            gpulet_buf_printf(&more, "\",batch=\"%u\"", s->batch);
+            out->failed |= gpulet_buf_status(&more) != GPULET_OK;
+            gpulet_row(out, "gpulet_predicted_execution_seconds", g,
+                       more.data != NULL ? more.data : "", (double)ns / 1e9);
+            gpulet_buf_deinit(&more);
         }
     }
 }

@@ -163,8 +163,7 @@ static bool find_group(char *out, const char *proc, const hierarchy_t *h)
         size_t size = end == NULL ? strlen(line) : (size_t)(end - line);
         const char *names = memchr(line, ':', size);
         const char *path =
-            names == NULL ? NULL
-                          : memchr(names + 1, ':', size - (size_t)(names + 1 - line));
+            names == NULL ? NULL : memchr(names + 1, ':', size - (size_t)(names + 1 - line));
         if (path != NULL && size - (size_t)(path + 1 - line) < PATH_SIZE) {
             char list[256];
             (void)snprintf(list, sizeof(list), "%.*s", (int)(path - names - 1), names + 1);

@@ -14,7 +14,8 @@
 #include "device/partition.h"
 
 enum {
-    POLICY_PREFERRED = 1, /* of set_mempolicy(2); its header belongs to a library that is not needed here */
+    POLICY_PREFERRED =
+        1, /* of set_mempolicy(2); its header belongs to a library that is not needed here */
     POLICY_LOCAL = 4,
     PIN_PASSES_MAX = 16
 };
@@ -205,7 +206,8 @@ static gpulet_status_t pin_pass(const gpulet_cpulist_t *cpus, bool *changed, gpu
     return st;
 }
 
-/* A thread started during a pass may have the old CPUs of the one that started it: until a pass finds nothing to do. */
+/* A thread started during a pass may have the old CPUs of the one that started it: until a pass
+ * finds nothing to do. */
 static gpulet_status_t pin_all(const gpulet_cpulist_t *cpus, gpulet_error_t *err)
 {
     for (int pass = 0; pass < PIN_PASSES_MAX; pass++) {
@@ -217,7 +219,8 @@ static gpulet_status_t pin_all(const gpulet_cpulist_t *cpus, gpulet_error_t *err
     return gpulet_fail(err, GPULET_E_UNAVAILABLE, "threads come faster than they can be moved");
 }
 
-/* Memory near the cores. Where that is forbidden (containers often do) the kernel's own choice is local too. */
+/* Memory near the cores. Where that is forbidden (containers often do) the kernel's own choice is
+ * local too. */
 static void prefer_memory(const gpulet_cpulist_t *nodes)
 {
     long rc = 0;

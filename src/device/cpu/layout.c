@@ -29,7 +29,8 @@ static bool meets(const gpulet_cpulist_t *a, const gpulet_cpulist_t *b)
     return false;
 }
 
-/* What units share most: the outermost cache, else the package. Its address tells one from another. */
+/* What units share most: the outermost cache, else the package. Its address tells one from another.
+ */
 static const void *group_of(hwloc_obj_t object)
 {
     const void *group = NULL;
@@ -56,15 +57,17 @@ static gpulet_status_t parse_reserve(gpulet_cpulist_t *out, const char *reserve,
         if (gpulet_cpulist_has(out, i) && !gpulet_cpulist_has(&machine->allowed, i)) {
             char there[256];
             (void)gpulet_cpulist_format(there, sizeof(there), &machine->allowed);
-            return gpulet_fail(err, GPULET_E_INVALID,
-                               "reserve-cores '%s': there is no core %u for this process (it has %s)",
-                               reserve, i, there);
+            return gpulet_fail(
+                err, GPULET_E_INVALID,
+                "reserve-cores '%s': there is no core %u for this process (it has %s)", reserve, i,
+                there);
         }
     }
     return GPULET_OK;
 }
 
-/* Adds the cores in the order of the topology, which is the order of hwloc's logical numbers. Returns how many were reserved. */
+/* Adds the cores in the order of the topology, which is the order of hwloc's logical numbers.
+ * Returns how many were reserved. */
 static uint32_t add_cores(gpulet_cpu_layout_t *layout, const gpulet_cpu_machine_t *machine,
                           const gpulet_cpulist_t *reserved, hwloc_obj_type_t type)
 {
@@ -126,9 +129,9 @@ static gpulet_status_t fill(gpulet_cpu_layout_t *layout, const gpulet_cpu_machin
     if (st != GPULET_OK)
         return st;
     /* Some virtual machines show hardware threads and no cores. */
-    hwloc_obj_type_t type =
-        hwloc_get_nbobjs_by_type(machine->topology, HWLOC_OBJ_CORE) > 0 ? HWLOC_OBJ_CORE
-                                                                        : HWLOC_OBJ_PU;
+    hwloc_obj_type_t type = hwloc_get_nbobjs_by_type(machine->topology, HWLOC_OBJ_CORE) > 0
+                                ? HWLOC_OBJ_CORE
+                                : HWLOC_OBJ_PU;
     int objects = hwloc_get_nbobjs_by_type(machine->topology, type);
     if (objects <= 0)
         return gpulet_fail(err, GPULET_E_UNAVAILABLE, "the topology shows no processors");

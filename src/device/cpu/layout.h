@@ -1,7 +1,8 @@
 /* The cores that gpu-lets of this process may be made of, neighbours in the topology side by side.
  *
- * A unit is one physical core with all of its hardware threads that the process may run on: two gpu-lets on the two threads of one core
- * would share its execution units, which is no partition. Owned by whoever built it; constant once built. */
+ * A unit is one physical core with all of its hardware threads that the process may run on: two
+ * gpu-lets on the two threads of one core would share its execution units, which is no partition.
+ * Owned by whoever built it; constant once built. */
 #ifndef GPULET_DEVICE_CPU_LAYOUT_H
 #define GPULET_DEVICE_CPU_LAYOUT_H
 
@@ -34,12 +35,15 @@ typedef struct gpulet_cpu_machine {
     uint64_t memory_bytes;
 } gpulet_cpu_machine_t;
 
-/* reserve: CPUs that stay out, with the whole of their cores; NULL: none. They are taken from the quota too, as whoever they are kept for
- * uses it up. E_INVALID when a reserved CPU is not there or nothing is left. Caller destroys. */
-gpulet_status_t gpulet_cpu_layout_build(gpulet_cpu_layout_t **out, const gpulet_cpu_machine_t *machine, const char *reserve,
+/* reserve: CPUs that stay out, with the whole of their cores; NULL: none. They are taken from the
+ * quota too, as whoever they are kept for uses it up. E_INVALID when a reserved CPU is not there or
+ * nothing is left. Caller destroys. */
+gpulet_status_t gpulet_cpu_layout_build(gpulet_cpu_layout_t **out,
+                                        const gpulet_cpu_machine_t *machine, const char *reserve,
                                         gpulet_error_t *err) GPULET_MUST_USE;
 /* Of this machine and process. E_UNAVAILABLE when the topology cannot be read. */
-gpulet_status_t gpulet_cpu_layout_probe(gpulet_cpu_layout_t **out, const char *reserve, gpulet_error_t *err) GPULET_MUST_USE;
+gpulet_status_t gpulet_cpu_layout_probe(gpulet_cpu_layout_t **out, const char *reserve,
+                                        gpulet_error_t *err) GPULET_MUST_USE;
 void gpulet_cpu_layout_destroy(gpulet_cpu_layout_t *layout);
 
 #endif

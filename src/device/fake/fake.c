@@ -122,7 +122,7 @@ static void describe_device(gpulet_device_desc_t *out, const fake_type_t *type, 
 static gpulet_status_t fake_probe(gpulet_device_desc_t *out, uint32_t cap, uint32_t *count,
                                   const gpulet_device_options_t *options, gpulet_error_t *err)
 {
-    fake_type_t types[TYPES_MAX];
+    fake_type_t types[TYPES_MAX] = {0};
     uint32_t types_count = 0;
     uint32_t total = 0;
     gpulet_status_t st = parse_spec(types, &types_count, spec_of(options), err);
@@ -153,7 +153,7 @@ static void describe(gpulet_partition_t *partition)
 static gpulet_status_t fake_open(gpulet_device_t **out, uint32_t index,
                                  const gpulet_device_options_t *options, gpulet_error_t *err)
 {
-    fake_type_t types[TYPES_MAX];
+    fake_type_t types[TYPES_MAX] = {0};
     uint32_t types_count = 0;
     uint32_t below = 0;
     gpulet_device_desc_t desc;

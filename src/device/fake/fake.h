@@ -1,4 +1,5 @@
-/* Devices that are only numbers: for tests, and for planning without the hardware. Entering one changes nothing but is remembered. */
+/* Devices that are only numbers: for tests, and for planning without the hardware. Entering one
+ * changes nothing but is remembered. */
 #ifndef GPULET_DEVICE_FAKE_FAKE_H
 #define GPULET_DEVICE_FAKE_FAKE_H
 

@@ -1,4 +1,5 @@
-/* How well the brain serves, in virtual time. The figures are printed: they are what the promises of the batch rule and of admission are worth. */
+/* How well the brain serves, in virtual time. The figures are printed: they are what the promises
+ * of the batch rule and of admission are worth. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,7 +10,7 @@
 
 #include "world.h"
 
-#define MS 1000000ULL
+#define MS     1000000ULL
 #define SECOND 1000000000ULL
 
 static const gpulet_sched_options_t options = {.models_max = WORLD_MODELS,
@@ -36,18 +37,27 @@ static double goodput(const world_t *w, uint32_t model, double seconds)
     return (double)world_stats(w, model)->in_time / seconds;
 }
 
-static void print_line(const char *what, double load, const world_t *w, uint32_t model, double seconds)
+static void print_line(const char *what, double load, const world_t *w, uint32_t model,
+                       double seconds)
 {
     const world_stats_t *s = world_stats(w, model);
-    printf("%-34s load %.2f: attainment %.4f goodput %8.1f/s late %5.2f%% dropped %5.2f%% refused %5.2f%% "
+    printf("%-34s load %.2f: attainment %.4f goodput %8.1f/s late %5.2f%% dropped %5.2f%% refused "
+           "%5.2f%% "
            "mean batch %.1f\n",
            what, load, attainment(w, model), goodput(w, model, seconds),
-           100.0 * (double)s->late / (double)s->offered, 100.0 * (double)s->dropped / (double)s->offered,
+           100.0 * (double)s->late / (double)s->offered,
+           100.0 * (double)s->dropped / (double)s->offered,
            100.0 * (double)(s->rejected - s->dropped) / (double)s->offered,
            (double)s->items / (double)(s->batches > 0 ? s->batches : 1));
 }
 
-/* One model alone on one lane, at a rate, for 60 s after 5 s of warming up. */
+/* Long enough for a steady figure, short enough for many requests. */
+static uint64_t seconds_of(double rate)
+{
+    return rate > 5000 ? 5 : 60;
+}
+
+/* One model alone on one lane, at a rate, after 5 s of warming up. */
 static world_t *alone(uint64_t seed, const gpulet_sched_model_t *model, const world_truth_t *truth,
                       uint32_t planned, double rate)
 {
@@ -56,9 +66,11 @@ static world_t *alone(uint64_t seed, const gpulet_sched_model_t *model, const wo
     double rates[WORLD_MODELS] = {rate};
     world_model(w, 0, model, truth);
     world_lane(w, 0, 100, 1, models, batches);
-    world_poisson(w, rates, world_now(w) + 5 * SECOND);
+    world_poisson(w, rates, world_now(w) + (rate > 5000 ? 1 : 5) * SECOND);
+    assert_true(world_settle(w, 10 * SECOND));
     world_stats_clear(w);
-    world_poisson(w, rates, world_now(w) + 60 * SECOND);
+    world_poisson(w, rates, world_now(w) + seconds_of(rate) * SECOND);
+    assert_true(world_settle(w, 10 * SECOND));
     return w;
 }
 
@@ -71,7 +83,8 @@ static double capacity(const world_truth_t *t, double slo_ns, uint32_t batch_max
     return *batch / (t->fixed_ns + t->each_ns * *batch) * 1e9;
 }
 
-static void overload_of(const char *name, uint64_t slo_ms, uint32_t batch_max, const world_truth_t *truth)
+static void overload_of(const char *name, uint64_t slo_ms, uint32_t batch_max,
+                        const world_truth_t *truth)
 {
     static const double loads[] = {0.5, 0.8, 1.0, 1.2, 1.5, 2.0, 3.0};
     gpulet_sched_model_t model = model_of(slo_ms, batch_max);
@@ -80,12 +93,14 @@ static void overload_of(const char *name, uint64_t slo_ms, uint32_t batch_max, c
     double peak = 0, last = 0;
     for (uint32_t i = 0; i < sizeof(loads) / sizeof(loads[0]); i++) {
         world_t *w = alone(100 + i, &model, truth, batch, cap * loads[i]);
-        print_line(name, loads[i], w, 0, 60);
-        last = goodput(w, 0, 60);
+        double seconds = (double)seconds_of(cap * loads[i]);
+        print_line(name, loads[i], w, 0, seconds);
+        last = goodput(w, 0, seconds);
         peak = last > peak ? last : peak;
         world_destroy(w);
     }
-    printf("%-34s goodput at 3x is %.3f of its peak (capacity %.1f/s, batch %u)\n", name, last / peak, cap, batch);
+    printf("%-34s goodput at 3x is %.3f of its peak (capacity %.1f/s, batch %u)\n", name,
+           last / peak, cap, batch);
     assert_true(last >= 0.9 * peak);
     assert_true(peak >= 0.9 * cap);
 }
@@ -108,8 +123,10 @@ static void poisson_at_four_fifths_of_capacity_is_in_time(void **state)
         uint32_t batch;
         double cap = capacity(&resnet, 300e6, sizes[i], &batch);
         world_t *w = alone(7 + i, &model, &resnet, batch, 0.8 * cap);
-        print_line(sizes[i] == 8 ? "resnet batch 8" : sizes[i] == 16 ? "resnet batch 16" : "resnet batch 32", 0.8, w,
-                   0, 60);
+        print_line(sizes[i] == 8    ? "resnet batch 8"
+                   : sizes[i] == 16 ? "resnet batch 16"
+                                    : "resnet batch 32",
+                   0.8, w, 0, 60);
         assert_true(attainment(w, 0) >= 0.99);
         world_destroy(w);
     }
@@ -137,7 +154,8 @@ static void two_models_sharing_a_lane_are_both_in_time(void **state)
 {
     (void)state;
     static const world_truth_t vgg = {6e6, 4e6, 0.05, 1.0};
-    /* Duty cycle 100 ms: resnet 10 (40 ms), vgg 11 (50 ms); worst case 100 + 50 <= 150. Rates: batch / duty. */
+    /* Duty cycle 100 ms: resnet 10 (40 ms), vgg 11 (50 ms); worst case 100 + 50 <= 150. Rates:
+     * batch / duty. */
     for (int i = 0; i < 2; i++) {
         static const double loads[] = {0.7, 3.0};
         world_t *w = world_create(21, &options);
@@ -160,6 +178,49 @@ static void two_models_sharing_a_lane_are_both_in_time(void **state)
         }
         world_destroy(w);
     }
+}
+
+/* Sharing a lane with an overloaded neighbour: the plan gives each its share, and the one within it
+ * should hardly suffer. */
+static void a_model_within_its_share_survives_an_overloaded_co_resident(void **state)
+{
+    (void)state;
+    static const uint64_t slos[3][2] = {{150, 200}, {200, 150}, {150, 150}};
+    for (int i = 0; i < 3; i++) {
+        world_t *w = world_create(25, &options);
+        gpulet_sched_model_t a = model_of(slos[i][0], 32), b = model_of(slos[i][1], 32);
+        uint32_t models[2] = {0, 1}, batches[2] = {10, 10};
+        world_model(w, 0, &a, &resnet);
+        world_model(w, 1, &b, &resnet);
+        world_lane(w, 0, 100, 2, models, batches);
+        double rates[WORLD_MODELS] = {60, 400};
+        world_poisson(w, rates, world_now(w) + 60 * SECOND);
+        printf("slo %llu within its share beside slo %llu overloaded\n",
+               (unsigned long long)slos[i][0], (unsigned long long)slos[i][1]);
+        print_line("  within its share", 0.6, w, 0, 60);
+        print_line("  overloaded", 4, w, 1, 60);
+        assert_true(attainment(w, 0) >= 0.95);
+        world_destroy(w);
+    }
+}
+
+/* A light model with a tight SLO on the lane of a heavy one, as the plan may put them. */
+static void a_tight_light_model_shares_a_lane_with_a_heavier_one(void **state)
+{
+    (void)state;
+    world_t *w = world_create(27, &options);
+    gpulet_sched_model_t light = model_of(50, 32), heavy = model_of(100, 32);
+    uint32_t models[2] = {0, 1}, batches[2] = {16, 4};
+    world_model(w, 0, &light, &lenet);
+    world_model(w, 1, &heavy, &resnet);
+    world_lane(w, 0, 100, 2, models, batches);
+    double rates[WORLD_MODELS] = {400, 100};
+    world_poisson(w, rates, world_now(w) + 60 * SECOND);
+    print_line("lenet slo 50 sharing with resnet", 0.7, w, 0, 60);
+    print_line("resnet slo 100 sharing with lenet", 0.7, w, 1, 60);
+    assert_true(attainment(w, 0) >= 0.99);
+    assert_true(attainment(w, 1) >= 0.99);
+    world_destroy(w);
 }
 
 static void two_lanes_of_a_model_serve_twice_as_much(void **state)
@@ -212,8 +273,8 @@ static void a_profile_ten_times_wrong_heals(void **state)
         world_run(w, world_now(w) + SECOND);
         world_stats_clear(w);
         world_poisson(w, rates, world_now(w) + 20 * SECOND);
-        printf("profile x %.1f: healed after %.2f s and %llu batches; attainment after %.4f\n", offs[i],
-               (double)healed / 1e9, (unsigned long long)batches_till, attainment(w, 0));
+        printf("profile x %.1f: healed after %.2f s and %llu batches; attainment after %.4f\n",
+               offs[i], (double)healed / 1e9, (unsigned long long)batches_till, attainment(w, 0));
         assert_true(healed != 0 && batches_till <= 60);
         assert_true(attainment(w, 0) >= 0.97);
         world_destroy(w);
@@ -227,6 +288,8 @@ int main(void)
         cmocka_unit_test(poisson_at_four_fifths_of_capacity_is_in_time),
         cmocka_unit_test(a_small_model_is_unaffected_by_a_heavy_one_on_another_lane),
         cmocka_unit_test(two_models_sharing_a_lane_are_both_in_time),
+        cmocka_unit_test(a_model_within_its_share_survives_an_overloaded_co_resident),
+        cmocka_unit_test(a_tight_light_model_shares_a_lane_with_a_heavier_one),
         cmocka_unit_test(two_lanes_of_a_model_serve_twice_as_much),
         cmocka_unit_test(a_profile_ten_times_wrong_heals),
     };

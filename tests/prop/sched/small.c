@@ -1,5 +1,6 @@
-/* Every small world: up to three models, three lanes and four requests with small integer times, exact profiles, no noise. The checker of
- * world.c looks at the promises; here a brute-force search over all schedules (which knows the future) bounds what can be answered in time. */
+/* Every small world: up to three models, three lanes and four requests with small integer times,
+ * exact profiles, no noise. The checker of world.c looks at the promises; here a brute-force search
+ * over all schedules (which knows the future) bounds what can be answered in time. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -77,8 +78,8 @@ static void fail(const shape_t *shape, const job_t *jobs, const char *what)
     for (uint32_t l = 0; l < shape->lanes; l++)
         fprintf(stderr, " %u", shape->serves[l]);
     for (uint32_t i = 0; i < REQUESTS; i++)
-        fprintf(stderr, " (model %u arrival %llu deadline %llu)", jobs[i].model, (unsigned long long)jobs[i].arrival,
-                (unsigned long long)jobs[i].deadline);
+        fprintf(stderr, " (model %u arrival %llu deadline %llu)", jobs[i].model,
+                (unsigned long long)jobs[i].arrival, (unsigned long long)jobs[i].deadline);
     fprintf(stderr, "\n");
     abort();
 }
@@ -110,7 +111,8 @@ static void try_world(const shape_t *shape, const job_t *jobs, totals_t *totals)
     for (uint32_t i = 0; i < REQUESTS; i++) {
         world_run(w, start + jobs[i].arrival * MS);
         /* The two nanoseconds of overhead are on top of the whole milliseconds. */
-        gpulet_sched_request_t r = {.model = jobs[i].model, .timeout_ns = (jobs[i].deadline - jobs[i].arrival) * MS + 100};
+        gpulet_sched_request_t r = {.model = jobs[i].model,
+                                    .timeout_ns = (jobs[i].deadline - jobs[i].arrival) * MS + 100};
         world_arrive(w, &r);
     }
     if (!world_settle(w, 1000 * MS))
@@ -138,7 +140,8 @@ static void try_world(const shape_t *shape, const job_t *jobs, totals_t *totals)
 }
 
 /* All models and limits of the requests, at these arrivals. */
-static void each_choice(const shape_t *shape, const uint64_t *arrivals, uint32_t stride, totals_t *totals)
+static void each_choice(const shape_t *shape, const uint64_t *arrivals, uint32_t stride,
+                        totals_t *totals)
 {
     uint32_t options = shape->models * LIMITS, count = 1;
     for (uint32_t i = 0; i < REQUESTS; i++)
@@ -149,7 +152,8 @@ static void each_choice(const shape_t *shape, const uint64_t *arrivals, uint32_t
         for (uint32_t i = 0; i < REQUESTS; i++) {
             uint32_t choice = rest % options;
             rest /= options;
-            jobs[i] = (job_t){choice % shape->models, arrivals[i], arrivals[i] + limits_ms[choice / shape->models]};
+            jobs[i] = (job_t){choice % shape->models, arrivals[i],
+                              arrivals[i] + limits_ms[choice / shape->models]};
         }
         try_world(shape, jobs, totals);
     }
@@ -158,8 +162,8 @@ static void each_choice(const shape_t *shape, const uint64_t *arrivals, uint32_t
 int main(int argc, char **argv)
 {
     static const shape_t shapes[] = {
-        {1, 1, {1}},       {1, 2, {1, 1}},    {1, 3, {1, 1, 1}}, {2, 1, {3}},       {2, 2, {3, 3}},
-        {2, 2, {1, 3}},    {2, 3, {3, 1, 2}}, {3, 1, {7}},       {3, 2, {7, 3}},    {3, 3, {3, 6, 5}},
+        {1, 1, {1}},    {1, 2, {1, 1}},    {1, 3, {1, 1, 1}}, {2, 1, {3}},    {2, 2, {3, 3}},
+        {2, 2, {1, 3}}, {2, 3, {3, 1, 2}}, {3, 1, {7}},       {3, 2, {7, 3}}, {3, 3, {3, 6, 5}},
     };
     uint32_t stride = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 0) : 1;
     for (uint32_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
@@ -170,9 +174,11 @@ int main(int argc, char **argv)
                     each_choice(&shapes[i], (const uint64_t[REQUESTS]){0, b, c, d}, stride, &t);
             }
         }
-        printf("models %u lanes %u: %llu worlds, in time %.4f of the clairvoyant best, dropped %.4f refused %.4f of offered\n",
-               shapes[i].models, shapes[i].lanes, (unsigned long long)t.worlds, (double)t.in_time / (double)t.best,
-               (double)t.dropped / (double)t.offered, (double)t.refused / (double)t.offered);
+        printf("models %u lanes %u: %llu worlds, in time %.4f of the clairvoyant best, dropped "
+               "%.4f refused %.4f of offered\n",
+               shapes[i].models, shapes[i].lanes, (unsigned long long)t.worlds,
+               (double)t.in_time / (double)t.best, (double)t.dropped / (double)t.offered,
+               (double)t.refused / (double)t.offered);
         if ((double)t.in_time < 0.85 * (double)t.best) {
             printf("1 failed: too far from the best\n");
             return 1;

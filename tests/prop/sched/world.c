@@ -59,7 +59,7 @@ struct world {
 #define CHECK(w, condition)                                                                        \
     do {                                                                                           \
         if (!(condition)) {                                                                        \
-            fprintf(stderr, "seed=0x%llx t=%llu ns: broken promise: %s (line %d)\n",              \
+            fprintf(stderr, "seed=0x%llx t=%llu ns: broken promise: %s (line %d)\n",               \
                     (unsigned long long)(w)->seed, (unsigned long long)(w)->now_ns, #condition,    \
                     __LINE__);                                                                     \
             abort();                                                                               \
@@ -134,18 +134,20 @@ static void start_batch(world_t *w, batch_t *b, uint64_t at_ns)
     double factor = w->slow * (1 + w->truths[b->model].noise * (2 * gpulet_rng_f64(&w->rng) - 1));
     if (w->stuck > 0 && gpulet_rng_f64(&w->rng) < w->stuck)
         factor *= 10;
-    b->exec_ns = (uint64_t)((double)true_ns(w, b->model, w->lanes[b->lane].units, b->items) * factor);
+    b->exec_ns =
+        (uint64_t)((double)true_ns(w, b->model, w->lanes[b->lane].units, b->items) * factor);
     b->exec_ns = b->exec_ns > 0 ? b->exec_ns : 1;
     b->done_ns = at_ns + b->exec_ns + w->options.overhead_ns / 2;
 }
 
-/* A request that runs against the prediction must be a probe: alone, on a lane that had nothing else. */
+/* A request that runs against the prediction must be a probe: alone, on a lane that had nothing
+ * else. */
 static void check_in_time(world_t *w, const gpulet_action_t *a, const request_t *r)
 {
     if (r->deadline_ns == NEVER || w->models[r->value.model].late_serve)
         return;
-    uint64_t run = gpulet_sched_estimate_class_ns(w->sched, a->u.run.lane, a->u.run.model, a->u.run.items,
-                                                  r->value.size_class);
+    uint64_t run = gpulet_sched_estimate_class_ns(w->sched, a->u.run.lane, a->u.run.model,
+                                                  a->u.run.items, r->value.size_class);
     if (w->now_ns + run <= r->deadline_ns)
         return;
     CHECK(w, a->u.run.requests_count == 1 && w->lanes[a->u.run.lane].running == NULL);
@@ -162,7 +164,8 @@ static void on_run(world_t *w, const gpulet_action_t *a)
     batch_t *b = calloc(1, sizeof(*b));
     if (b == NULL)
         abort();
-    *b = (batch_t){.id = a->u.run.batch, .lane = a->u.run.lane, .model = a->u.run.model, .done_ns = NEVER};
+    *b = (batch_t){
+        .id = a->u.run.batch, .lane = a->u.run.lane, .model = a->u.run.model, .done_ns = NEVER};
     for (uint32_t i = 0; i < w->flying_count; i++)
         CHECK(w, w->flying[i]->id != b->id);
     b->count = a->u.run.requests_count;
@@ -214,12 +217,14 @@ static void on_reject(world_t *w, const gpulet_action_t *a)
     gpulet_reject_t reason = a->u.reject.reason;
     CHECK(w, r->outcome == 'w');
     CHECK(w, reason != GPULET_REJECT_WORKER_LOST || r->returned);
-    if (reason == GPULET_REJECT_DROPPED || reason == GPULET_REJECT_TIMEOUT || reason == GPULET_REJECT_PREDICTED_LATE)
+    if (reason == GPULET_REJECT_DROPPED || reason == GPULET_REJECT_TIMEOUT ||
+        reason == GPULET_REJECT_PREDICTED_LATE)
         CHECK(w, r->deadline_ns != NEVER && !w->models[r->value.model].late_serve);
     r->outcome = 'x';
     r->reason = reason;
     w->stats[r->value.model].rejected++;
-    w->stats[r->value.model].dropped += reason == GPULET_REJECT_DROPPED || reason == GPULET_REJECT_TIMEOUT;
+    w->stats[r->value.model].dropped +=
+        reason == GPULET_REJECT_DROPPED || reason == GPULET_REJECT_TIMEOUT;
 }
 
 static void apply_one(world_t *w, const gpulet_action_t *a)
@@ -268,9 +273,11 @@ static void check_conserving(world_t *w)
             continue;
         for (uint32_t l = 0; l < WORLD_LANES; l++) {
             const lane_t *lane = &w->lanes[l];
-            if (!lane->there || lane->draining || lane->running != NULL || !serves(lane, r->value.model))
+            if (!lane->there || lane->draining || lane->running != NULL ||
+                !serves(lane, r->value.model))
                 continue;
-            uint64_t run = gpulet_sched_estimate_class_ns(w->sched, l, r->value.model, r->value.items, r->value.size_class);
+            uint64_t run = gpulet_sched_estimate_class_ns(w->sched, l, r->value.model,
+                                                          r->value.items, r->value.size_class);
             uint64_t sure = w->now_ns + w->options.overhead_ns + 2 * run;
             CHECK(w, r->deadline_ns != NEVER && !w->models[r->value.model].late_serve);
             CHECK(w, run == 0 || sure > r->deadline_ns); /* 0: nothing is known yet */
@@ -303,7 +310,8 @@ static void apply(world_t *w, gpulet_actions_t actions)
     check_stats(w);
 }
 
-void world_model(world_t *w, uint32_t model, const gpulet_sched_model_t *value, const world_truth_t *truth)
+void world_model(world_t *w, uint32_t model, const gpulet_sched_model_t *value,
+                 const world_truth_t *truth)
 {
     w->models[model] = *value;
     w->truths[model] = *truth;
@@ -338,7 +346,8 @@ void world_lane(world_t *w, uint32_t index, uint32_t units, uint32_t count, cons
         double off = w->truths[models[i]].profile_off;
         for (uint32_t b = 1; b <= WORLD_EXEC; b++)
             exec[i][b - 1] = (uint64_t)((double)true_ns(w, models[i], units, b) * off);
-        services[i] = (gpulet_sched_service_t){models[i], batches[i], 0, exec[i], off > 0 ? WORLD_EXEC : 0};
+        services[i] =
+            (gpulet_sched_service_t){models[i], batches[i], 0, exec[i], off > 0 ? WORLD_EXEC : 0};
     }
     gpulet_sched_lane_t value = {0, units, count, services};
     gpulet_actions_t actions;
@@ -485,7 +494,8 @@ static void finish_batch(world_t *w, uint32_t place)
     apply(w, gpulet_sched_on_batch_done(w->sched, w->now_ns, b->id, b->exec_ns, status));
     w->answering = NULL;
     for (uint32_t i = 0; !b->lost && i < b->count; i++)
-        CHECK(w, w->requests[b->requests[i]].outcome != 'r' || w->requests[b->requests[i]].batch != b->id);
+        CHECK(w, w->requests[b->requests[i]].outcome != 'r' ||
+                     w->requests[b->requests[i]].batch != b->id);
     free(b);
 }
 
@@ -496,16 +506,16 @@ static bool step(world_t *w, uint64_t until_ns)
     uint64_t soonest = until_ns;
     for (uint32_t i = 0; i < w->flying_count; i++) {
         if (w->flying[i]->done_ns <= soonest &&
-            (place == UINT32_MAX || w->flying[i]->done_ns < soonest || w->flying[i]->id < w->flying[place]->id)) {
+            (place == UINT32_MAX || w->flying[i]->done_ns < soonest ||
+             w->flying[i]->id < w->flying[place]->id)) {
             soonest = w->flying[i]->done_ns;
             place = i;
         }
     }
     if (w->timer_ns <= soonest) {
         w->now_ns = w->timer_ns > w->now_ns ? w->timer_ns : w->now_ns;
-        uint64_t armed = w->timer_ns;
+        w->timer_ns = NEVER;
         apply(w, gpulet_sched_on_timer(w->sched, w->now_ns));
-        CHECK(w, w->timer_ns != armed); /* It has passed: another one, or none. */
         return true;
     }
     if (place == UINT32_MAX)
@@ -525,7 +535,8 @@ void world_poisson(world_t *w, const double *rates, uint64_t until_ns)
 {
     double next[WORLD_MODELS];
     for (uint32_t m = 0; m < WORLD_MODELS; m++)
-        next[m] = rates[m] > 0 ? (double)w->now_ns + gpulet_rng_exponential(&w->rng, 1e9 / rates[m]) : 1e19;
+        next[m] = rates[m] > 0 ? (double)w->now_ns + gpulet_rng_exponential(&w->rng, 1e9 / rates[m])
+                               : 1e19;
     for (;;) {
         uint32_t model = 0;
         for (uint32_t m = 1; m < WORLD_MODELS; m++)

@@ -1,5 +1,6 @@
-/* A small world around the brain, in virtual time: lanes that run batches with their own true latencies, clients, faults, and a checker of
- * every promise of sched.h after every event. One owner; a broken promise ends the program with the seed and the time. */
+/* A small world around the brain, in virtual time: lanes that run batches with their own true
+ * latencies, clients, faults, and a checker of every promise of sched.h after every event. One
+ * owner; a broken promise ends the program with the seed and the time. */
 #ifndef GPULET_TESTS_WORLD_H
 #define GPULET_TESTS_WORLD_H
 
@@ -12,7 +13,7 @@
 enum { WORLD_MODELS = 8, WORLD_LANES = 8, WORLD_SERVICES = 8, WORLD_EXEC = 64 };
 
 typedef struct world_truth {
-    double fixed_ns;    /* L(b) = fixed + each × b */
+    double fixed_ns; /* L(b) = fixed + each × b */
     double each_ns;
     double noise;       /* relative, uniform on both sides */
     double profile_off; /* what the brain is told: truth × this; 0: nothing */
@@ -30,7 +31,8 @@ gpulet_rng_t *world_rng(world_t *w);
 uint64_t world_now(const world_t *w);
 gpulet_sched_t *world_sched(world_t *w);
 
-void world_model(world_t *w, uint32_t model, const gpulet_sched_model_t *value, const world_truth_t *truth);
+void world_model(world_t *w, uint32_t model, const gpulet_sched_model_t *value,
+                 const world_truth_t *truth);
 void world_model_remove(world_t *w, uint32_t model);
 /* Plans the lane for models[0 … count) with the planned batches and rates. */
 void world_lane(world_t *w, uint32_t lane, uint32_t units, uint32_t count, const uint32_t *models,
@@ -64,7 +66,8 @@ bool world_settle(world_t *w, uint64_t at_most_ns);
 const world_stats_t *world_stats(const world_t *w, uint32_t model);
 void world_stats_clear(world_t *w);
 uint64_t world_hash(const world_t *w);
-/* 'w': waiting, 'r': running, 'i': in time, 'l': late, 'f': failed, 'c': cancelled, 'x': refused or dropped. */
+/* 'w': waiting, 'r': running, 'i': in time, 'l': late, 'f': failed, 'c': cancelled, 'x': refused or
+ * dropped. */
 char world_outcome(const world_t *w, uint32_t number);
 gpulet_reject_t world_reason(const world_t *w, uint32_t number);
 

@@ -1,6 +1,8 @@
-/* Random worlds with faults: lanes lost in the middle of batches, completions that come late or never, batches of ten times their time, clients
- * gone, drains, re-additions, models changed and removed. Then the faults end and the backlog must drain in bounded time. The checker of
- * world.c looks at every promise after every event. Arguments: first seed and count; a failing seed prints itself. */
+/* Random worlds with faults: lanes lost in the middle of batches, completions that come late or
+ * never, batches of ten times their time, clients gone, drains, re-additions, models changed and
+ * removed. Then the faults end and the backlog must drain in bounded time. The checker of world.c
+ * looks at every promise after every event. Arguments: first seed and count; a failing seed prints
+ * itself. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -124,7 +126,8 @@ static void disturb(scenario_t *s)
 
 static uint64_t run_seed(uint64_t seed)
 {
-    gpulet_sched_options_t options = {WORLD_MODELS, WORLD_LANES, 64 + (uint32_t)(seed % 3) * 200, 500000, 200000};
+    gpulet_sched_options_t options = {WORLD_MODELS, WORLD_LANES, 64 + (uint32_t)(seed % 3) * 200,
+                                      500000, 200000};
     scenario_t s = {.w = world_create(seed, &options)};
     s.rng = world_rng(s.w);
     s.models = 1 + below(&s, 4);
@@ -167,11 +170,13 @@ int main(int argc, char **argv)
     for (uint64_t seed = first; seed < first + count; seed++) {
         uint64_t hash = run_seed(seed);
         if (seed % 50 == 0 && run_seed(seed) != hash) {
-            fprintf(stderr, "seed=0x%llx: the same events gave other actions\n", (unsigned long long)seed);
+            fprintf(stderr, "seed=0x%llx: the same events gave other actions\n",
+                    (unsigned long long)seed);
             return 1;
         }
         if (seed == first)
-            printf("seed=0x%llx trace=%016llx\n", (unsigned long long)seed, (unsigned long long)hash);
+            printf("seed=0x%llx trace=%016llx\n", (unsigned long long)seed,
+                   (unsigned long long)hash);
     }
     printf("%llu passed, 0 failed\n", (unsigned long long)count);
     return 0;
