@@ -30,9 +30,9 @@ static double load_of(const bounder_t *b, uint64_t items)
     if (b->input->rate_percentile <= 0.0)
         return (double)items;
     if (items >= LOADS_MAX || b->loads == NULL)
-        return gpulet_poisson_mean_max(b->input->rate_percentile, items);
+        return gpulet_poisson_load_max(b->input->rate_percentile, items);
     if (isnan(b->loads[items]))
-        b->loads[items] = gpulet_poisson_mean_max(b->input->rate_percentile, items);
+        b->loads[items] = gpulet_poisson_load_max(b->input->rate_percentile, items);
     return b->loads[items];
 }
 

@@ -95,7 +95,10 @@ double gpulet_poisson_mean_max(double percentile, uint64_t count)
     double safe = mean;
     for (double step = 1e-16; gpulet_poisson_cdf(count, safe) < percentile; step *= 2.0)
         safe = mean * (1.0 - step);
-    /* Below the median the mean may exceed the count; a batch never holds more than itself on
-     * average. */
-    return fmin(safe, (double)count);
+    return safe;
+}
+
+double gpulet_poisson_load_max(double percentile, uint64_t items)
+{
+    return fmin(gpulet_poisson_mean_max(percentile, items), (double)items);
 }

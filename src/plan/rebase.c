@@ -106,7 +106,7 @@ static bool refresh_gpulet(gpulet_plan_device_t *d, size_t gpulet, const gpulet_
         uint64_t items = (uint64_t)s->batch * s->instances;
         double load = (double)items;
         if (input->rate_percentile > 0.0)
-            load = gpulet_poisson_mean_max(input->rate_percentile, items);
+            load = gpulet_poisson_load_max(input->rate_percentile, items);
         s->worst_ms = g->duty_ms + s->latency_ms;
         s->capacity_rps = (double)items * 1000.0 / g->duty_ms;
         s->rate_rps = load * 1000.0 / g->duty_ms;

@@ -33,9 +33,9 @@ static double load_of(gpulet_workspace_t *ws, uint64_t items)
     if (ws->percentile <= 0.0)
         return (double)items;
     if (items >= ws->loads_count)
-        return gpulet_poisson_mean_max(ws->percentile, items);
+        return gpulet_poisson_load_max(ws->percentile, items);
     if (isnan(ws->loads[items]))
-        ws->loads[items] = gpulet_poisson_mean_max(ws->percentile, items);
+        ws->loads[items] = gpulet_poisson_load_max(ws->percentile, items);
     return ws->loads[items];
 }
 
