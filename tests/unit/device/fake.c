@@ -1,0 +1,84 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "device/backend.h"
+#include "device/fake/fake.h"
+
+static void lists_what_the_specification_says(void **state)
+{
+    const gpulet_device_backend_t *fake = gpulet_device_backend_find("fake");
+    gpulet_device_options_t options = {.fake_spec = "big:100:2,small-1:7:1"};
+    gpulet_device_desc_t descs[4];
+    gpulet_device_t *device = NULL;
+    uint32_t count = 0;
+    (void)state;
+    assert_int_equal(fake->probe(descs, 4, &count, &options, NULL), GPULET_OK);
+    assert_int_equal(count, 3);
+    assert_string_equal(descs[1].type, "big");
+    assert_int_equal(descs[1].index, 1);
+    assert_int_equal(descs[1].units, 100);
+    assert_string_equal(descs[2].type, "small-1");
+    assert_int_equal(descs[2].index, 0);
+    assert_int_equal(descs[2].units, 7);
+    assert_int_equal(fake->probe(descs, 1, &count, &options, NULL), GPULET_OK);
+    assert_int_equal(count, 3);
+    assert_int_equal(fake->open(&device, 3, &options, NULL), GPULET_E_NOT_FOUND);
+    assert_int_equal(fake->open(&device, 2, &options, NULL), GPULET_OK);
+    fake->close(device);
+}
+
+static void says_what_is_wrong_with_a_specification(void **state)
+{
+    static const struct {
+        const char *spec;
+        const char *says;
+    } rows[] = {
+        {"", "type:units:count"},  {"a", "type:units:count"},      {"a:1", "type:units:count"},
+        {"a:0:1", "units '0'"},    {"a:1:0", "count '0'"},         {"a:x:1", "units 'x'"},
+        {"a:1:-1", "count '-1'"},  {"a:1:1:1", "count '1:1'"},     {":1:1", "type name"},
+        {"a b:1:1", "'a b'"},      {"a:1:1,", "type:units:count"}, {"a:1:1,a:2:1", "twice"},
+        {"a:1025:1", "1 to 1024"}, {"a:1:9999", "1 to 1024"},
+    };
+    const gpulet_device_backend_t *fake = gpulet_device_backend_find("fake");
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        gpulet_device_options_t options = {.fake_spec = rows[i].spec};
+        gpulet_device_desc_t desc;
+        gpulet_error_t err = {""};
+        uint32_t count = 0;
+        assert_int_equal(fake->probe(&desc, 1, &count, &options, &err), GPULET_E_INVALID);
+        if (strstr(err.text, rows[i].says) == NULL)
+            fail_msg("'%s': %s", rows[i].spec, err.text);
+    }
+}
+
+static void remembers_what_was_entered(void **state)
+{
+    static const char *const wrong[] = {
+        "",          "fake:", "fake:a",    "fake:a/0",    "fake:a/x:1",
+        "fake:a/0:", "cpu:0", "fake:/0:1", "fake:a b/0:1"};
+    const gpulet_device_backend_t *fake = gpulet_device_backend_find("fake");
+    uint32_t threads = 0;
+    (void)state;
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+        assert_int_equal(fake->enter(wrong[i], &threads, NULL), GPULET_E_INVALID);
+    assert_string_equal(gpulet_device_fake_entered(), "");
+    assert_int_equal(fake->enter("fake:gpu/1:0-49", &threads, NULL), GPULET_OK);
+    assert_string_equal(gpulet_device_fake_entered(), "fake:gpu/1:0-49");
+    assert_int_equal(threads, 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(lists_what_the_specification_says),
+        cmocka_unit_test(says_what_is_wrong_with_a_specification),
+        cmocka_unit_test(remembers_what_was_entered),
+    };
+    return cmocka_run_group_tests_name("device.fake", tests, NULL, NULL);
+}
