@@ -41,9 +41,9 @@ def rounded(value, digits=5):
 
 def compare(bench, point, gpulet, yardstick, goal, what="bare", **extra):
     """A ratio of two figures of the same run and whether it meets its goal, a text such as '<= 2'."""
-    ratio = gpulet / yardstick if yardstick else float("inf")
+    ratio = gpulet / yardstick if yardstick else None  # nothing to compare with: met is null too
     sign, bound = goal.split()
-    met = ratio <= float(bound) if sign == "<=" else ratio >= float(bound)
+    met = None if ratio is None else ratio <= float(bound) if sign == "<=" else ratio >= float(bound)
     fields = {"bench": bench, "point": point, "gpulet": rounded(gpulet), what: rounded(yardstick),
               "ratio": rounded(ratio, 4), "goal": goal, "met": met}
     emit(**fields, **extra)
@@ -296,6 +296,11 @@ def cpu_s(pid):
     return int(fields[11]) / tick, int(fields[12]) / tick
 
 
+def plan_of(status):
+    """The gpu-lets of a status: units and batch by model of each."""
+    return [{"units": g["units"], "models": {m["model"]: m["batch"] for m in g["models"]}} for g in status["gpulets"]]
+
+
 def model_of(result, name):
     """One model's entry of what `gpulet bench` printed."""
     return next(model for model in result["models"] if model["model"] == name)
@@ -316,12 +321,36 @@ def capacity_rps(profile, model, units, slo_ms):
     return max(fitting) if fitting else 1000 / curve[1]
 
 
-def highest(holds, low, high, steps):
+def busy_fraction(seconds=1.0):
+    """How busy all cores are, 0 … 1, by whatever runs on the machine."""
+    def read():
+        with open("/proc/stat", encoding="ascii") as file:
+            ticks = [int(word) for word in file.readline().split()[1:9]]
+        return sum(ticks), ticks[3] + ticks[4]
+    total, idle = read()
+    time.sleep(seconds)
+    total_after, idle_after = read()
+    return 1 - (idle_after - idle) / max(1, total_after - total)
+
+
+def wait_quiet(limit_s=10.0, busy_max=0.1):
+    """Waits a while for other work on the machine to end; how busy it still is."""
+    until = time.monotonic() + limit_s
+    busy = busy_fraction()
+    while busy > busy_max and time.monotonic() < until:
+        busy = busy_fraction()
+    if busy > busy_max:
+        say(f"something else keeps this machine {100 * busy:.0f} % busy: the figures will not be worth much")
+    return busy
+
+
+def highest(holds, low, high, steps, passes=6):
     """The highest value (a rate, a multiple) for which holds(value) is true, by bisection on the logarithm; 0 when none does.
 
-    `low` and `high` are guesses; when every step falls on one side, the range moves on to that side and is cut again.
+    `low` and `high` are guesses; when every step falls on one side, the range moves on to that side and is cut again, `passes`
+    times in all.
     """
-    for _ in range(6):
+    for _ in range(passes):
         held = failed = False
         for _ in range(steps):
             middle = (low * high) ** 0.5

@@ -1,5 +1,6 @@
 #include "base/buf.h"
 
+#include <assert.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,6 +50,7 @@ void gpulet_buf_append(gpulet_buf_t *buf, const void *data, size_t size)
 {
     if (gpulet_buf_reserve(buf, size) != GPULET_OK)
         return;
+    assert(buf->data != NULL);
     if (size > 0)
         memcpy(buf->data + buf->size, data, size);
     buf->size += size;

@@ -63,7 +63,7 @@ const char *gpulet_log_quote(char *out, int out_size, const char *text)
         unsigned char c = (unsigned char)*text;
         if (c == '"' || c == '\\')
             out[used++] = '\\';
-        out[used++] = c < 0x20 || c == 0x7f ? ' ' : (char)c;
+        out[used++] = (char)(c < 0x20 || c == 0x7f ? ' ' : c);
     }
     out[used++] = '"';
     out[used] = '\0';

@@ -13,7 +13,13 @@
 #include "base/clock.h"
 #include "base/parse.h"
 
-enum { PARTS_MAX = 4, READ_CHUNK = 65536, HEAD_MAX = 65536, RESPONSE_MAX = 1 << 30 };
+enum {
+    PARTS_MAX = 4,
+    READ_CHUNK = 65536,
+    HEAD_MAX = 65536,
+    CHUNK_LINE_MAX = 4096,
+    RESPONSE_MAX = 1 << 30
+};
 
 struct gpulet_client {
     int fd;
@@ -148,7 +154,7 @@ static gpulet_client_step_t send_parts(gpulet_client_t *client)
         if (sent < 0 && (errno == EAGAIN || (errno == ENOTCONN && !client->connected)))
             return GPULET_CLIENT_WAIT_WRITE;
         if (sent < 0)
-            return fail(client, strerror(errno)); // NOLINT(concurrency-mt-unsafe): one thread
+            return fail(client, strerror(errno));
         client->connected = true;
         size_t left = (size_t)sent;
         while (client->part < client->parts_count && left >= client->parts[client->part].iov_len) {
@@ -176,6 +182,8 @@ static bool parse_field(gpulet_client_t *client, const char *line, size_t size)
         value++;
         value_size--;
     }
+    while (value_size > 0 && (value[value_size - 1] == ' ' || value[value_size - 1] == '\t'))
+        value_size--;
     if (name == 14 && strncasecmp(line, "content-length", 14) == 0)
         return gpulet_parse_u64(&client->body_size, value, value_size) == GPULET_OK &&
                client->body_size < RESPONSE_MAX;
@@ -209,10 +217,28 @@ static bool parse_head(gpulet_client_t *client, size_t end)
             return false;
         line = next;
     }
-    if (client->status == 204 || client->status == 304 || client->status / 100 == 1)
+    if (client->status == 204 || client->status == 304 || client->status / 100 == 1) {
         client->body_size = 0;
+        client->chunked = false;
+    }
     client->head_size = end;
     return true;
+}
+
+/* The size in a chunk's first line, which a newline ends; false when there is none. */
+static bool chunk_size(size_t *out, const char *line)
+{
+    size_t digits = strspn(line, "0123456789abcdefABCDEF");
+    if (digits == 0 || digits > 8 || strchr("\r\n \t;", line[digits]) == NULL)
+        return false;
+    *out = strtoul(line, NULL, 16);
+    return *out <= RESPONSE_MAX;
+}
+
+/* The lines after the last chunk, up to an empty one. */
+static bool trailer_ended(const char *at, size_t left)
+{
+    return (left >= 2 && memcmp(at, "\r\n", 2) == 0) || memmem(at, left, "\r\n\r\n", 4) != NULL;
 }
 
 /* Puts complete chunks together. 1: the body is complete, 0: more is needed, -1: malformed. */
@@ -222,17 +248,18 @@ static int take_chunks(gpulet_client_t *client)
         const char *at = client->in.data + client->head_size + client->chunk_at;
         size_t left = client->in.size - client->head_size - client->chunk_at;
         const char *newline = memchr(at, '\n', left);
-        char *end = NULL;
+        size_t size = 0;
         if (newline == NULL)
-            return 0;
-        unsigned long size = strtoul(at, &end, 16);
-        if (end == at || size > RESPONSE_MAX)
-            return -1;
+            return left > CHUNK_LINE_MAX ? -1 : 0;
         size_t head = (size_t)(newline + 1 - at);
+        if (!chunk_size(&size, at))
+            return -1;
+        if (size == 0)
+            return trailer_ended(at + head, left - head) ? 1 : 0;
         if (left < head + size + 2)
             return 0;
-        if (size == 0)
-            return 1;
+        if (memcmp(at + head + size, "\r\n", 2) != 0)
+            return -1;
         gpulet_buf_append(&client->chunks, newline + 1, size);
         client->chunk_at += head + size + 2;
     }
@@ -252,11 +279,14 @@ static gpulet_client_step_t check_response(gpulet_client_t *client)
             size_t size = client->head_size;
             memmove(client->in.data, client->in.data + size, client->in.size - size);
             client->in.size -= size;
+            client->in.data[client->in.size] = '\0';
             client->head_size = 0;
         }
     }
     if (client->chunked) {
         int done = take_chunks(client);
+        if (gpulet_buf_status(&client->chunks) != GPULET_OK)
+            return fail(client, "out of memory");
         return done < 0   ? fail(client, "a chunk is malformed")
                : done > 0 ? GPULET_CLIENT_DONE
                           : GPULET_CLIENT_WAIT_READ;
@@ -270,6 +300,8 @@ static gpulet_client_step_t check_response(gpulet_client_t *client)
 static gpulet_client_step_t receive(gpulet_client_t *client)
 {
     for (;;) {
+        if (client->in.size > (size_t)RESPONSE_MAX + HEAD_MAX)
+            return fail(client, "the response is too large");
         if (gpulet_buf_reserve(&client->in, READ_CHUNK) != GPULET_OK)
             return fail(client, "out of memory");
         size_t room = client->in.capacity - client->in.size - 1;
@@ -279,7 +311,7 @@ static gpulet_client_step_t receive(gpulet_client_t *client)
         if (got < 0 && errno == EAGAIN)
             return GPULET_CLIENT_WAIT_READ;
         if (got < 0)
-            return fail(client, strerror(errno)); // NOLINT(concurrency-mt-unsafe): one thread
+            return fail(client, strerror(errno));
         if (got == 0) {
             bool ends =
                 client->head_size > 0 && client->body_size == UINT64_MAX && !client->chunked;
@@ -347,6 +379,7 @@ static gpulet_client_step_t wait_step(gpulet_client_t *client, gpulet_client_ste
     return step;
 }
 
+/* NOLINTNEXTLINE(readability-function-size): a whole exchange, and what to wait for. */
 gpulet_status_t gpulet_client_fetch(int *status_out, gpulet_buf_t *body, const gpulet_url_t *url,
                                     const char *method, const char *path, const char *content,
                                     size_t content_size, int timeout_ms, gpulet_error_t *err)

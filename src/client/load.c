@@ -1,5 +1,6 @@
 #include "client/load.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -219,7 +220,7 @@ static void next_arrival(const load_t *load, load_source_t *source)
 {
     double gap_ns = load->options->uniform ? source->mean_ns
                                            : gpulet_rng_exponential(&source->rng, source->mean_ns);
-    source->next_ns += (uint64_t)gap_ns;
+    source->next_ns += gap_ns < 1 ? 1 : (uint64_t)gap_ns; /* a rate may be absurd, not endless */
 }
 
 static void add_due(load_t *load, uint64_t now_ns)
@@ -232,8 +233,9 @@ static void add_due(load_t *load, uint64_t now_ns)
             next_arrival(load, source);
         }
     }
-    while (load->options->in_flight > 0 && now_ns < load->end_ns &&
-           load->in_flight + (load->waiting_head != NULL) < load->options->in_flight) {
+    /* One that no connection takes now waits, and no other is added behind it. */
+    while (load->options->in_flight > 0 && now_ns < load->end_ns && load->waiting_head == NULL &&
+           load->in_flight < load->options->in_flight) {
         if (!add_request(load, 0, now_ns))
             return;
         send_waiting(load);
@@ -324,6 +326,7 @@ static void settle_rest(load_t *load)
     while (load->all != NULL) {
         if (load->all->request != NULL)
             settle(load, load->all->request, 0, "no answer in time");
+        assert(load->all->at_all == &load->all);
         close_conn(load, load->all);
     }
 }

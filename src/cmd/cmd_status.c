@@ -135,7 +135,7 @@ static int show(const char *name, const status_settings_t *s, const char *method
     if (ask(&body, s, method, path, &err) != GPULET_OK) {
         exit_code = cmd_complain(name, CMD_FAILED, err.text);
     } else if (s->json) {
-        (void)printf("%s\n", body.data);
+        (void)printf("%s\n", body.data != NULL ? body.data : "");
     } else {
         json_t *root = json_loadb(body.data, body.size, 0, NULL);
         if (root != NULL)

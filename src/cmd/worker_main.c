@@ -1,36 +1,70 @@
 /* gpulet-worker: one process a gpu-let, started by gpuletd and of no use by hand. */
 #include <fcntl.h>
+#include <stddef.h>
 #include <stdio.h>
-#include <string.h>
 #include <unistd.h>
 
-#include "base/parse.h"
+#include "base/options.h"
+#include "base/version.h"
 #include "worker/main_loop.h"
 
-enum { CONTROL_FD = 3 };
+enum { CONTROL_FD = 3, EXIT_USAGE = 2 };
 
-/* "--parent PID --name NAME", in this order: the server writes it, and it reads well in a list of
- * processes. */
-static int usage(FILE *to, int rc)
+typedef struct worker_settings {
+    uint64_t parent;
+    char *name;
+    bool help;
+    bool version;
+} worker_settings_t;
+
+#define AT(field) offsetof(worker_settings_t, field)
+#define ANY       1, 0
+
+static const gpulet_option_t options[] = {
+    {"parent", GPULET_OPTION_U64, AT(parent), "0", ANY, "PID", "the server, with which it ends",
+     "Options"},
+    {"name", GPULET_OPTION_STRING, AT(name), "worker", ANY, "NAME", "of the gpu-let, for logs",
+     NULL},
+    {"help", GPULET_OPTION_BOOL, AT(help), NULL, ANY, NULL, "print this", NULL},
+    {"version", GPULET_OPTION_BOOL, AT(version), NULL, ANY, NULL, "print the version", NULL},
+    {NULL, GPULET_OPTION_BOOL, 0, NULL, ANY, NULL, NULL, NULL},
+};
+
+static int print_help(void)
 {
-    (void)fputs("gpulet-worker is started by gpuletd, one for each gpu-let: "
-                "gpulet-worker --parent PID --name NAME\n",
-                to);
-    return rc;
+    gpulet_buf_t out = GPULET_BUF_INIT;
+    gpulet_buf_append_str(
+        &out, "Usage: gpulet-worker --parent PID --name NAME\n\n"
+              "Started by gpuletd, one for each gpu-let, with a socket to it as descriptor 3.\n\n");
+    gpulet_options_help(&out, options);
+    (void)fputs(out.data != NULL ? out.data : "", stdout);
+    gpulet_buf_deinit(&out);
+    return 0;
 }
 
 int main(int argc, char **argv)
 {
-    uint64_t parent = 0;
-    if (argc == 2 && strcmp(argv[1], "--help") == 0)
-        return usage(stdout, 0);
-    if (argc != 5 || strcmp(argv[1], "--parent") != 0 || strcmp(argv[3], "--name") != 0 ||
-        gpulet_parse_u64(&parent, argv[2], strlen(argv[2])) != GPULET_OK ||
-        fcntl(CONTROL_FD, F_GETFD) < 0)
-        return usage(stderr, 2);
+    worker_settings_t settings = {0};
+    gpulet_error_t err = {"out of memory"};
+    int words = 0;
+    if (gpulet_options_defaults(options, &settings) != GPULET_OK ||
+        gpulet_options_parse(options, &settings, 1, argc, argv, &words, NULL, &err) != GPULET_OK) {
+        (void)fprintf(stderr, "gpulet-worker: %s\n", err.text);
+        return EXIT_USAGE;
+    }
+    if (settings.help)
+        return print_help();
+    if (settings.version) {
+        (void)printf("gpulet-worker %s (%s, %s)\n", GPULET_VERSION, GPULET_COMMIT, GPULET_BUILD);
+        return 0;
+    }
+    if (settings.parent == 0 || words > 0 || fcntl(CONTROL_FD, F_GETFD) < 0) {
+        (void)fprintf(stderr, "gpulet-worker: started by gpuletd only (see --help)\n");
+        return EXIT_USAGE;
+    }
     /* Nothing of the server's may live on here: a listening socket or a client's connection would
      * outlast it. */
     (void)close_range(CONTROL_FD + 1, ~0U, 0);
     (void)fcntl(CONTROL_FD, F_SETFD, FD_CLOEXEC);
-    return gpulet_work_main(CONTROL_FD, (pid_t)parent, argv[4]);
+    return gpulet_work_main(CONTROL_FD, (pid_t)settings.parent, settings.name);
 }

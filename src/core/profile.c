@@ -141,6 +141,7 @@ static gpulet_status_t insert_point(gpulet_profile_node_t *node,
                                     gpulet_profile_extras_t extras, bool replace)
 {
     uint32_t index = point_index(&node->curve, point->batch);
+    assert(index <= node->curve.points_count);
     uint32_t after = node->curve.points_count - index;
     if (after > 0 && node->points[index].batch == point->batch) {
         if (!replace)
@@ -272,7 +273,6 @@ static gpulet_status_t check_row(const gpulet_profile_key_t *key,
     return st;
 }
 
-/* NOLINTNEXTLINE(readability-function-size): a row has that many parts. */
 gpulet_status_t gpulet_profile_add(gpulet_profile_t *profile, const char *device, const char *model,
                                    uint32_t units, uint32_t instances,
                                    const gpulet_profile_point_t *point, bool replace,

@@ -317,7 +317,6 @@ static gpulet_status_t check_glet_device(const char *device, const char *file, g
     return st == GPULET_OK ? st : gpulet_fail(err, st, "%s: device: %s", file, why.text);
 }
 
-/* NOLINTNEXTLINE(readability-function-size): a text, where it is from and what it is. */
 gpulet_status_t gpulet_profile_parse(gpulet_profile_t **out, const char *text, size_t size,
                                      const char *file, gpulet_profile_format_t format,
                                      const char *glet_device, gpulet_error_t *err)

@@ -1,8 +1,10 @@
-/* Device backends: how a device is cut into gpu-lets. One table of functions a backend (DESIGN.md §9); drivers are loaded with dlopen, so
- * one binary runs everywhere. `cpu` and `fake` now; `mps`, `green`, `mig` have the same shape.
+/* Device backends: how a device is cut into gpu-lets. One table of functions a backend; drivers are
+ * loaded with dlopen, so one binary runs everywhere. `cpu` and `fake` now; `mps`, `green`, `mig`
+ * have the same shape.
  *
- * probe, carve, resize and release run in the server; enter runs inside the worker, before it loads anything. What a worker needs to know is a
- * text (`grant`) that carve makes and enter reads: it travels in the worker's start message. */
+ * probe, carve, resize and release run in the server; enter runs inside the worker, before it loads
+ * anything. What a worker needs to know is a text (`grant`) that carve makes and enter reads: it
+ * travels in the worker's start message. */
 #ifndef GPULET_DEVICE_BACKEND_H
 #define GPULET_DEVICE_BACKEND_H
 
@@ -15,10 +17,10 @@
 enum {
     GPULET_DEVICE_ABI = 1,
     GPULET_GRANT_MAX = 1023,
-    GPULET_CAP_RESIZE_LIVE = 1 << 0,     /* a live worker can be moved to other units of the same number */
+    GPULET_CAP_RESIZE_LIVE = 1 << 0, /* a live worker can move to as many other units */
     GPULET_CAP_MEM_ISOLATED = 1 << 1,
-    GPULET_CAP_RESERVED = 1 << 2,        /* units are a reservation, not a cap */
-    GPULET_CAP_SHARED_WEIGHTS = 1 << 3   /* several lanes in one worker share weights */
+    GPULET_CAP_RESERVED = 1 << 2,      /* units are a reservation, not a cap */
+    GPULET_CAP_SHARED_WEIGHTS = 1 << 3 /* several lanes in one worker share weights */
 };
 
 /* One device of this machine. */
@@ -37,28 +39,33 @@ typedef struct gpulet_device gpulet_device_t;
 typedef struct gpulet_partition gpulet_partition_t;
 
 typedef struct gpulet_device_options {
-    const char *reserve_cores; /* cpu: cores that gpu-lets may not use, "0" or "0,2-3"; NULL: none */
+    const char *reserve_cores; /* cpu: cores no gpu-let may use, "0" or "0,2-3"; NULL: none */
     const char *fake_spec;     /* fake: "type:units:count[,type:units:count…]" */
 } gpulet_device_options_t;
 
 typedef struct gpulet_device_backend {
     uint32_t abi_version;
     const char *name; /* "cpu", "fake" */
-    /* Lists the devices of this machine; *count may exceed cap (then only cap are written). E_UNAVAILABLE, with the reason, when the
-     * mechanism is not there. */
-    gpulet_status_t (*probe)(gpulet_device_desc_t *out, uint32_t cap, uint32_t *count, const gpulet_device_options_t *options,
-                             gpulet_error_t *err);
-    gpulet_status_t (*open)(gpulet_device_t **out, uint32_t index, const gpulet_device_options_t *options, gpulet_error_t *err);
-    void (*close)(gpulet_device_t *device); /* after all its partitions are released; NULL is fine */
-    /* Takes units out of the device, neighbours in the topology first. E_FULL when fewer are free (the caller may oversubscribe only
-     * by asking with `overlap`: units then may be shared with other partitions; used while a new gpu-let loads beside an old one). */
-    gpulet_status_t (*carve)(gpulet_partition_t **out, gpulet_device_t *device, uint32_t units, int overlap, gpulet_error_t *err);
+    /* Lists the devices of this machine; *count may exceed cap (then only cap are written).
+     * E_UNAVAILABLE, with the reason, when the mechanism is not there. */
+    gpulet_status_t (*probe)(gpulet_device_desc_t *out, uint32_t cap, uint32_t *count,
+                             const gpulet_device_options_t *options, gpulet_error_t *err);
+    gpulet_status_t (*open)(gpulet_device_t **out, uint32_t index,
+                            const gpulet_device_options_t *options, gpulet_error_t *err);
+    /* After all its partitions are released; NULL is fine. */
+    void (*close)(gpulet_device_t *device);
+    /* Takes units out of the device, neighbours in the topology first. E_FULL when fewer are free
+     * (the caller may oversubscribe only by asking with `overlap`: units then may be shared with
+     * other partitions; used while a new gpu-let loads beside an old one). */
+    gpulet_status_t (*carve)(gpulet_partition_t **out, gpulet_device_t *device, uint32_t units,
+                             int overlap, gpulet_error_t *err);
     /* Text for the worker, at most GPULET_GRANT_MAX bytes. */
     gpulet_status_t (*grant)(char *out, size_t out_size, const gpulet_partition_t *partition);
-    /* Inside the worker: makes the calling process live in the partition. threads_out: cores it may use. */
+    /* Inside the worker: makes the calling process live in the partition. threads_out: cores it may
+     * use. */
     gpulet_status_t (*enter)(const char *grant, uint32_t *threads_out, gpulet_error_t *err);
-    /* Settles an overlapping partition on free units of its own (or the same size elsewhere); the worker is then sent the new grant.
-     * NULL: carve anew. */
+    /* Settles an overlapping partition on free units of its own (or the same size elsewhere); the
+     * worker is then sent the new grant. NULL: carve anew. */
     gpulet_status_t (*settle)(gpulet_partition_t *partition, gpulet_error_t *err);
     void (*release)(gpulet_partition_t *partition); /* NULL is fine */
     uint32_t (*units)(const gpulet_partition_t *partition);

@@ -79,6 +79,7 @@ static void pass_bytes(cursor_t *c, void *value, size_t size)
 {
     if (!cursor_take(c, size))
         return;
+    assert(c->out != NULL || c->in != NULL);
     if (c->out != NULL)
         memcpy(c->out + c->at, value, size);
     else
@@ -242,6 +243,7 @@ uint32_t gpulet_control_layout(void)
            GPULET_CONTROL_KINDS;
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): the cursor writes to it. */
 gpulet_status_t gpulet_control_encode(uint8_t *out, size_t cap, size_t *size_out,
                                       const gpulet_control_t *message)
 {
@@ -332,6 +334,7 @@ static int descriptors_take(struct msghdr *message, int *fd_out)
     return count;
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): recvmsg writes to it. */
 gpulet_status_t gpulet_control_receive(int socket_fd, uint8_t *out, size_t cap, size_t *size_out,
                                        int *fd_out)
 {

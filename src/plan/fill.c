@@ -306,6 +306,7 @@ static double merge_part(gpulet_fill_t *fill, gpulet_pack_t *pack, uint32_t mode
         const ranked_t *r = &fill->ranked[i - 1]; /* the emptiest first */
         uint32_t size = pack->devices[r->a].gpulets[r->b].size;
         double got = 0.0;
+        // NOLINTNEXTLINE(cert-flp30-c,clang-analyzer-security.FloatLoopCounter): halving is exact
         for (double step = 0.5 * rate_rps; step > rate_rps / 300.0; step *= 0.5) {
             if (gpulet_pack_try_add(pack, r->a, r->b, size, model, step))
                 got += step;

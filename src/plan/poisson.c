@@ -93,6 +93,7 @@ double gpulet_poisson_mean_max(double percentile, uint64_t count)
     }
     /* Newton may come from above: step down by rounding's worth until the promise holds. */
     double safe = mean;
+    // NOLINTNEXTLINE(cert-flp30-c,clang-analyzer-security.FloatLoopCounter): doubling is exact
     for (double step = 1e-16; gpulet_poisson_cdf(count, safe) < percentile; step *= 2.0)
         safe = mean * (1.0 - step);
     return safe;

@@ -15,8 +15,8 @@ uint64_t gpulet_poisson_quantile(double percentile, double mean);
 /* The largest mean whose percentile is at most count: what `count` places in a cycle can promise to
  * hold. */
 double gpulet_poisson_mean_max(double percentile, uint64_t count);
-/* The mean that a batch of `items` a cycle is planned for: the above, and never more than the items,
- * since a low percentile would promise what is not there on average. */
+/* The mean that a batch of `items` a cycle is planned for: the above, and never more than the
+ * items, since a low percentile would promise what is not there on average. */
 double gpulet_poisson_load_max(double percentile, uint64_t items);
 
 #endif

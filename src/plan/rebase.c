@@ -141,6 +141,7 @@ static void add_share(gpulet_plan_share_t *share, double *sums, const gpulet_wor
     sums[2 * index_of(workload, share->model) + 1] += share->capacity_rps;
 }
 
+// NOLINTNEXTLINE(readability-non-const-parameter): it is called as add_share is
 static void route_share(gpulet_plan_share_t *share, double *sums, const gpulet_workload_t *workload)
 {
     size_t i = index_of(workload, share->model);

@@ -54,7 +54,7 @@ static gpulet_status_t broken(gpulet_error_t *err, const place_t *p, const char 
     char text[512];
     va_list args;
     va_start(args, fmt);
-    vsnprintf(text, sizeof(text), fmt, args);
+    (void)vsnprintf(text, sizeof(text), fmt, args);
     va_end(args);
     return gpulet_fail(err, GPULET_E_INFEASIBLE, "device %s %" PRIu32 ", gpu-let %zu: %s",
                        p->device->type, p->device->index, p->gpulet, text);

@@ -31,8 +31,9 @@ static uint64_t scaled(uint64_t n, int q, int k)
     int shift = q - k;
     if (k > 0) {
         u128_t dividend = (u128_t)n << shift;
-        u128_t quotient = dividend / gpulet_decimal_pow5[k];
-        return (uint64_t)quotient | (quotient * gpulet_decimal_pow5[k] != dividend);
+        uint64_t divisor = gpulet_decimal_pow5[k]; /* cppcheck-suppress arrayIndexOutOfBoundsCond */
+        u128_t quotient = dividend / divisor;
+        return (uint64_t)quotient | (quotient * divisor != dividend);
     }
     u128_t product = (u128_t)n * gpulet_decimal_pow5[-k];
     if (shift >= 0)

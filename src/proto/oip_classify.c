@@ -176,7 +176,6 @@ static void append_class(gpulet_buf_t *out, const uint8_t *p, const gpulet_tenso
     }
 }
 
-/* NOLINTNEXTLINE(readability-function-size): the interface has these parameters. */
 gpulet_status_t gpulet_oip_classify(gpulet_buf_t *out, gpulet_shape_t *shape,
                                     const gpulet_tensor_view_t *tensor, bool rows_dim, uint32_t k,
                                     const char *const *labels, size_t labels_count,

@@ -198,7 +198,6 @@ static gpulet_status_t write_answer(gpulet_buf_t *out, const gpulet_oip_answer_t
     return GPULET_OK;
 }
 
-/* NOLINTNEXTLINE(readability-function-size): the interface has these parameters. */
 gpulet_status_t gpulet_oip_response_write(gpulet_buf_t *out, bool *binary_any, const char *model,
                                           const char *version, const char *id,
                                           const gpulet_oip_answer_t *answers,

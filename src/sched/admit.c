@@ -1,5 +1,6 @@
 #include "sched/internal.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 enum { ROUNDS_MAX = 4 };
@@ -96,6 +97,7 @@ static uint64_t alone_extra_ns(const gpulet_sched_t *s, const sched_model_t *m,
 static uint32_t batch_of(const sched_model_t *m, const sched_forecast_t *f, uint32_t ahead)
 {
     uint32_t batch = f->batch;
+    assert(batch > 0);
     if (m->groups.count > 1) {
         uint32_t each = ahead / m->groups.count;
         batch = each < 1 ? 1 : each < batch ? each : batch;
@@ -216,14 +218,27 @@ static bool probe_allowed(gpulet_sched_t *s, const sched_request_t *r)
     return false;
 }
 
+/* No lane serves the model now. What can wait for the one that is expected does. */
+static sched_verdict_t await_lane(const gpulet_sched_t *s, const sched_request_t *r)
+{
+    const sched_model_t *m = &s->models[r->model];
+    sched_verdict_t verdict = {.admitted = false, .reason = GPULET_REJECT_NOT_SERVED};
+    uint32_t most = m->value.queue_max > 0 && m->value.queue_max < GPULET_SCHED_AWAITING_MAX
+                        ? m->value.queue_max
+                        : GPULET_SCHED_AWAITING_MAX;
+    bool in_time = !sched_request_droppable(s, r) || r->deadline_ns > m->back_ns;
+    if (m->back_ns > s->now_ns)
+        verdict.retry_after_ns = m->back_ns - s->now_ns;
+    verdict.admitted = m->back_ns > 0 && in_time && m->stats.waiting < most;
+    return verdict;
+}
+
 sched_verdict_t sched_admit(gpulet_sched_t *s, const sched_request_t *r)
 {
     const sched_model_t *m = &s->models[r->model];
     sched_verdict_t verdict = {.admitted = false, .reason = GPULET_REJECT_PREDICTED_LATE};
-    if (m->lanes_count == 0) {
-        verdict.reason = GPULET_REJECT_NOT_SERVED;
-        return verdict;
-    }
+    if (m->lanes_count == 0)
+        return await_lane(s, r);
     if (m->value.queue_max > 0 && m->stats.waiting >= m->value.queue_max) {
         verdict.reason = GPULET_REJECT_QUEUE_FULL;
         return verdict;

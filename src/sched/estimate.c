@@ -1,5 +1,6 @@
 #include "sched/estimate.h"
 
+#include <assert.h>
 #include <math.h>
 #include <string.h>
 
@@ -28,6 +29,7 @@ static uint32_t knot_below(uint32_t items)
 
 static double read_knots(const double *knots, uint32_t items)
 {
+    assert(items > 0);
     uint32_t k = knot_below(items);
     uint32_t low = knot_items(k);
     if (items == low)
@@ -178,6 +180,14 @@ void sched_estimate_learn(sched_estimate_t *e, uint32_t size_class, uint32_t ite
     if (c->samples == 0)
         *c = (sched_class_t){.shift = class_of(e, size_class).shift};
     double expected = read_knots(e->raw_ns, items) * exp((double)c->shift);
+    if (!e->profiled && !e->measured) { /* Any observation is better than the guess it replaces. */
+        c->shift += (float)log((double)exec_ns / expected);
+        c->scale = exp((double)c->shift);
+        c->samples = 1;
+        e->class_last = size_class;
+        e->measured = true;
+        return;
+    }
     float error = clamp_error(c, (float)log((double)exec_ns / expected));
     uint32_t n = c->samples < 100 ? c->samples : 100;
     float gain = 1.0F / (float)(n + 2);

@@ -70,6 +70,7 @@ typedef struct sched_model {
     double rate_admitted;      /* of those the admitted */
     uint64_t rate_at_ns;
     uint64_t probe_ns; /* of the next probe allowed */
+    uint64_t back_ns;  /* when a lane is expected while there is none; 0: none is */
     gpulet_sched_model_stats_t stats;
 } sched_model_t;
 

@@ -32,7 +32,11 @@ typedef struct gpulet_sched gpulet_sched_t;
 /* A request inside the brain: 0 is none; never used twice. */
 typedef uint64_t gpulet_ticket_t;
 
-enum { GPULET_SCHED_BATCH_REQUESTS_MAX = 256, GPULET_SCHED_PRIORITIES = 16 };
+enum {
+    GPULET_SCHED_BATCH_REQUESTS_MAX = 256,
+    GPULET_SCHED_PRIORITIES = 16,
+    GPULET_SCHED_AWAITING_MAX = 256
+};
 
 typedef struct gpulet_sched_options {
     uint32_t models_max;      /* model ids are 0 … models_max-1; default 10,000 */
@@ -189,6 +193,13 @@ gpulet_actions_t gpulet_sched_lane_drain(gpulet_sched_t *sched, uint64_t now_ns,
  * else REJECT WORKER_LOST. The models it served stay admissible while another lane serves them;
  * else requests wait until a lane is added or they are dropped. */
 gpulet_actions_t gpulet_sched_lane_lost(gpulet_sched_t *sched, uint64_t now_ns, uint32_t lane);
+
+/* A lane that serves the model is expected at back_ns (its worker is being replaced): while there
+ * is none, requests whose deadline is later wait for it, up to GPULET_SCHED_AWAITING_MAX of them.
+ * 0: none is expected, what waits and what arrives is
+ * rejected as NOT_SERVED. Ended by the next lane_add. */
+gpulet_actions_t gpulet_sched_model_expect(gpulet_sched_t *sched, uint64_t now_ns, uint32_t model,
+                                           uint64_t back_ns);
 
 /* *ticket_out is 0 when the request was refused at once (a REJECT is among the actions). */
 gpulet_actions_t gpulet_sched_on_request(gpulet_sched_t *sched, uint64_t now_ns,

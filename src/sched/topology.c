@@ -1,6 +1,7 @@
 /* Models and lanes come, change and go. */
 #include "sched/internal.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 gpulet_status_t gpulet_sched_model_set(gpulet_sched_t *s, uint32_t model,
@@ -120,10 +121,25 @@ gpulet_status_t gpulet_sched_lane_add(gpulet_sched_t *s, uint64_t now_ns, uint32
     s->lanes[lane].state = SCHED_LANE_ACTIVE;
     sched_lane_refresh(s, &s->lanes[lane]);
     sched_lane_mark(s, lane);
-    for (uint32_t i = 0; i < value->services_count; i++)
+    for (uint32_t i = 0; i < value->services_count; i++) {
+        s->models[value->services[i].model].back_ns = 0;
         sched_model_mark_idle(s, value->services[i].model);
+    }
     *out = sched_finish(s);
     return GPULET_OK;
+}
+
+gpulet_actions_t gpulet_sched_model_expect(gpulet_sched_t *s, uint64_t now_ns, uint32_t model,
+                                           uint64_t back_ns)
+{
+    assert(model < s->options.models_max);
+    sched_begin(s, now_ns);
+    s->models[model].back_ns = 0;
+    if (s->models[model].lanes_count == 0 && back_ns > 0)
+        s->models[model].back_ns = back_ns;
+    else if (s->models[model].lanes_count == 0)
+        sched_queue_reject_all(s, model, GPULET_REJECT_NOT_SERVED);
+    return sched_finish(s);
 }
 
 static void unlink_lane(gpulet_sched_t *s, uint32_t index)

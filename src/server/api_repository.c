@@ -69,8 +69,9 @@ static void answer_done(gpulet_http_request_t *http)
     gpulet_http_respond_text(http, 200, "application/json", "", 0);
 }
 
-/* Plans for the models as they are wanted now, and waits for that plan. */
-static void replan_and_wait(gpulet_server_t *server, gpulet_http_request_t *http,
+/* Plans for the models as they are wanted now, and waits for that plan. False, and answered, when
+ * that is not possible. */
+static bool replan_and_wait(gpulet_server_t *server, gpulet_http_request_t *http,
                             server_model_t *model, bool load)
 {
     gpulet_error_t err = {"out of memory"};
@@ -84,14 +85,15 @@ static void replan_and_wait(gpulet_server_t *server, gpulet_http_request_t *http
     if (st != GPULET_OK) {
         free(waiter);
         server_respond_status(http, st, err.text);
-        return;
+        return false;
     }
-    if (provisional && server->settings.calibrate && server->calibration == NULL)
-        server->calibration_wanted = true;
+    if (provisional && server->settings.calibrate)
+        server->calibration_wanted = true; /* begins when the one in progress has ended */
     *waiter = (server_waiter_t){server->waiters, http, model, load};
     server->waiters = waiter;
     GPULET_LOG(INFO, "event=%s model=%s", load ? "load_begin" : "unload_begin", model->entry->key);
     server_gpulets_step(server);
+    return true;
 }
 
 void server_repository_load(gpulet_server_t *server, gpulet_http_request_t *http,
@@ -105,9 +107,13 @@ void server_repository_load(gpulet_server_t *server, gpulet_http_request_t *http
     } else if (model->state == SERVER_MODEL_READY) {
         answer_done(http);
     } else {
+        server_model_state_t before = model->state;
         model->state = SERVER_MODEL_LOADING;
         model->reason[0] = '\0';
-        replan_and_wait(server, http, model, true);
+        if (replan_and_wait(server, http, model, true))
+            return;
+        model->state = before;
+        (void)snprintf(model->reason, sizeof(model->reason), "the last load could not be planned");
     }
 }
 
@@ -118,9 +124,12 @@ void server_repository_unload(gpulet_server_t *server, gpulet_http_request_t *ht
         answer_done(http);
         return;
     }
+    server_model_state_t before = model->state;
     model->state = SERVER_MODEL_UNAVAILABLE;
-    (void)snprintf(model->reason, sizeof(model->reason), "unloaded");
-    replan_and_wait(server, http, model, false);
+    if (replan_and_wait(server, http, model, false))
+        (void)snprintf(model->reason, sizeof(model->reason), "unloaded");
+    else
+        model->state = before;
 }
 
 void server_repository_switched(gpulet_server_t *server)

@@ -12,8 +12,7 @@
 
 static server_infer_t *infer_of(uint64_t id)
 {
-    return (server_infer_t *)(uintptr_t)
-        id; // NOLINT(performance-no-int-to-ptr): the brain gives back our own address
+    return (server_infer_t *)(uintptr_t)id; /* the brain gives back our own address */
 }
 
 static void run_batch(gpulet_server_t *server, const gpulet_action_t *action)
@@ -36,6 +35,8 @@ static void run_batch(gpulet_server_t *server, const gpulet_action_t *action)
         GPULET_LOG(ERROR, "event=run_failed gpulet=%s batch=%llu status=%s", g->name,
                    (unsigned long long)action->u.run.batch, gpulet_status_name(st));
         g->lost = true;
+        g->lost_count++;
+        server->gpulets_dirty = true;
     }
 }
 

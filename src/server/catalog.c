@@ -30,13 +30,15 @@ static gpulet_status_t split_labels(server_labels_t *labels, size_t size, gpulet
     labels->names = calloc(lines, sizeof(*labels->names));
     if (labels->names == NULL)
         return gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
-    for (char *line = labels->text; line < labels->text + size;) {
-        size_t length = strcspn(line, "\r\n");
-        char *end = line + length;
+    char *const end = labels->text + size;
+    for (char *line = labels->text, *next = NULL; line < end; line = next) {
+        char *stop = memchr(line, '\n', (size_t)(end - line));
+        next = stop != NULL ? stop + 1 : end;
+        stop = stop != NULL ? stop : end;
+        while (stop > line && stop[-1] == '\r')
+            stop--;
+        *stop = '\0';
         labels->names[labels->count++] = line;
-        line = end + strspn(end, "\r");
-        line += *line == '\n';
-        *end = '\0';
     }
     return GPULET_OK;
 }
@@ -135,12 +137,13 @@ gpulet_status_t server_model_publish(gpulet_server_t *server, server_model_t *mo
     uint32_t priority =
         model->priority < GPULET_SCHED_PRIORITIES ? model->priority : GPULET_SCHED_PRIORITIES - 1;
     gpulet_sched_model_t value = {
-        .slo_ns = (uint64_t)(model->slo_ms * 1e6),
+        .slo_ns = server_ns_of_ms(model->slo_ms),
         .priority = priority,
         .batch_max = model->batch_max,
         .batch_fixed = model->batch_fixed,
         .queue_max = config->max_queue_size,
-        .timeout_ns = config->default_timeout_us * 1000,
+        .timeout_ns =
+            config->default_timeout_us > UINT64_MAX / 1000 ? 0 : config->default_timeout_us * 1000,
         .late_serve = config->late_serve,
     };
     return gpulet_sched_model_set(server->sched, model->id, &value);

@@ -19,7 +19,9 @@ enum {
     LANES_MAX = 1024,
     BACKOFF_MS_MIN = 100,
     BACKOFF_MS_MAX = 10000,
-    HEALTHY_MS = 1000,
+    HEALTHY_MS = 500,
+    STARTUP_MS = 500, /* of a worker, before one was seen */
+    PATIENCE = 2,     /* deaths in a row after which nobody waits for the next worker */
     BACKGROUND_NICE = 10,
     GIVE_UP_AFTER = 5
 };
@@ -49,6 +51,9 @@ static gpulet_status_t open_devices(gpulet_server_t *server, gpulet_error_t *err
             return st;
         server->devices_count++;
     }
+    if (count == 0)
+        return gpulet_fail(err, GPULET_E_UNAVAILABLE, "--device: backend %s finds no device",
+                           server->backend->name);
     return GPULET_OK;
 }
 
@@ -219,10 +224,19 @@ static void on_done(void *context, gpulet_worker_t *worker, const gpulet_worker_
     server_brain_done(g->server, result);
 }
 
+/* Told at the end if the server never becomes ready. */
+static void note_start_failure(server_gpulet_t *g, const char *why)
+{
+    if (!g->server->ready && g->server->exit_status == GPULET_OK)
+        (void)gpulet_fail(&g->server->exit_error, GPULET_E_UNAVAILABLE,
+                          "gpu-let %s cannot be started: %s", g->name, why);
+}
+
 static void on_lost(void *context, gpulet_worker_t *worker, const char *why)
 {
     server_gpulet_t *g = context;
     char text[300];
+    note_start_failure(g, why);
     GPULET_LOG(ERROR, "event=worker_lost gpulet=%s pid=%d reason=%s", g->name,
                (int)gpulet_worker_pid(worker), gpulet_log_quote(text, sizeof(text), why));
     g->lost = true;
@@ -284,6 +298,7 @@ static gpulet_status_t start_worker(server_gpulet_t *g, gpulet_error_t *err)
     }
     g->lost = false;
     g->stopped = false;
+    g->started_ns = gpulet_clock_ns();
     if ((st = gpulet_worker_start(&g->worker, &options, &callbacks, err)) != GPULET_OK)
         return st;
     g->event = event_new(server->base, gpulet_worker_fd(g->worker), EV_READ | EV_PERSIST,
@@ -336,6 +351,7 @@ static void restart(server_gpulet_t *g, uint64_t now_ns)
     g->restarted = true;
     if (start_worker(g, &err) != GPULET_OK) {
         GPULET_LOG(ERROR, "event=worker_start_failed gpulet=%s error=\"%s\"", g->name, err.text);
+        note_start_failure(g, err.text);
         back_off(g, now_ns);
     }
 }
@@ -385,7 +401,7 @@ static void add_lane(server_gpulet_t *g, uint64_t now_ns)
                                                 g->units, &s->exec_count);
         count++;
     }
-    gpulet_sched_lane_t value = {(uint64_t)(g->duty_ms * 1e6), g->units, count, services};
+    gpulet_sched_lane_t value = {server_ns_of_ms(g->duty_ms), g->units, count, services};
     server->lanes[lane] = g;
     g->lane = lane;
     gpulet_status_t st = gpulet_sched_lane_add(server->sched, now_ns, lane, &value, &actions);
@@ -400,6 +416,7 @@ static void add_lane(server_gpulet_t *g, uint64_t now_ns)
     }
     gpulet_worker_set_foreground(g->worker);
     g->serving_since_ns = now_ns;
+    g->startup_ns = now_ns - g->started_ns;
     set_state(g, SERVER_GPULET_SERVING);
     server_brain_apply(server, actions);
 }
@@ -451,8 +468,11 @@ static gpulet_status_t fill_services(server_gpulet_t *g, const gpulet_plan_gpule
         if (model == NULL)
             return gpulet_fail(err, GPULET_E_NOT_FOUND, "plan: model '%s' is not in the repository",
                                share->model);
-        if (model->entry->problem != NULL)
-            continue;
+        if (service_of(g, model->id) != NULL)
+            return gpulet_fail(err, GPULET_E_INVALID,
+                               "plan: model '%s' stands twice in one gpu-let", share->model);
+        if (model->entry->problem != NULL || model->state == SERVER_MODEL_UNAVAILABLE)
+            continue; /* A plan from a file may name what cannot be, or is not to be, served. */
         g->services[g->services_count++] = (server_service_t){
             .model = model->id,
             .batch = share->batch < model->batch_max ? share->batch : model->batch_max,
@@ -551,12 +571,28 @@ static gpulet_status_t place_gpulet(gpulet_server_t *server, uint32_t device,
     return GPULET_OK;
 }
 
+/* What was begun for a plan that cannot be reached is ended; what there was before `old` goes on.
+ */
+static void give_up_plan(gpulet_server_t *server, server_gpulet_t *old)
+{
+    for (server_gpulet_t *g = server->gpulets; g != old; g = g->next) {
+        g->retired = true;
+        stop_worker(g);
+    }
+    for (server_gpulet_t *g = old; g != NULL; g = g->next)
+        g->retired = g->retired_before;
+    server->gpulets_dirty = true;
+}
+
 gpulet_status_t server_gpulets_apply(gpulet_server_t *server, gpulet_plan_t *plan,
                                      gpulet_error_t *err)
 {
     gpulet_status_t st = GPULET_OK;
-    for (server_gpulet_t *g = server->gpulets; g != NULL; g = g->next)
+    server_gpulet_t *old = server->gpulets;
+    for (server_gpulet_t *g = old; g != NULL; g = g->next) {
+        g->retired_before = g->retired;
         g->retired = true;
+    }
     for (size_t d = 0; d < plan->devices_count && st == GPULET_OK; d++) {
         int device = device_of(server, &plan->devices[d]);
         if (device < 0)
@@ -565,11 +601,16 @@ gpulet_status_t server_gpulets_apply(gpulet_server_t *server, gpulet_plan_t *pla
         for (size_t i = 0; i < plan->devices[d].gpulets_count && st == GPULET_OK; i++)
             st = place_gpulet(server, (uint32_t)device, &plan->devices[d].gpulets[i], err);
     }
+    if (st != GPULET_OK) {
+        give_up_plan(server, old);
+        gpulet_plan_destroy(plan);
+        return st;
+    }
     gpulet_plan_destroy(server->plan);
     server->plan = plan;
     server->switching = true;
     server->gpulets_dirty = true;
-    return st;
+    return GPULET_OK;
 }
 
 /* Everything of the new plan is loaded, or has failed often enough not to be waited for. */
@@ -582,6 +623,16 @@ static bool switch_is_due(const gpulet_server_t *server)
             return false;
     }
     return true;
+}
+
+/* The first plan, and not one worker of it could be started: there is nothing to be ready for. */
+static bool nothing_starts(const gpulet_server_t *server)
+{
+    for (const server_gpulet_t *g = server->gpulets; g != NULL; g = g->next) {
+        if (g->state == SERVER_GPULET_WAITING)
+            return false;
+    }
+    return !server->ready && server->gpulets != NULL;
 }
 
 static void switch_over(gpulet_server_t *server, uint64_t now_ns)
@@ -636,6 +687,17 @@ static void settle(gpulet_server_t *server)
     }
 }
 
+/* Requests may wait for the worker that replaces the dead one, unless it keeps dying or is not
+ * wanted any more. */
+static void expect_back(const server_gpulet_t *g, bool wanted, uint64_t now_ns)
+{
+    uint64_t startup_ns = g->startup_ns > 0 ? g->startup_ns : STARTUP_MS * GPULET_NS_PER_MS;
+    uint64_t back_ns = wanted && g->failures <= PATIENCE ? g->restart_at_ns + startup_ns : 0;
+    for (uint32_t i = 0; i < g->services_count; i++)
+        server_brain_apply(g->server, gpulet_sched_model_expect(g->server->sched, now_ns,
+                                                                g->services[i].model, back_ns));
+}
+
 static void step_one(server_gpulet_t *g, uint64_t now_ns)
 {
     if (g->lost && g->state != SERVER_GPULET_BACKOFF) {
@@ -643,15 +705,18 @@ static void step_one(server_gpulet_t *g, uint64_t now_ns)
         drop_worker(g);
         if (g->retired || g->state == SERVER_GPULET_STOPPING || g->server->stop) {
             g->stopped = true;
+            expect_back(g, false, now_ns);
         } else {
             back_off(g, now_ns);
+            expect_back(g, true, now_ns);
             refresh_models(g->server);
         }
         g->lost = false;
     }
-    if (g->state == SERVER_GPULET_BACKOFF && g->retired)
+    if (g->state == SERVER_GPULET_BACKOFF && g->retired) {
         g->stopped = true;
-    else if (g->state == SERVER_GPULET_BACKOFF && now_ns >= g->restart_at_ns && !g->server->stop)
+        expect_back(g, false, now_ns);
+    } else if (g->state == SERVER_GPULET_BACKOFF && now_ns >= g->restart_at_ns && !g->server->stop)
         restart(g, now_ns);
     if (g->state == SERVER_GPULET_WAITING && !g->server->switching && !g->retired) {
         add_lane(g, now_ns); /* Its predecessor in the same place died: nothing to wait for. */
@@ -659,6 +724,8 @@ static void step_one(server_gpulet_t *g, uint64_t now_ns)
     }
     if (g->state == SERVER_GPULET_DRAINING && g->drained)
         stop_worker(g);
+    if (g->stopped)
+        lose_lane(g, now_ns); /* It was stopped undrained: the brain must not send it any more. */
 }
 
 void server_gpulets_step(gpulet_server_t *server)
@@ -670,8 +737,13 @@ void server_gpulets_step(gpulet_server_t *server)
             gpulet_worker_check(g->worker, now_ns);
         step_one(g, now_ns);
     }
-    if (server->switching && !server->stop && switch_is_due(server))
-        switch_over(server, now_ns);
+    if (server->switching && !server->stop && switch_is_due(server)) {
+        server->stop = nothing_starts(server);
+        if (server->stop)
+            server->exit_status = GPULET_E_UNAVAILABLE;
+        else
+            switch_over(server, now_ns);
+    }
     bool removed = false;
     for (server_gpulet_t **at = &server->gpulets; *at != NULL;) {
         server_gpulet_t *g = *at;

@@ -91,8 +91,21 @@ static server_infer_t *infer_take(gpulet_server_t *server)
     return infer;
 }
 
+static void large_destroy(gpulet_server_t *server, server_large_t *large)
+{
+    for (server_gpulet_t *g = server->gpulets; g != NULL; g = g->next) {
+        if (g->worker != NULL && !g->lost)
+            gpulet_worker_forget_large(g->worker, large->segment);
+    }
+    server->large_bytes -= large->size;
+    (void)munmap(large->base, large->size);
+    (void)close(large->fd);
+    free(large);
+}
+
 static server_large_t *large_take(gpulet_server_t *server, uint64_t size)
 {
+    const uint64_t bytes_max = server->settings.input_mb << 20;
     uint64_t rounded = GPULET_SLAB_SLOT_MAX;
     gpulet_error_t err;
     while (rounded < size)
@@ -104,7 +117,13 @@ static server_large_t *large_take(gpulet_server_t *server, uint64_t size)
             return found;
         }
     }
-    if (server->large_bytes + rounded > server->settings.input_mb << 20)
+    /* Kept ones of other sizes must not stand in the way of what is wanted now. */
+    while (server->large_bytes + rounded > bytes_max && server->large_free != NULL) {
+        server_large_t *idle = server->large_free;
+        server->large_free = idle->next;
+        large_destroy(server, idle);
+    }
+    if (server->large_bytes + rounded > bytes_max)
         return NULL;
     server_large_t *large = calloc(1, sizeof(*large));
     if (large == NULL ||
@@ -116,18 +135,6 @@ static server_large_t *large_take(gpulet_server_t *server, uint64_t size)
     large->size = rounded;
     server->large_bytes += rounded;
     return large;
-}
-
-static void large_destroy(gpulet_server_t *server, server_large_t *large)
-{
-    for (server_gpulet_t *g = server->gpulets; g != NULL; g = g->next) {
-        if (g->worker != NULL && !g->lost)
-            gpulet_worker_forget_large(g->worker, large->segment);
-    }
-    server->large_bytes -= large->size;
-    (void)munmap(large->base, large->size);
-    (void)close(large->fd);
-    free(large);
 }
 
 static void large_give(gpulet_server_t *server, server_large_t *large)
@@ -192,6 +199,8 @@ void server_infer_finished(server_infer_t *infer)
     }
     if (infer->head.capacity > JSON_CLASS_MAX_KEPT)
         gpulet_buf_deinit(&infer->head);
+    if (infer->classes.capacity > JSON_CLASS_MAX_KEPT)
+        gpulet_buf_deinit(&infer->classes);
     gpulet_buf_clear(&infer->head);
     gpulet_buf_clear(&infer->classes);
     infer->state = INFER_FREE;
@@ -462,8 +471,10 @@ static gpulet_status_t make_raw_json(server_infer_t *infer, uint64_t size, gpule
                            "%zu inputs in '%s' model configuration",
                            config->inputs_count, config->inputs_count, infer->model->entry->name);
     const gpulet_config_io_t *input = &config->inputs[0];
-    int64_t fixed = 1;
+    const bool bytes = input->type == GPULET_DATATYPE_BYTES;
+    uint64_t fixed = bytes ? 1 : gpulet_datatype_size(input->type); /* bytes, the variable one 1 */
     int variable = -1;
+    bool overflow = false;
     for (uint32_t i = 0; i < input->dims.rank; i++) {
         if (input->dims.dims[i] == -1 && variable >= 0)
             return gpulet_fail(err, GPULET_E_INVALID,
@@ -473,11 +484,9 @@ static gpulet_status_t make_raw_json(server_infer_t *infer, uint64_t size, gpule
         if (input->dims.dims[i] == -1)
             variable = (int)i;
         else
-            fixed *= input->dims.dims[i];
+            overflow |= __builtin_mul_overflow(fixed, (uint64_t)input->dims.dims[i], &fixed);
     }
-    size_t element = gpulet_datatype_size(input->type);
-    bool bytes = input->type == GPULET_DATATYPE_BYTES;
-    if (!bytes && variable >= 0 && (fixed == 0 || size % ((uint64_t)fixed * element) != 0))
+    if (!bytes && variable >= 0 && (overflow || fixed == 0 || size % fixed != 0))
         return gpulet_fail(
             err, GPULET_E_INVALID,
             "The shape of the raw input '%s' can not be deduced: %llu bytes do not fill it",
@@ -490,7 +499,7 @@ static gpulet_status_t make_raw_json(server_infer_t *infer, uint64_t size, gpule
     for (uint32_t i = 0; i < input->dims.rank; i++) {
         int64_t dim = (int)i != variable ? input->dims.dims[i]
                       : bytes            ? 1
-                                         : (int64_t)(size / ((uint64_t)fixed * element));
+                                         : (int64_t)(size / fixed);
         gpulet_buf_printf(&json, i > 0 ? ",%lld" : "%lld", (long long)dim);
     }
     gpulet_buf_printf(&json,
@@ -848,7 +857,6 @@ void server_infer_reject(server_infer_t *infer, gpulet_reject_t reason, uint64_t
     };
     char body[512];
     char after[RETRY_AFTER_TEXT];
-    gpulet_buf_t json = GPULET_BUF_INIT;
     server_model_t *model = infer->model;
     slot_give(infer);
     infer->state = INFER_ANSWERED;
@@ -856,16 +864,12 @@ void server_infer_reject(server_infer_t *infer, gpulet_reject_t reason, uint64_t
     model->fail.ns += gpulet_clock_ns() - infer->arrival_ns;
     (void)snprintf(body, sizeof(body), "%s (model '%s', reason %s)", texts[reason],
                    model->entry->name, gpulet_reject_text(reason));
-    gpulet_oip_error_write(&json, body);
+    gpulet_buf_clear(&infer->head);
+    gpulet_oip_error_write(&infer->head, body);
     (void)snprintf(after, sizeof(after), "%llu",
                    (unsigned long long)((retry_after_ns + GPULET_NS_PER_S - 1) / GPULET_NS_PER_S +
                                         (retry_after_ns == 0)));
     gpulet_http_field_t field = {"Retry-After", after};
-    (void)snprintf(body, sizeof(body), "%s", json.data != NULL ? json.data : "{}");
-    size_t body_size = strlen(body);
-    gpulet_buf_clear(&infer->head);
-    gpulet_buf_append(&infer->head, body, body_size);
-    gpulet_buf_deinit(&json);
     struct iovec part = {infer->head.data, infer->head.size};
     gpulet_http_answer_t answer = {.status = 503,
                                    .content_type = "application/json",

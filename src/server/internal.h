@@ -134,12 +134,15 @@ struct server_gpulet {
     struct event *event;
     server_gpulet_state_t state;
     bool retired; /* not in the newest plan */
+    bool retired_before; /* while a plan is adopted: what retired was, should it fail */
     uint32_t lane;
     uint32_t loads_pending;
     uint32_t failures; /* in a row */
     uint64_t restart_at_ns;
     uint64_t serving_since_ns;
-    uint64_t busy_ns; /* execution, summed */
+    uint64_t started_ns; /* its worker */
+    uint64_t startup_ns; /* from its start to serving, the last time; 0: never yet */
+    uint64_t busy_ns;    /* execution, summed */
     uint64_t lost_count;
     bool lost; /* set inside a worker callback; handled at the end of the turn, as are the next two
                 */
@@ -239,6 +242,13 @@ struct gpulet_server {
     uint64_t large_bytes;
 };
 
+/* Nanoseconds; what is as good as for ever is bounded, so that sums do not wrap. */
+static inline uint64_t server_ns_of_ms(double ms)
+{
+    const double longest_ms = 1e12;
+    return ms < longest_ms ? (uint64_t)(ms * 1e6) : UINT64_C(1000000000000000000);
+}
+
 /* server.c */
 void server_announce_ready(gpulet_server_t *server);
 
@@ -271,7 +281,7 @@ uint64_t *server_planning_exec_table(gpulet_server_t *server, const server_model
 gpulet_status_t server_gpulets_open(gpulet_server_t *server, gpulet_error_t *err);
 void server_gpulets_close(gpulet_server_t *server);
 /* Starts what the plan needs and does not run yet; when all of it is loaded, routing is switched in
- * one step and the rest retires. Takes over plan. */
+ * one step and the rest retires. Takes over plan. On failure the plan that runs goes on. */
 gpulet_status_t server_gpulets_apply(gpulet_server_t *server, gpulet_plan_t *plan,
                                      gpulet_error_t *err);
 /* Called every tick and after worker callbacks: restarts, switches, stops. */

@@ -12,7 +12,7 @@ static void label_text(gpulet_buf_t *out, const char *text)
     for (; *text != '\0'; text++) {
         if (*text == '"' || *text == '\\')
             gpulet_buf_append_char(out, '\\');
-        gpulet_buf_append_char(out, *text == '\n' ? ' ' : *text);
+        gpulet_buf_append_char(out, (char)(*text == '\n' ? ' ' : *text));
     }
 }
 
@@ -48,25 +48,30 @@ static double execution_count(const model_values_t *v)
 {
     return (double)v->model->execution_count;
 }
+static double whole_us(uint64_t ns)
+{
+    uint64_t us = ns / 1000;
+    return (double)us;
+}
 static double request_us(const model_values_t *v)
 {
-    return (double)(v->model->success.ns / 1000);
+    return whole_us(v->model->success.ns);
 }
 static double queue_us(const model_values_t *v)
 {
-    return (double)(v->model->queue.ns / 1000);
+    return whole_us(v->model->queue.ns);
 }
 static double input_us(const model_values_t *v)
 {
-    return (double)(v->model->compute_input.ns / 1000);
+    return whole_us(v->model->compute_input.ns);
 }
 static double infer_us(const model_values_t *v)
 {
-    return (double)(v->model->compute_infer.ns / 1000);
+    return whole_us(v->model->compute_infer.ns);
 }
 static double output_us(const model_values_t *v)
 {
-    return (double)(v->model->compute_output.ns / 1000);
+    return whole_us(v->model->compute_output.ns);
 }
 static double pending(const model_values_t *v)
 {

@@ -63,10 +63,9 @@ uint32_t *gpulet_profiler_default_sizes(size_t *count, uint32_t units)
     *count = 0;
     if (sizes == NULL)
         return NULL;
-    for (uint32_t u = 1; u <= units; u = u < ALL_SIZES_UP_TO ? u + 1 : u * 2)
-        sizes[(*count)++] = u;
-    if (sizes[*count - 1] != units)
-        sizes[(*count)++] = units;
+    for (uint64_t u = 1; u < units; u = u < ALL_SIZES_UP_TO ? u + 1 : u * 2)
+        sizes[(*count)++] = (uint32_t)u;
+    sizes[(*count)++] = units;
     return sizes;
 }
 
@@ -334,7 +333,10 @@ static void do_measure(gpulet_profiler_t *p)
 
 static void do_next_model(gpulet_profiler_t *p)
 {
-    if (p->worker != NULL && gpulet_worker_unload(p->worker, (uint32_t)p->model) != GPULET_OK)
+    gpulet_status_t st = GPULET_OK;
+    if (p->worker != NULL)
+        st = gpulet_worker_unload(p->worker, (uint32_t)p->model);
+    if (st != GPULET_OK && st != GPULET_E_NOT_FOUND) /* nothing of it to measure, or it failed */
         drop_worker(p); /* it takes no orders: the next model gets a new one */
     p->model++;
     if (p->model >= p->options.models_count)
@@ -424,7 +426,7 @@ static gpulet_status_t copy_lists(gpulet_profiler_t *p)
 gpulet_status_t gpulet_profiler_start(gpulet_profiler_t **out,
                                       const gpulet_profiler_options_t *options, gpulet_error_t *err)
 {
-    struct timeval period = {0, TICK_MS * 1000};
+    struct timeval period = {0, TICK_MS * 1000L};
     assert(options->sizes_count > 0 && options->models_count > 0 && options->runs_min > 0);
     gpulet_profiler_t *p = calloc(1, sizeof(*p));
     if (p == NULL)

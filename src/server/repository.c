@@ -168,6 +168,8 @@ static gpulet_status_t locate_file(gpulet_repository_model_t *model, const char 
     }
     if (stat(path, &status) != 0)
         return gpulet_fail(err, GPULET_E_NOT_FOUND, "%s: %s", path, strerror(errno));
+    if (!S_ISREG(status.st_mode)) /* opening a pipe would wait for ever */
+        return gpulet_fail(err, GPULET_E_INVALID, "%s: not a file", path);
     model->path = strdup(path);
     model->file_key = file_key(&status);
     return model->path != NULL && model->file_key != NULL

@@ -93,10 +93,11 @@ void server_announce_ready(gpulet_server_t *server)
 
 static gpulet_status_t open_loop(gpulet_server_t *server, gpulet_error_t *err)
 {
-    struct timeval tick = {0, TICK_MS * 1000};
+    struct timeval tick = {0, TICK_MS * 1000L};
     struct event_config *config = event_config_new();
-    if (config == NULL || event_config_set_flag(config, EVENT_BASE_FLAG_PRECISE_TIMER) != 0)
+    if (config == NULL)
         return gpulet_fail(err, GPULET_E_NOMEM, "no event loop");
+    (void)event_config_set_flag(config, EVENT_BASE_FLAG_PRECISE_TIMER);
     server->base = event_base_new_with_config(config);
     event_config_free(config);
     if (server->base == NULL)
@@ -114,13 +115,19 @@ static gpulet_status_t open_loop(gpulet_server_t *server, gpulet_error_t *err)
     return GPULET_OK;
 }
 
+/* To the brain 0 means its default, to the user none at all. */
+static uint64_t brain_ns(double us)
+{
+    return us > 0 ? (uint64_t)(us * 1e3) : 1;
+}
+
 static gpulet_status_t open_sched(gpulet_server_t *server, gpulet_error_t *err)
 {
     const gpulet_settings_t *s = &server->settings;
     gpulet_sched_options_t options = {
         .requests_max = (uint32_t)s->requests_max,
-        .commit_ahead_ns = (uint64_t)(s->commit_ahead_us * 1e3),
-        .overhead_ns = (uint64_t)(s->overhead_us * 1e3),
+        .commit_ahead_ns = brain_ns(s->commit_ahead_us),
+        .overhead_ns = brain_ns(s->overhead_us),
     };
     gpulet_status_t st = gpulet_sched_create(&server->sched, &options);
     return st == GPULET_OK ? st : gpulet_fail(err, st, "out of memory");
@@ -178,8 +185,11 @@ static gpulet_status_t load_stored_profiles(gpulet_server_t *server, gpulet_erro
         gpulet_status_t st =
             gpulet_store_get_points(server->store, type->name, server->settings.engine,
                                     entry->file_key, entry->key, server->profile, &points, err);
-        if (st != GPULET_OK)
+        if (st != GPULET_OK && server->settings.store != NULL)
             return st;
+        if (st != GPULET_OK)
+            GPULET_LOG(WARNING, "event=store_unreadable model=%s reason=\"%s\"", entry->key,
+                       err->text);
         total += points;
     }
     if (total > 0)
@@ -264,6 +274,9 @@ static void wait_for_workers(gpulet_server_t *server)
         (void)event_base_loop(server->base, EVLOOP_ONCE);
         server_gpulets_step(server);
     }
+    /* What still waits, perhaps since its worker had to be killed, is told so. */
+    server_brain_apply(server, gpulet_sched_shutdown(server->sched, gpulet_clock_ns(), true));
+    (void)event_base_loop(server->base, EVLOOP_NONBLOCK);
 }
 
 gpulet_status_t gpulet_server_run(gpulet_server_t *server, gpulet_error_t *err)
@@ -279,7 +292,8 @@ gpulet_status_t gpulet_server_run(gpulet_server_t *server, gpulet_error_t *err)
     while (!server->stop) {
         if (event_base_loop(server->base, EVLOOP_ONCE) < 0)
             break;
-        if (server->ready && server->calibration_wanted) {
+        if (server->ready && !server->draining && server->calibration_wanted &&
+            server->calibration == NULL) {
             server->calibration_wanted = false;
             (void)server_calibrate_begin(server);
         }

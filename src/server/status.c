@@ -7,6 +7,13 @@
 #include "base/version.h"
 #include "server/internal.h"
 
+/* A reason may hold a path, or have been cut inside a character. */
+static json_t *text_json(const char *text)
+{
+    json_t *value = json_string(text);
+    return value != NULL ? value : json_string("(not UTF-8)");
+}
+
 static json_t *model_json(gpulet_server_t *server, const server_model_t *model)
 {
     static const char *const states[] = {"loading", "ready", "unavailable"};
@@ -23,10 +30,10 @@ static json_t *model_json(gpulet_server_t *server, const server_model_t *model)
     double p999 = model->latency_ns != NULL
                       ? (double)gpulet_hist_quantile(model->latency_ns, 0.999) / 1e6
                       : 0;
-    return json_pack("{s:s, s:s, s:s, s:s, s:f, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:i, s:f, "
+    return json_pack("{s:o, s:s, s:s, s:o, s:f, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:i, s:f, "
                      "s:f, s:f, s:f}",
-                     "model", model->entry->name, "version", model->version_text, "state",
-                     states[model->state], "reason", model->reason, "slo_ms", model->slo_ms,
+                     "model", text_json(model->entry->name), "version", model->version_text, "state",
+                     states[model->state], "reason", text_json(model->reason), "slo_ms", model->slo_ms,
                      "rate_rps", model->rate_rps, "offered", (json_int_t)stats.offered, "in_time",
                      (json_int_t)stats.in_time, "late", (json_int_t)stats.late, "rejected",
                      (json_int_t)rejected, "failed", (json_int_t)stats.failed, "cancelled",
@@ -45,8 +52,8 @@ static json_t *gpulet_json(gpulet_server_t *server, const server_gpulet_t *g, ui
             g->lane != SERVER_LANE_NONE
                 ? gpulet_sched_estimate_ns(server->sched, g->lane, s->model, s->batch)
                 : 0;
-        (void)json_array_append_new(models, json_pack("{s:s, s:i, s:f, s:b, s:f}", "model",
-                                                      server->models[s->model].entry->key, "batch",
+        (void)json_array_append_new(models, json_pack("{s:o, s:i, s:f, s:b, s:f}", "model",
+                                                      text_json(server->models[s->model].entry->key), "batch",
                                                       (int)s->batch, "rate_rps", s->rate_rps,
                                                       "loaded", (int)s->loaded, "estimate_ms",
                                                       (double)estimate / 1e6));

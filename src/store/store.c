@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -59,33 +60,60 @@ static gpulet_status_t read_pragma(int *out, gpulet_store_t *store, const char *
     return GPULET_OK;
 }
 
+typedef struct header {
+    int application;
+    int version;
+    int tables;
+} header_t;
+
+static gpulet_status_t read_header(header_t *out, gpulet_store_t *store, gpulet_error_t *err)
+{
+    gpulet_status_t st = read_pragma(&out->application, store, "PRAGMA application_id", err);
+    if (st == GPULET_OK)
+        st = read_pragma(&out->version, store, "PRAGMA user_version", err);
+    if (st == GPULET_OK)
+        st = read_pragma(&out->tables, store, "SELECT count(*) FROM sqlite_master", err);
+    return st;
+}
+
+static bool is_new(const header_t *header)
+{
+    return header->tables == 0 && header->application == 0;
+}
+
+/* In one transaction: half a schema would be a database of something else for ever, and another
+ * process may be making it at the same time. */
+static gpulet_status_t make_schema(header_t *header, gpulet_store_t *store, gpulet_error_t *err)
+{
+    char sql[160];
+    (void)snprintf(sql, sizeof(sql), "PRAGMA application_id=%d; PRAGMA user_version=%d; COMMIT;",
+                   APPLICATION_ID, SCHEMA_VERSION);
+    if (sqlite3_exec(store->db, "BEGIN IMMEDIATE", NULL, NULL, NULL) != SQLITE_OK)
+        return fail_db(store, err);
+    gpulet_status_t st = read_header(header, store, err);
+    if (st == GPULET_OK && is_new(header) &&
+        (sqlite3_exec(store->db, schema_sql, NULL, NULL, NULL) != SQLITE_OK ||
+         sqlite3_exec(store->db, sql, NULL, NULL, NULL) != SQLITE_OK))
+        st = fail_db(store, err);
+    if (sqlite3_get_autocommit(store->db) == 0)
+        (void)sqlite3_exec(store->db, "ROLLBACK", NULL, NULL, NULL);
+    return st == GPULET_OK ? read_header(header, store, err) : st;
+}
+
 static gpulet_status_t check_schema(gpulet_store_t *store, gpulet_error_t *err)
 {
-    int application = 0;
-    int version = 0;
-    int tables = 0;
-    char sql[160];
-    gpulet_status_t st = read_pragma(&application, store, "PRAGMA application_id", err);
-    if (st == GPULET_OK)
-        st = read_pragma(&version, store, "PRAGMA user_version", err);
-    if (st == GPULET_OK)
-        st = read_pragma(&tables, store, "SELECT count(*) FROM sqlite_master", err);
+    header_t header = {0, 0, 0};
+    gpulet_status_t st = read_header(&header, store, err);
+    if (st == GPULET_OK && is_new(&header))
+        st = make_schema(&header, store, err);
     if (st != GPULET_OK)
         return st;
-    if (tables == 0 && application == 0) {
-        (void)snprintf(sql, sizeof(sql), "PRAGMA application_id=%d; PRAGMA user_version=%d;",
-                       APPLICATION_ID, SCHEMA_VERSION);
-        if (sqlite3_exec(store->db, schema_sql, NULL, NULL, NULL) != SQLITE_OK ||
-            sqlite3_exec(store->db, sql, NULL, NULL, NULL) != SQLITE_OK)
-            return fail_db(store, err);
-        return GPULET_OK;
-    }
-    if (application != APPLICATION_ID)
+    if (header.application != APPLICATION_ID)
         return gpulet_fail(err, GPULET_E_INVALID, "store %s: a database of something else",
                            store->path);
-    if (version != SCHEMA_VERSION)
+    if (header.version != SCHEMA_VERSION)
         return gpulet_fail(err, GPULET_E_INVALID, "store %s: version %d, this program reads %d",
-                           store->path, version, SCHEMA_VERSION);
+                           store->path, header.version, SCHEMA_VERSION);
     return GPULET_OK;
 }
 
@@ -136,8 +164,8 @@ static void make_folders(const char *path)
 
 static gpulet_status_t default_path(char *out, size_t size, gpulet_error_t *err)
 {
-    const char *state = getenv("XDG_STATE_HOME"); // NOLINT(concurrency-mt-unsafe): read at start
-    const char *home = getenv("HOME");            // NOLINT(concurrency-mt-unsafe): read at start
+    const char *state = getenv("XDG_STATE_HOME");
+    const char *home = getenv("HOME");
     if (state != NULL && state[0] == '/')
         (void)snprintf(out, size, "%s/gpulet/gpulet.db", state);
     else if (home != NULL && home[0] == '/')
@@ -224,6 +252,7 @@ static gpulet_status_t run_once(gpulet_store_t *store, sqlite3_stmt *stmt, gpule
     return st;
 }
 
+/* NOLINTNEXTLINE(readability-function-size): a row has that many columns. */
 gpulet_status_t gpulet_store_put_point(gpulet_store_t *store, const char *device,
                                        const char *engine, const char *file_key, const char *model,
                                        uint32_t units, uint32_t instances,

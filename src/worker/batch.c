@@ -43,6 +43,7 @@ static bool output_expect(gpulet_tensor_view_t *out, const execution_t *e, uint3
  * the server will read. */
 static gpulet_status_t outputs_place(execution_t *e, gpulet_error_t *err)
 {
+    /* cppcheck-suppress ctuuninitvar ; the caller has set what is read here */
     const uint32_t count = e->model->io->outputs_count;
     uint64_t sizes[GPULET_MODEL_IO_MAX] = {0};
     bool known = true;

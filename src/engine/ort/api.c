@@ -44,7 +44,6 @@ static gpulet_status_t get_base(const ort_api_base_t **out, const char *path, gp
     ort_entry_t entry = NULL;
     void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (library == NULL) {
-        /* NOLINTNEXTLINE(concurrency-mt-unsafe): glibc keeps it by thread */
         const char *why = dlerror();
         /* The loader's texts begin with the path they are about. */
         return gpulet_fail(err, GPULET_E_UNAVAILABLE, "cannot open ONNX Runtime: %s",
@@ -104,6 +103,7 @@ gpulet_status_t gpulet_ort_status(const gpulet_ort_api_t *api, ort_status_t *sta
                                   gpulet_status_t other, gpulet_error_t *err)
 {
     gpulet_error_t local;
+    local.text[0] = '\0';
     gpulet_error_t *text = err != NULL ? err : &local;
     if (status == NULL)
         return GPULET_OK;

@@ -144,6 +144,7 @@ static gpulet_status_t load_status(int code, const char *text)
 static gpulet_status_t job_result(ort_session_t **out, load_job_t *job, gpulet_error_t *err)
 {
     gpulet_error_t local;
+    local.text[0] = '\0';
     gpulet_error_t *text = err != NULL ? err : &local;
     if (job->status != NULL) {
         int code = gpulet_ort_take(&job->engine->api, job->status, text);

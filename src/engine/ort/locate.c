@@ -41,7 +41,6 @@ static gpulet_status_t find_in(char *out, size_t out_size, const char *folder, g
     if (dir == NULL)
         return gpulet_fail(err, GPULET_E_NOT_FOUND, "%s: %s", folder, strerror(errno));
     const struct dirent *entry;
-    /* NOLINTNEXTLINE(concurrency-mt-unsafe): a stream of our own */
     while ((entry = readdir(dir)) != NULL) {
         if (strncmp(entry->d_name, LIBRARY ".1.", sizeof(LIBRARY ".1.") - 1) != 0)
             continue;
@@ -120,7 +119,6 @@ gpulet_status_t gpulet_engine_ort_locate(char *path_out, size_t path_size, const
     static const char *const folders[] = {"../lib/gpulet", "../../../.setup/ort"};
     if (ort_library != NULL)
         return take_named(path_out, path_size, ort_library, "as configured", err);
-    /* NOLINTNEXTLINE(concurrency-mt-unsafe): read at start */
     const char *variable = getenv("GPULET_ORT_LIBRARY");
     if (variable != NULL && variable[0] != '\0')
         return take_named(path_out, path_size, variable, "GPULET_ORT_LIBRARY", err);

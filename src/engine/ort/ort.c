@@ -66,13 +66,10 @@ static gpulet_status_t open_engine(gpulet_engine_t **out, const gpulet_engine_op
     if (st != GPULET_OK)
         return st;
     /* Without this, creating the environment starts threads, writes files below the user's cache
-     * folder and asks for a name on the net. */
-    /* NOLINTNEXTLINE(concurrency-mt-unsafe): before there are other threads */
+     * folder and asks for a name on the net. There are no other threads yet. */
     (void)setenv("ORT_DISABLE_TELEMETRY", "1", 1);
     /* A model file must not bring settings of its own. */
-    /* NOLINTNEXTLINE(concurrency-mt-unsafe): likewise */
     (void)unsetenv("ORT_LOAD_CONFIG_FROM_MODEL");
-    /* NOLINTNEXTLINE(concurrency-mt-unsafe): likewise */
     (void)mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD);
     ort_engine_t *engine = calloc(1, sizeof(*engine));
     if (engine == NULL)

@@ -225,7 +225,8 @@ static gpulet_status_t take_outputs(gpulet_engine_output_t *outputs, ort_model_t
             return st;
         }
     }
-    memcpy(outputs, results, count * sizeof(results[0]));
+    for (uint32_t i = 0; i < count; i++)
+        outputs[i] = results[i];
     return GPULET_OK;
 }
 

@@ -145,7 +145,7 @@ static void answers_with_the_texts_that_clients_know(void **state)
         {"{\"inputs\":[" GOOD_X "," S("[2,4611686018427387904]", "[\"a\"]") "]}",
          GPULET_E_TOO_LARGE, "too large"},
         {"{" BINARY "\"inputs\":[" GOOD_X ",{\"name\":\"s\",\"shape\":[2,3],\"datatype\":\"BYTES\","
-                                          "\"parameters\":{\"binary_data_size\":23}}]}",
+         "\"parameters\":{\"binary_data_size\":23}}]}",
          GPULET_E_INVALID,
          "input byte size mismatch for input 's' for model 'm'. Expected 24, got 23"},
         {"{\"inputs\":[" GOOD_X "," GOOD_S "],\"outputs\":[{\"name\":\"z\"}]}", GPULET_E_INVALID,

@@ -1,1 +1,0 @@
-gpulet_program(gpulet-worker LINKS worker SOURCES worker_main.c)

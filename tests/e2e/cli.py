@@ -1,0 +1,308 @@
+"""The command line: exit codes, JSON for programs, errors that say where."""
+import json
+import math
+import os
+import unittest
+
+from harness import (GPULET, Repository, Server, identity_infer, main, parameters, run)
+
+DEVICES = """types:
+  card:
+    units: 7
+    sizes: [1, 2, 3, 4, 7]
+    gpulets_max: 7
+    models_max: 1
+    memory_mb: 81920
+    isolated: true
+devices:
+  card: -1
+"""
+PLAN_FIELDS = {"planner", "feasible", "devices_used", "lower_bound", "proved_optimal", "elapsed_ms", "models", "devices", "reason"}
+
+
+def profile_csv():
+    lines = ["# measured", "device,model,units,batch,latency_ms,memory_mb,remark", ""]
+    for model, ms in (("small", 2.0), ("large", 12.0)):
+        for units in (1, 2, 3, 4, 7):
+            for batch in (1, 2, 4, 8):
+                lines.append("card,%s,%d,%d,%.4f,%d,x" % (model, units, batch, ms * 7 / units * (0.4 + 0.6 * batch) / 7 + 1, 100 * batch))
+    return "\n".join(lines) + "\n"
+
+
+class Case(unittest.TestCase):
+    def setUp(self):
+        self.repository = Repository()
+        self.addCleanup(self.repository.close)
+
+    def write(self, name, text):
+        return self.repository.write(os.path.join(".files", name), text)
+
+    def gpulet(self, *words, code=0, **args):
+        found, out, err = run(GPULET, *words, **args)
+        self.assertEqual(found, code, "gpulet %s\n%s\n%s" % (" ".join(words), out, err))
+        return out if code in (0, 3) else err
+
+
+class General(Case):
+    def test_help_and_version(self):
+        out = self.gpulet("--help")
+        for command in ("plan", "profile", "bench", "status", "models", "doctor"):
+            self.assertIn(command, out)
+            text = self.gpulet(command, "--help")
+            self.assertIn("Usage: gpulet " + command, text)
+            self.assertIn("--json", text)
+        self.assertRegex(self.gpulet("--version"), r"^gpulet \d+\.\d+\.\d+")
+
+    def test_wrong_usage_is_2_and_says_what_was_wrong(self):
+        self.gpulet(code=2)
+        self.assertIn("dance", self.gpulet("dance", code=2))
+        for words, mentions in ((("plan",), "--profiles"), (("plan", "--no-such"), "no-such"), (("plan", "--latency-margin", "x"), "latency-margin"),
+                                (("bench", "--rate-rps", "-5", "--model", "m"), "rate-rps"), (("profile",), "--model-repository"),
+                                (("status", "word"), "word"), (("bench",), "--model"), (("plan", "--profiles"), "profiles")):
+            self.assertIn(mentions, self.gpulet(*words, code=2))
+
+
+class Plan(Case):
+    def setUp(self):
+        super().setUp()
+        self.profiles = self.write("p.csv", profile_csv())
+        self.devices = self.write("d.yaml", DEVICES)
+        self.workload = self.write("w.csv", "model,rate_rps,slo_ms\nsmall,1500,50\nlarge,200,120\n")
+
+    def words(self, *more, **replaced):
+        files = {"profiles": self.profiles, "devices": self.devices, "workload": self.workload, **replaced}
+        return ["plan"] + [w for key, value in files.items() if value is not None for w in ("--" + key, value)] + list(more)
+
+    def test_json_has_the_promised_fields_and_keeps_its_promises(self):
+        plan = json.loads(self.gpulet(*self.words("--json")))
+        self.assertLessEqual(PLAN_FIELDS, set(plan))
+        self.assertTrue(plan["feasible"])
+        self.assertIsNone(plan["reason"])
+        self.assertEqual(plan["devices_used"], len(plan["devices"]))
+        self.assertGreaterEqual(plan["devices_used"], math.ceil(plan["lower_bound"] - 1e-6))
+        capacity = {}
+        for device in plan["devices"]:
+            self.assertLessEqual(sum(g["units"] for g in device["gpulets"]), 7)
+            for g in device["gpulets"]:
+                for m in g["models"]:
+                    self.assertAlmostEqual(m["worst_ms"], g["duty_ms"] + m["latency_ms"], places=3)
+                    self.assertLessEqual(m["worst_ms"], {"small": 50, "large": 120}[m["model"]] + 1e-6)
+                    capacity[m["model"]] = capacity.get(m["model"], 0) + m["capacity_rps"]
+        self.assertGreaterEqual(capacity["small"], 1500 - 1e-3)
+        self.assertGreaterEqual(capacity["large"], 200 - 1e-3)
+        for m in plan["models"]:
+            self.assertLessEqual({"model", "rate_rps", "slo_ms", "capacity_rps"}, set(m))
+
+    def test_for_people(self):
+        out = self.gpulet(*self.words())
+        self.assertIn("small", out)
+        self.assertIn("device", out)
+
+    def test_every_planner_makes_plans_that_the_verifier_takes(self):
+        for planner in ("elastic", "temporal"):
+            out = self.gpulet(*self.words("--json", "--planner", planner))
+            path = self.write("plan.json", out)
+            self.gpulet(*self.words("--verify", path))
+            self.assertEqual(json.loads(self.gpulet(*self.words("--verify", path, "--json")))["verified"], True)
+            self.assertEqual(json.loads(out)["planner"], planner)
+
+    def test_the_same_inputs_give_the_same_plan(self):
+        def without_time(text):
+            plan = json.loads(text)
+            del plan["elapsed_ms"]
+            return plan
+        self.assertEqual(without_time(self.gpulet(*self.words("--json"))), without_time(self.gpulet(*self.words("--json"))))
+
+    def test_infeasible_is_3_and_says_what_is_missing(self):
+        out = json.loads(self.gpulet(*self.words("--json", "--count", "1", workload=self.write("w2.csv", "model,rate_rps,slo_ms\nsmall,90000,50\n")),
+                                     code=3))
+        self.assertFalse(out["feasible"])
+        self.assertIn("small", out["reason"])
+        self.assertTrue(out["devices"], "the best partial plan is still there")
+        self.assertGreater(out["lower_bound"], 1)
+        out = json.loads(self.gpulet(*self.words("--json", workload=self.write("w3.csv", "model,rate_rps,slo_ms\nlarge,1,1\n")), code=3))
+        self.assertIsNone(out["lower_bound"])
+        self.assertIn("large", out["reason"])
+
+    def test_an_empty_workload_needs_nothing(self):
+        out = json.loads(self.gpulet(*self.words("--json", workload=self.write("w0.csv", "model,rate_rps,slo_ms\n"))))
+        self.assertTrue(out["feasible"])
+        self.assertEqual((out["devices_used"], out["devices"]), (0, []))
+
+    def test_a_tampered_plan_does_not_verify(self):
+        plan = json.loads(self.gpulet(*self.words("--json")))
+        for name, change in (
+                ("batch", lambda g, m: m.update(batch=m["batch"] * 2, latency_ms=m["latency_ms"])),
+                ("latency", lambda g, m: m.update(latency_ms=m["latency_ms"] / 2)),
+                ("rate", lambda g, m: m.update(rate_rps=m["rate_rps"] * 10)),
+                ("units", lambda g, m: g.update(units=5)),
+                ("duty", lambda g, m: g.update(duty_ms=g["duty_ms"] / 2)),
+                ("model", lambda g, m: m.update(model="nobody")),
+                ("too many units", lambda g, m: g.update(units=7))):
+            bad = json.loads(json.dumps(plan))
+            g = bad["devices"][0]["gpulets"][0]
+            change(g, g["models"][0])
+            if name == "too many units" and len(bad["devices"][0]["gpulets"]) == 1:
+                continue
+            code, out, err = run(GPULET, *self.words("--verify", self.write("bad.json", json.dumps(bad))))
+            self.assertIn(code, (1, 3), "%s: %s%s" % (name, out, err))
+        empty = json.loads(json.dumps(plan))
+        empty["devices"] = []
+        self.gpulet(*self.words("--verify", self.write("bad.json", json.dumps(empty))), code=3)
+
+    def test_errors_name_file_line_and_field(self):
+        cases = (
+            (dict(profiles="/nowhere.csv"), "/nowhere.csv"),
+            (dict(profiles=self.write("p1.csv", "device,model,units,batch\ncard,a,1,1\n")), "latency_ms"),
+            (dict(profiles=self.write("p2.csv", "device,model,units,batch,latency_ms\ncard,small,1,1,2\ncard,small,one,1,2\n")), "p2.csv:3"),
+            (dict(profiles=self.write("p3.csv", "device,model,units,batch,latency_ms,batch\n")), "p3.csv:1"),
+            (dict(profiles=self.write("p4.csv", "device,model,units,batch,latency_ms\ncard,small,1,1,-2\n")), "p4.csv:2"),
+            (dict(workload=self.write("w4.csv", "model,rate_rps,slo_ms\nsmall,nan,5\n")), "w4.csv:2"),
+            (dict(workload=self.write("w5.csv", "model,rate_rps,slo_ms\nsmall,1,5\nsmall,2,5\n")), "w5.csv:3"),
+            (dict(workload=self.write("w6.csv", "model,rate_rps,slo_ms\nunknown,1,50\n")), "unknown"),
+            (dict(devices=self.write("d1.yaml", "types:\n  card:\n    units: many\n")), "d1.yaml:3"),
+            (dict(devices=self.write("d2.yaml", "types:\n  other:\n    units: 1\n    sizes: [1]\n    gpulets_max: 1\n    memory_mb: 1\n")), ""),
+            (dict(devices=self.write("d3.yaml", "types: {")), "d3.yaml"),
+        )
+        for replaced, mentions in cases:
+            with self.subTest(str(replaced)):
+                err = self.gpulet(*self.words(**replaced), code=1)
+                self.assertIn(mentions, err)
+                self.assertTrue(err.startswith("gpulet plan: "), err)
+        self.assertIn("elastic", self.gpulet(*self.words("--planner", "nobody"), code=2))
+        self.gpulet(*self.words("--count", "0"), code=2)
+        self.gpulet(*self.words("--count", "some"), code=2)
+        self.gpulet(*self.words("--verify", "/nowhere.json"), code=1)
+
+    def test_scenarios_margins_and_fractions(self):
+        workload = self.write("ws.csv", "scenario,model,rate_rps,slo_ms\nlow,small,10,50\nhigh,small,30000,50\n")
+        used = {}
+        for scenario in ("low", "high"):
+            used[scenario] = json.loads(self.gpulet(*self.words("--json", "--scenario", scenario, workload=workload)))["devices_used"]
+        self.assertLess(used["low"], used["high"])
+        plain = json.loads(self.gpulet(*self.words("--json")))
+        wide = json.loads(self.gpulet(*self.words("--json", "--latency-margin", "1.5")))
+        self.assertGreaterEqual(wide["devices_used"], plain["devices_used"])
+        self.gpulet(*self.words("--json", "--slo-fraction", "0.05"), code=3)
+
+
+class WithServer(Case):
+    def setUp(self):
+        super().setUp()
+        self.repository.add("quick", config=parameters(slo_ms=500)).add("slow", latency_ms=30)
+        self.server = Server(self.repository)
+        self.addCleanup(self.server.kill)
+        self.url = "http://127.0.0.1:%d" % self.server.port
+
+    def test_status_and_models(self):
+        identity_infer(self.server, model="quick")
+        status = json.loads(self.gpulet("status", "--url", self.url, "--json"))
+        self.assertTrue(status["ready"])
+        self.assertEqual({m["model"] for m in status["models"]}, {"quick", "slow"})
+        out = self.gpulet("status", "--url", self.url)
+        self.assertIn("quick", out)
+        self.assertIn("serving", out)
+        self.assertIn("READY", self.gpulet("models", "--url", self.url))
+        index = json.loads(self.gpulet("models", "list", "--url", self.url, "--json"))
+        self.assertEqual({m["name"] for m in index}, {"quick", "slow"})
+        self.server.stop()
+        self.assertIn("127.0.0.1", self.gpulet("status", "--url", self.url, code=1))
+        self.gpulet("models", "--url", self.url, code=1)
+
+    def test_bench_reports_what_simulations_report(self):
+        fields = {"model", "offered", "in_time", "late", "rejected", "failed", "latency_ms_p50", "latency_ms_p99", "latency_ms_p999"}
+        report = json.loads(self.gpulet("bench", "--url", self.url, "--model", "quick", "--rate-rps", "100", "--duration-s", "1",
+                                        "--warmup-s", "0.2", "--slo-ms", "1000", "--seed", "7", "--json"))
+        self.assertLessEqual({"seed", "models", "attainment", "goodput_rps"}, set(report))
+        self.assertEqual(report["seed"], 7)
+        m = report["models"][0]
+        self.assertLessEqual(fields, set(m))
+        self.assertEqual(m["offered"], m["in_time"] + m["late"] + m["rejected"] + m["failed"])
+        self.assertEqual(m["failed"], 0)
+        self.assertGreater(m["offered"], 40)
+        self.assertGreaterEqual(report["attainment"], 0.5)
+        self.assertGreater(m["latency_ms_p99"], 0)
+        workload = self.write("w.csv", "model,rate_rps,slo_ms\nquick,60,1000\nslow,5,2000\n")
+        report = json.loads(self.gpulet("bench", "--url", self.url, "--workload", workload, "--duration-s", "1", "--warmup-s", "0", "--batch", "2",
+                                        "--arrivals", "uniform", "--json"))
+        self.assertEqual({m["model"] for m in report["models"]}, {"quick", "slow"})
+        self.assertEqual(sum(m["failed"] for m in report["models"]), 0)
+        self.assertIn("quick", self.gpulet("bench", "--url", self.url, "--model", "quick", "--rate-rps", "50", "--duration-s", "0.3",
+                                           "--warmup-s", "0"))
+        self.server.stop()
+
+    def test_bench_failures(self):
+        self.gpulet("bench", "--url", self.url, "--model", "nobody", "--duration-s", "0.2", code=1)
+        self.server.stop()
+        self.gpulet("bench", "--url", self.url, "--model", "quick", "--duration-s", "0.2", code=1)
+        self.gpulet("bench", "--url", "ftp://nothing", "--model", "quick", "--duration-s", "0.2", code=1)
+
+
+class Profile(Case):
+    def words(self, *more, store="none"):
+        return ["profile", "--model-repository", self.repository.path, "--engine", "fake", "--device", "fake", "--fake-devices", "fake:4:1",
+                "--store", store, "--out", self.out, "--seconds", "1", "--runs-max", "5", "--sizes", "2,4", "--batches", "1,2,4"] + list(more)
+
+    def setUp(self):
+        super().setUp()
+        self.repository.add("a", latency_ms=2, latency_ms_per_item=1).add("b", latency_ms=1)
+        os.makedirs(self.repository.join(".files"))
+        self.out = self.repository.join(".files", "profile.csv")
+
+    def rows(self):
+        with open(self.out) as f:
+            lines = [line.strip().split(",") for line in f if line.strip() and not line.startswith("#")]
+        return [dict(zip(lines[0], row)) for row in lines[1:]]
+
+    def test_measures_every_point_and_remembers_them(self):
+        store = self.repository.join(".files", "store.db")
+        first = json.loads(self.gpulet(*self.words("--json", store=store)))
+        self.assertEqual((first["measured"], first["known"], first["problems"]), (12, 0, 0))
+        rows = self.rows()
+        self.assertEqual({(r["model"], r["units"], r["batch"]) for r in rows},
+                         {(m, u, b) for m in "ab" for u in ("2", "4") for b in ("1", "2", "4")})
+        for r in rows:
+            self.assertEqual(r["device"], "fake")
+            least = 2 + int(r["batch"]) if r["model"] == "a" else 1
+            self.assertGreaterEqual(float(r["latency_ms"]), least * 0.99)
+        second = json.loads(self.gpulet(*self.words("--json", store=store)))
+        self.assertEqual((second["measured"], second["known"]), (0, 12))
+        self.assertEqual(len(self.rows()), 12)
+        third = json.loads(self.gpulet(*self.words("--json", "--fresh", "--models", "b", store=store)))
+        self.assertEqual(third["measured"], 6)
+        self.assertEqual({r["model"] for r in self.rows()}, {"b"})
+
+    def test_what_it_writes_can_be_planned_with(self):
+        self.gpulet(*self.words())
+        devices = self.write("d.yaml", "types:\n  fake:\n    units: 4\n    sizes: [2, 4]\n    gpulets_max: 2\n    memory_mb: 1000000\n")
+        workload = self.write("w.csv", "model,rate_rps,slo_ms\na,20,500\nb,20,500\n")
+        plan = json.loads(self.gpulet("plan", "--profiles", self.out, "--devices", devices, "--workload", workload, "--json"))
+        self.assertTrue(plan["feasible"])
+
+    def test_failures(self):
+        self.gpulet(*self.words("--models", "nobody"), code=1)
+        self.assertFalse(os.path.exists(self.out))
+        self.gpulet(*self.words("--batches", "2,1"), code=1)
+        self.repository.add("c", fail_load="it is broken")
+        code, out, err = run(GPULET, *self.words())
+        self.assertIn(code, (0, 1, 3))
+        self.assertIn("it is broken", err)
+
+
+class Doctor(Case):
+    def test_it_says_what_is_there(self):
+        code, out, err = run(GPULET, "doctor", "--json")
+        self.assertIn(code, (0, 3), err)
+        answer = json.loads(out)
+        self.assertEqual(answer["problems"], sum(not c["ok"] for c in answer["checks"]))
+        self.assertEqual(code, 0 if answer["problems"] == 0 else 3)
+        checks = {c["check"]: c for c in answer["checks"]}
+        self.assertTrue(checks["gpulet-worker"]["ok"])
+        self.assertTrue(checks["engine fake"]["ok"])
+        self.assertTrue(checks["device cpu"]["ok"] if "device cpu" in checks else True)
+        code, out, _ = run(GPULET, "doctor")
+        self.assertIn("gpulet-worker", out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,351 @@
+"""Where plans come from, what happens without one, and what the server refuses to start with."""
+import os
+import socket
+import unittest
+
+from harness import (GPULET, GPULETD, Repository, Server, identity_body, identity_infer, main, parameters, plan_json, run, wait_for)
+
+DEVICES = """types:
+  fake:
+    units: 100
+    sizes: [25, 50, 75, 100]
+    gpulets_max: 4
+    memory_mb: 16384
+devices:
+  fake: 1
+"""
+
+
+def profile_csv(models, sizes=(25, 50, 75, 100), batches=(1, 2, 4, 8)):
+    """{model: ms of batch 1 on the whole device}; half the device takes twice as long, a batch of eight four times."""
+    lines = ["device,model,units,batch,latency_ms"]
+    for model, ms in models.items():
+        for units in sizes:
+            for batch in batches:
+                lines.append("fake,%s,%d,%d,%.4f" % (model, units, batch, ms * 100 / units * (0.5 + 0.5 * batch)))
+    return "\n".join(lines) + "\n"
+
+
+class Case(unittest.TestCase):
+    def setUp(self):
+        self.repository = Repository()
+        self.addCleanup(self.repository.close)
+
+    def add(self, *names, **args):
+        for name in names:
+            self.repository.add(name, **args)
+
+    def write(self, name, text):
+        """Beside the models; folders that begin with a dot are no models."""
+        return self.repository.write(os.path.join(".files", name), text)
+
+    def serve(self, **options):
+        server = Server(self.repository, **options)
+        self.addCleanup(server.kill)
+        return server
+
+    def serves_all(self, server, *models):
+        for model in models:
+            identity_infer(server, model=model)
+
+
+class Plans(Case):
+    def test_a_given_plan_is_what_is_served(self):
+        self.add("a", "b", "c", "left-out", latency_ms=1)
+        plan = self.write("plan.json", plan_json([(25, 0, [("a", 4, 2)]), (50, 25, [("b", 8, 3), ("c", 2, 3)])]))
+        server = self.serve(plan=plan)
+        gpulets = {g["units"]: g for g in server.status()["gpulets"]}
+        self.assertEqual(sorted(gpulets), [25, 50])
+        self.assertEqual([(m["model"], m["batch"]) for m in gpulets[25]["models"] if m["model"] == "a"], [("a", 4)])
+        self.assertLessEqual({("b", 8), ("c", 2)}, {(m["model"], m["batch"]) for m in gpulets[50]["models"]})
+        self.assertEqual(len({g["pid"] for g in gpulets.values()}), 2)
+        self.serves_all(server, "a", "b", "c", "left-out")
+        server.stop()
+
+    def test_from_profiles_and_a_workload_to_gpu_lets(self):
+        self.add("a", "b")
+        self.repository.add("c", config=parameters(slo_ms=100, rate_rps=20))
+        profiles = self.write("p.csv", profile_csv({"a": 2, "b": 4, "c": 1}))
+        workload = self.write("w.csv", "model,rate_rps,slo_ms\na,150,60\nb,60,120\n")
+        devices = self.write("d.yaml", DEVICES)
+        server = self.serve(profiles=profiles, workload=workload, devices=devices, rate_percentile=0)
+        status = server.status()
+        self.assertTrue(status["feasible"], status)
+        self.assertNotIn(status["planner"], ("", "provisional"))
+        self.assertLessEqual(sum(g["units"] for g in status["gpulets"]), 100)
+        self.assertEqual({(m["model"], m["slo_ms"], m["rate_rps"]) for m in status["models"]},
+                         {("a", 60, 150), ("b", 120, 60), ("c", 100, 20)})
+        self.serves_all(server, "a", "b", "c")
+        plan = self.write("served.json", server.get("/gpulet/v1/plan").body)
+        everything = self.write("all.csv", "model,rate_rps,slo_ms\na,150,60\nb,60,120\nc,20,100\n")
+        code, out, err = run(GPULET, "plan", "--verify", plan, "--profiles", profiles, "--devices", devices, "--workload", everything)
+        self.assertEqual(code, 0, out + err)
+        server.stop()
+
+    def test_a_workload_that_is_too_much_is_served_as_well_as_it_goes(self):
+        self.add("a", "b")
+        profiles = self.write("p.csv", profile_csv({"a": 2, "b": 4}))
+        workload = self.write("w.csv", "model,rate_rps,slo_ms\na,100,60\nb,100000,120\n")
+        server = self.serve(profiles=profiles, workload=workload, devices=self.write("d.yaml", DEVICES))
+        plan = server.get("/gpulet/v1/plan").json()
+        self.assertFalse(plan["feasible"])
+        self.assertIn("b", plan["reason"])
+        self.assertFalse(server.status()["feasible"])
+        self.assertIn("plan_infeasible", server.log())
+        self.serves_all(server, "a", "b")
+        server.stop()
+
+    def test_an_objective_that_no_size_can_meet(self):
+        self.add("a", "b")
+        profiles = self.write("p.csv", profile_csv({"a": 2, "b": 50}))
+        workload = self.write("w.csv", "model,rate_rps,slo_ms\na,100,60\nb,1,20\n")
+        server = self.serve(profiles=profiles, workload=workload, devices=self.write("d.yaml", DEVICES))
+        plan = server.get("/gpulet/v1/plan").json()
+        self.assertFalse(plan["feasible"])
+        self.assertIn("b", plan["reason"])
+        self.serves_all(server, "a")
+        self.assertIn(server.infer("b", identity_body()).status, (200, 503))
+        server.stop()
+
+    def test_the_other_planner_and_other_scenarios(self):
+        self.add("a", "b")
+        profiles = self.write("p.csv", profile_csv({"a": 2, "b": 4}))
+        workload = self.write("w.csv", "scenario,model,rate_rps,slo_ms\nlow,a,10,60\nlow,b,10,120\nhigh,a,200,60\nhigh,b,50,120\n")
+        for planner, scenario, rate in (("temporal", "low", 10), ("elastic", "high", 200)):
+            server = self.serve(profiles=profiles, workload=workload, scenario=scenario, planner=planner,
+                                devices=self.write("d.yaml", DEVICES), rate_percentile=0)
+            self.assertEqual(server.status()["planner"], planner)
+            self.assertEqual(server.model_status("a")["rate_rps"], rate)
+            self.serves_all(server, "a", "b")
+            server.stop()
+
+
+class Calibration(Case):
+    def measured(self, server):
+        wait_for(lambda: server.status()["replans"] >= 1, "planned anew")
+
+    def test_unknown_models_are_served_measured_planned_and_remembered(self):
+        self.add("a", "b", latency_ms=1, latency_ms_per_item=0.5)
+        store = self.repository.join(".files", "store.db")
+        os.makedirs(os.path.dirname(store))
+        options = {"calibrate": "true", "calibrate_seconds": 1, "fake_devices": "fake:2:1", "store": store}
+        server = self.serve(**options)
+        self.serves_all(server, "a", "b")
+        self.measured(server)
+        status = server.status()
+        self.assertNotEqual(status["planner"], "provisional")
+        self.serves_all(server, "a", "b")
+        self.assertIn("event=measured model=a", server.log())
+        server.note_workers()
+        server.stop()
+
+        server = self.serve(**options)
+        self.assertNotEqual(server.status()["planner"], "provisional")
+        self.assertIn("event=profiles_from_store", server.log())
+        self.serves_all(server, "a", "b")
+        self.assertEqual(server.status()["replans"], 0)
+        self.assertNotIn("event=measured", server.log())
+        server.stop()
+
+        path = self.repository.join("b", "1", "model.onnx")
+        os.unlink(path)
+        self.add("b", latency_ms=2, latency_ms_per_item=0.5)
+        server = self.serve(**options)
+        self.measured(server)
+        self.assertIn("event=measured model=b", server.log())
+        self.assertNotIn("event=measured model=a", server.log())
+        self.serves_all(server, "a", "b")
+        server.stop()
+
+    def test_nothing_is_measured_when_it_is_not_wanted(self):
+        self.add("a")
+        server = self.serve()
+        self.serves_all(server, "a")
+        self.assertEqual((server.status()["planner"], server.status()["replans"]), ("provisional", 0))
+        self.assertNotIn("event=calibration_begin", server.log())
+        server.stop()
+
+    def test_stopped_in_the_middle_of_measuring(self):
+        self.add("a", "b", latency_ms=20)
+        server = self.serve(calibrate="true", calibrate_seconds=20)
+        wait_for(lambda: "event=measured" in server.log(), "measuring")
+        server.note_workers()
+        server.stop()
+
+
+class BadModels(Case):
+    def bad(self):
+        self.repository.add("unknown-key", "latency=5\n")
+        os.makedirs(self.repository.join("no-version"), exist_ok=True)
+        self.repository.add("bad-config", config="max_batch_size: many\n")
+        self.repository.add("bad-dims", config='input [ { name: "INPUT" data_type: TYPE_FP32 dims: [ 17 ] } ]\n')
+        self.repository.add("bad-name", config='name: "other"\n')
+        self.repository.add("bad-backend", config='backend: "python"\n')
+        self.repository.add("bad-slo", config=parameters(slo_ms="soon"))
+        self.repository.write("no-file/1/README", "nothing")
+        return ["unknown-key", "no-version", "bad-config", "bad-dims", "bad-name", "bad-backend", "bad-slo", "no-file"]
+
+    def refused(self, code=1, **options):
+        server = Server(self.repository, wait=False, **options)
+        self.addCleanup(server.kill)
+        self.assertEqual(server.wait_exit(), code, server.log())
+        self.assertEqual(server.lines, [])
+        message = server.log().strip().splitlines()[-1]
+        self.assertTrue(message.startswith("gpuletd: "), server.log())
+        return message
+
+    def test_each_is_refused_by_name(self):
+        for name in self.bad():
+            folder = self.repository.path
+            alone = Repository()
+            try:
+                os.rename(os.path.join(folder, name), alone.join(name))
+                alone.add("good")
+                server = Server(alone, wait=False)
+                self.assertEqual(server.wait_exit(), 1, name)
+                message = server.log().strip().splitlines()[-1]
+                self.assertTrue(message.startswith("gpuletd: "), message)
+                self.assertIn(name, message)
+                server.kill()
+            finally:
+                alone.close()
+
+    def test_the_rest_is_served_when_that_is_wanted(self):
+        bad = self.bad()
+        self.add("good")
+        server = self.serve(skip_bad_models="true")
+        self.serves_all(server, "good")
+        index = {m["name"]: m for m in server.post("/v2/repository/index").json()}
+        self.assertEqual(index["good"]["state"], "READY")
+        for name in bad:
+            self.assertEqual(index[name]["state"], "UNAVAILABLE", name)
+            self.assertTrue(index[name]["reason"], name)
+            self.assertIn(server.get("/v2/models/%s/ready" % name).status, (400, 404))
+            self.assertIn(server.infer(name, identity_body()).status, (400, 404))
+            self.assertIn(server.get("/v2/models/%s" % name).status, (400, 404))
+        ready = server.post("/v2/repository/index", b'{"ready":true}').json()
+        self.assertEqual([m["name"] for m in ready], ["good"])
+        server.stop()
+
+    def test_a_model_that_does_not_load(self):
+        self.add("good")
+        self.repository.add("broken", fail_load="its weights are upside down")
+        message = self.refused()
+        self.assertIn("broken", message)
+        self.assertIn("upside down", message)
+        server = self.serve(skip_bad_models="true")
+        self.serves_all(server, "good")
+        index = {m["name"]: m for m in server.post("/v2/repository/index").json()}
+        self.assertEqual(index["broken"]["state"], "UNAVAILABLE")
+        self.assertIn("upside down", index["broken"]["reason"])
+        self.assertIn(server.infer("broken", identity_body()).status, (400, 503))
+        server.stop()
+
+    def test_a_model_that_takes_too_long_to_load(self):
+        self.add("good")
+        self.repository.add("endless", load_ms=60000)
+        self.assertIn("endless", self.refused(load_limit_s=1))
+
+
+class Refusals(Case):
+    def refused(self, code, *words, **options):
+        server = Server(self.repository, *words, wait=False, **options)
+        self.addCleanup(server.kill)
+        found = server.wait_exit()
+        lines = server.log().strip().splitlines()
+        self.assertEqual(found, code, "%s %s: %s" % (words, options, lines))
+        self.assertEqual(server.lines, [])
+        self.assertTrue(lines[-1].startswith("gpuletd: "), lines)
+        server.check_nothing_left()
+        return lines[-1]
+
+    def test_wrong_usage_is_2(self):
+        self.add("a")
+        for words, mentions in ((["--no-such-option"], "no-such-option"), (["--http-port=abc"], "http-port"), (["--http-port=70000"], "http-port"),
+                                (["--http-port=-1"], "http-port"), (["--latency-margin=0.5"], "latency-margin"), (["word"], "word"),
+                                (["--calibrate=perhaps"], "calibrate"), (["--requests-max"], "requests-max"),
+                                (["--run-limit-s=nan"], "run-limit-s")):
+            self.assertIn(mentions, self.refused(2, *words))
+        code, out, err = run(GPULETD)
+        self.assertEqual((code, out), (2, ""))
+        self.assertIn("model-repository", err)
+
+    def test_what_is_not_there_is_1(self):
+        self.assertIn("no model", self.refused(1))
+        self.add("a")
+        profile = self.write("p.csv", profile_csv({"a": 2}))
+        cases = (
+            ({"engine": "steam"}, "steam"), ({"device": "quantum"}, "quantum"), ({"planner": "wishful"}, "wishful"),
+            ({"profiles": "/nowhere/p.csv"}, "/nowhere/p.csv"), ({"workload": "/nowhere/w.csv"}, "/nowhere/w.csv"),
+            ({"plan": "/nowhere/plan.json"}, "/nowhere/plan.json"), ({"devices": "/nowhere/d.yaml"}, "/nowhere/d.yaml"),
+            ({"worker_program": "/nowhere/worker"}, "/nowhere/worker"), ({"log_level": "loud"}, "loud"),
+            ({"fake_devices": "fake:zero"}, "fake"), ({"address": "999.1.1.1"}, "999.1.1.1"),
+            ({"workload": self.write("w1.csv", "model,rate_rps,slo_ms\nnobody,1,10\n")}, "nobody"),
+            ({"workload": self.write("w2.csv", "model,rate_rps,slo_ms\na,1,10\na,fast,10\n")}, "w2.csv:3"),
+            ({"workload": self.write("w3.csv", "model,rate\na,1\n")}, "w3.csv"),
+            ({"profiles": self.write("p1.csv", "device,model,units,batch,latency_ms\nfake,a,100,1,2\nfake,a,100,1,3\n")}, "p1.csv:3"),
+            ({"profiles": self.write("p2.csv", "device,model,units,batch,latency_ms\nfake,a,100,1,soon\n")}, "p2.csv:2"),
+            ({"plan": self.write("plan1.json", "{")}, "plan1.json"),
+            ({"plan": self.write("plan2.json", plan_json([(100, 0, [("nobody", 1, 1)])]))}, "nobody"),
+            ({"plan": self.write("plan3.json", plan_json([(100, 0, [("a", 1, 1)])], device="tpu"))}, "tpu"),
+            ({"plan": self.write("plan4.json", plan_json([(60, 0, [("a", 1, 1)]), (60, 0, [("a", 1, 1)])]))}, ""),
+            ({"devices": self.write("d.yaml", "types: [1, 2]\n"), "profiles": profile}, "d.yaml"),
+            ({"store": self.write("store.db", "this is no database, and long enough to be seen as none " * 40)}, "store.db"),
+        )
+        for options, mentions in cases:
+            with self.subTest(str(options)):
+                self.assertIn(mentions, self.refused(1, **options))
+        with open(self.repository.join(".files", "store.db")) as f:
+            self.assertTrue(f.read().startswith("this is no database"), "a foreign file was overwritten")
+        code, _, err = run(GPULETD, "--model-repository=/nowhere/models", "--engine=fake", "--device=fake", "--store=none")
+        self.assertEqual(code, 1)
+        self.assertIn("/nowhere/models", err)
+
+    def test_a_port_that_is_taken(self):
+        self.add("a")
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            port = taken.getsockname()[1]
+            self.assertIn(str(port), self.refused(1, http_port=port))
+            self.assertIn(str(port), self.refused(1, metrics_port=port))
+
+    def test_help_and_version(self):
+        code, out, _ = run(GPULETD, "--help")
+        self.assertEqual(code, 0)
+        for option in ("--model-repository", "--http-port", "--plan", "--profiles", "--workload", "--skip-bad-models"):
+            self.assertIn(option, out)
+        code, out, _ = run(GPULETD, "--version")
+        self.assertEqual(code, 0)
+        self.assertRegex(out, r"^gpuletd \d+\.\d+\.\d+")
+
+
+class Config(Case):
+    def test_settings_from_a_file_and_the_command_line_wins(self):
+        self.add("a")
+        config = self.write("gpulet.yaml", "# settings\nmodel-repository: %s\nengine: fake\ndevice: fake\nstore: none\ncalibrate: false\n"
+                            "http-port: 0\nmetrics-port: 0\nbatch-max: 7\nhttp-body-mb-max: 1\n" % self.repository.path)
+        server = Server(None, "--config=" + config, "--batch-max=9", wait=True, http_port=None, metrics_port=None, engine=None,
+                        device=None, store=None, calibrate=None)
+        self.addCleanup(server.kill)
+        self.assertEqual(int(server.get("/v2/models/a/config").json()["max_batch_size"]), 9)
+        self.assertEqual(server.post("/v2/models/a/infer", b"x" * (2 << 20)).status, 413)
+        server.stop()
+
+    def test_errors_name_file_and_line(self):
+        self.add("a")
+        for text, line, mentions in (("engine: fake\nno-such: 1\n", 2, "no-such"), ("\n\nhttp-port: many\n", 3, "http-port"),
+                                     ("engine: fake\nplanner: [a, b]\n", 2, "planner"), ("- a\n- b\n", 1, ""),
+                                     ("engine: fake\n  bad: indent: here\n", 2, ""), ("batch-max: 0\n", 1, "batch-max")):
+            config = self.write("gpulet.yaml", text)
+            code, out, err = run(GPULETD, "--config=" + config, "--model-repository=" + self.repository.path)
+            self.assertEqual((code, out), (2, ""), err)
+            self.assertIn("gpulet.yaml:%d" % line, err)
+            self.assertIn(mentions, err)
+        code, _, err = run(GPULETD, "--config=/nowhere/gpulet.yaml")
+        self.assertIn(code, (1, 2))
+        self.assertIn("/nowhere/gpulet.yaml", err)
+
+
+if __name__ == "__main__":
+    main()

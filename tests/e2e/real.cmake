@@ -1,0 +1,9 @@
+# Foreign clients and real models. A test that does not find what it needs names it and is skipped. They measure time and memory,
+# so each has the machine to itself.
+foreach(entry clients_triton:120 clients_perf_analyzer:180 real_answers:180 long_death:240 long_flat:1800 long_telemetry:240)
+    string(REGEX MATCH "^([a-z]+)_([a-z_]+):([0-9]+)$" matched ${entry})
+    set(name e2e.${CMAKE_MATCH_1}.${CMAKE_MATCH_2})
+    add_test(NAME ${name} COMMAND Python3::Interpreter -B ${CMAKE_CURRENT_SOURCE_DIR}/${CMAKE_MATCH_1}_${CMAKE_MATCH_2}.py)
+    set_tests_properties(${name} PROPERTIES LABELS e2e TIMEOUT ${CMAKE_MATCH_3} SKIP_RETURN_CODE 77 RUN_SERIAL TRUE
+                         ENVIRONMENT "GPULET_BIN_DIR=${CMAKE_RUNTIME_OUTPUT_DIRECTORY}")
+endforeach()
