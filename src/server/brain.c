@@ -3,8 +3,7 @@
  * may make the brain decide again. */
 #include <assert.h>
 #include <stdlib.h>
-
-#include <event2/event.h>
+#include <sys/timerfd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -47,12 +46,13 @@ void server_brain_arm(gpulet_server_t *server)
     uint64_t at_ns = server->timer_wanted_ns;
     if (at_ns >= server->timer_armed_ns)
         return;
-    uint64_t now_ns = gpulet_clock_ns();
-    uint64_t wait_ns = at_ns > now_ns ? at_ns - now_ns : 0;
-    struct timeval wait = {(time_t)(wait_ns / GPULET_NS_PER_S),
-                           (suseconds_t)((wait_ns % GPULET_NS_PER_S + 999) / 1000)};
+    /* A moment that has passed would never fire as 0, which means "off". */
+    struct itimerspec when = {{0, 0},
+                              {(time_t)(at_ns / GPULET_NS_PER_S), (long)(at_ns % GPULET_NS_PER_S)}};
+    if (at_ns == 0)
+        when.it_value.tv_nsec = 1;
     server->timer_armed_ns = at_ns;
-    (void)event_add(server->sched_timer, &wait);
+    (void)timerfd_settime(server->timer_fd, TFD_TIMER_ABSTIME, &when, NULL);
 }
 
 static bool queue_answer(gpulet_server_t *server, const gpulet_action_t *action)

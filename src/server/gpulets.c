@@ -263,7 +263,43 @@ static void on_worker_readable(evutil_socket_t fd, short what, void *context)
         server_gpulets_step(server);
 }
 
+static void on_batches(evutil_socket_t fd, short what, void *context)
+{
+    server_gpulet_t *g = context;
+    gpulet_server_t *server = g->server;
+    (void)fd;
+    (void)what;
+    gpulet_worker_process_batches(g->worker);
+    if (server->gpulets_dirty)
+        server_gpulets_step(server);
+}
+
+static gpulet_status_t watch_worker(server_gpulet_t *g)
+{
+    gpulet_server_t *server = g->server;
+    g->event = event_new(server->base, gpulet_worker_fd(g->worker), EV_READ | EV_PERSIST,
+                         on_worker_readable, g);
+    g->batches_event = event_new(server->base, gpulet_worker_batches_fd(g->worker),
+                                 EV_READ | EV_PERSIST | EV_ET, on_batches, g);
+    if (g->event == NULL || g->batches_event == NULL || event_add(g->event, NULL) != 0 ||
+        event_add(g->batches_event, NULL) != 0)
+        return GPULET_E_NOMEM;
+    return GPULET_OK;
+}
+
 /* ---- start and stop ---- */
+
+static void drop_worker(server_gpulet_t *g)
+{
+    if (g->event != NULL)
+        event_free(g->event);
+    if (g->batches_event != NULL)
+        event_free(g->batches_event);
+    g->event = NULL;
+    g->batches_event = NULL;
+    gpulet_worker_destroy(g->worker);
+    g->worker = NULL;
+}
 
 static gpulet_status_t start_worker(server_gpulet_t *g, gpulet_error_t *err)
 {
@@ -301,27 +337,15 @@ static gpulet_status_t start_worker(server_gpulet_t *g, gpulet_error_t *err)
     g->started_ns = gpulet_clock_ns();
     if ((st = gpulet_worker_start(&g->worker, &options, &callbacks, err)) != GPULET_OK)
         return st;
-    g->event = event_new(server->base, gpulet_worker_fd(g->worker), EV_READ | EV_PERSIST,
-                         on_worker_readable, g);
-    if (g->event == NULL || event_add(g->event, NULL) != 0) {
-        gpulet_worker_destroy(g->worker);
-        g->worker = NULL;
-        return gpulet_fail(err, GPULET_E_NOMEM, "gpu-let %s: no event", g->name);
+    if ((st = watch_worker(g)) != GPULET_OK) {
+        drop_worker(g);
+        return gpulet_fail(err, st, "gpu-let %s: no event", g->name);
     }
     set_state(g, SERVER_GPULET_STARTING);
     GPULET_LOG(INFO, "event=worker_start gpulet=%s pid=%d units=%u place=\"%s\"", g->name,
                (int)gpulet_worker_pid(g->worker), g->units,
                server->backend->describe(g->partition));
     return GPULET_OK;
-}
-
-static void drop_worker(server_gpulet_t *g)
-{
-    if (g->event != NULL)
-        event_free(g->event);
-    g->event = NULL;
-    gpulet_worker_destroy(g->worker);
-    g->worker = NULL;
 }
 
 static void gpulet_free(server_gpulet_t *g)

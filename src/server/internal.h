@@ -132,8 +132,9 @@ struct server_gpulet {
     gpulet_partition_t *partition;
     gpulet_worker_t *worker;
     struct event *event;
+    struct event *batches_event;
     server_gpulet_state_t state;
-    bool retired; /* not in the newest plan */
+    bool retired;        /* not in the newest plan */
     bool retired_before; /* while a plan is adopted: what retired was, should it fail */
     uint32_t lane;
     uint32_t loads_pending;
@@ -175,7 +176,8 @@ typedef struct server_waiter server_waiter_t;
 struct gpulet_server {
     gpulet_settings_t settings;
     struct event_base *base;
-    struct event *sched_timer;
+    struct event *sched_timer; /* readable when timer_fd fires */
+    int timer_fd;
     struct event *tick;
     struct event *sigterm;
     struct event *sigint;

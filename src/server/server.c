@@ -1,9 +1,11 @@
 #include "server/server.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include <event2/event.h>
@@ -18,8 +20,10 @@ enum { TICK_MS = 100, PATH_SIZE = 4096 };
 static void on_sched_timer(evutil_socket_t fd, short what, void *context)
 {
     gpulet_server_t *server = context;
-    (void)fd;
+    uint64_t fired = 0;
     (void)what;
+    if (read(fd, &fired, sizeof(fired)) < 0)
+        return; /* it was set anew in this very turn */
     server->timer_armed_ns = UINT64_MAX;
     if (gpulet_clock_ns() >= server->timer_wanted_ns) {
         server->timer_wanted_ns = UINT64_MAX;
@@ -94,23 +98,23 @@ void server_announce_ready(gpulet_server_t *server)
 static gpulet_status_t open_loop(gpulet_server_t *server, gpulet_error_t *err)
 {
     struct timeval tick = {0, TICK_MS * 1000L};
-    struct event_config *config = event_config_new();
-    if (config == NULL)
-        return gpulet_fail(err, GPULET_E_NOMEM, "no event loop");
-    (void)event_config_set_flag(config, EVENT_BASE_FLAG_PRECISE_TIMER);
-    server->base = event_base_new_with_config(config);
-    event_config_free(config);
+    server->base = event_base_new();
     if (server->base == NULL)
         return gpulet_fail(err, GPULET_E_NOMEM, "no event loop");
-    server->sched_timer = event_new(server->base, -1, 0, on_sched_timer, server);
+    server->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    if (server->timer_fd < 0)
+        return gpulet_fail(err, GPULET_E_IO, "timer: %s", strerror(errno));
+    server->sched_timer =
+        event_new(server->base, server->timer_fd, EV_READ | EV_PERSIST, on_sched_timer, server);
     server->tick = event_new(server->base, -1, EV_PERSIST, on_tick, server);
     server->sigterm =
         event_new(server->base, SIGTERM, EV_SIGNAL | EV_PERSIST, on_stop_signal, server);
     server->sigint =
         event_new(server->base, SIGINT, EV_SIGNAL | EV_PERSIST, on_stop_signal, server);
     if (server->sched_timer == NULL || server->tick == NULL || server->sigterm == NULL ||
-        server->sigint == NULL || event_add(server->tick, &tick) != 0 ||
-        event_add(server->sigterm, NULL) != 0 || event_add(server->sigint, NULL) != 0)
+        server->sigint == NULL || event_add(server->sched_timer, NULL) != 0 ||
+        event_add(server->tick, &tick) != 0 || event_add(server->sigterm, NULL) != 0 ||
+        event_add(server->sigint, NULL) != 0)
         return gpulet_fail(err, GPULET_E_NOMEM, "no event loop");
     return GPULET_OK;
 }
@@ -253,6 +257,7 @@ gpulet_status_t gpulet_server_create(gpulet_server_t **out, gpulet_settings_t *s
     server->settings = *settings;
     memset(settings, 0, sizeof(*settings));
     server->started_ns = gpulet_clock_ns();
+    server->timer_fd = -1;
     server->timer_armed_ns = UINT64_MAX;
     server->timer_wanted_ns = UINT64_MAX;
     gpulet_status_t st = open_parts(server, err);
@@ -329,6 +334,8 @@ void gpulet_server_destroy(gpulet_server_t *server)
     }
     if (server->base != NULL)
         event_base_free(server->base);
+    if (server->timer_fd >= 0)
+        (void)close(server->timer_fd);
     free(server->answers);
     free(server->worker_program);
     gpulet_settings_deinit(&server->settings);

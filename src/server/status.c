@@ -32,13 +32,13 @@ static json_t *model_json(gpulet_server_t *server, const server_model_t *model)
                       : 0;
     return json_pack("{s:o, s:s, s:s, s:o, s:f, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:i, s:f, "
                      "s:f, s:f, s:f}",
-                     "model", text_json(model->entry->name), "version", model->version_text, "state",
-                     states[model->state], "reason", text_json(model->reason), "slo_ms", model->slo_ms,
-                     "rate_rps", model->rate_rps, "offered", (json_int_t)stats.offered, "in_time",
-                     (json_int_t)stats.in_time, "late", (json_int_t)stats.late, "rejected",
-                     (json_int_t)rejected, "failed", (json_int_t)stats.failed, "cancelled",
-                     (json_int_t)stats.cancelled, "waiting", (int)stats.waiting, "running",
-                     (int)stats.running, "attainment",
+                     "model", text_json(model->entry->name), "version", model->version_text,
+                     "state", states[model->state], "reason", text_json(model->reason), "slo_ms",
+                     model->slo_ms, "rate_rps", model->rate_rps, "offered",
+                     (json_int_t)stats.offered, "in_time", (json_int_t)stats.in_time, "late",
+                     (json_int_t)stats.late, "rejected", (json_int_t)rejected, "failed",
+                     (json_int_t)stats.failed, "cancelled", (json_int_t)stats.cancelled, "waiting",
+                     (int)stats.waiting, "running", (int)stats.running, "attainment",
                      settled > 0 ? (double)stats.in_time / (double)settled : 1.0, "latency_ms_p50",
                      p50, "latency_ms_p99", p99, "latency_ms_p999", p999);
 }
@@ -52,11 +52,11 @@ static json_t *gpulet_json(gpulet_server_t *server, const server_gpulet_t *g, ui
             g->lane != SERVER_LANE_NONE
                 ? gpulet_sched_estimate_ns(server->sched, g->lane, s->model, s->batch)
                 : 0;
-        (void)json_array_append_new(models, json_pack("{s:o, s:i, s:f, s:b, s:f}", "model",
-                                                      text_json(server->models[s->model].entry->key), "batch",
-                                                      (int)s->batch, "rate_rps", s->rate_rps,
-                                                      "loaded", (int)s->loaded, "estimate_ms",
-                                                      (double)estimate / 1e6));
+        (void)json_array_append_new(
+            models, json_pack("{s:o, s:i, s:f, s:b, s:f}", "model",
+                              text_json(server->models[s->model].entry->key), "batch",
+                              (int)s->batch, "rate_rps", s->rate_rps, "loaded", (int)s->loaded,
+                              "estimate_ms", (double)estimate / 1e6));
     }
     double served = g->serving_since_ns > 0 ? (double)(now_ns - g->serving_since_ns) : 0;
     return json_pack("{s:s, s:s, s:i, s:i, s:s, s:s, s:i, s:f, s:f, s:I, s:o}", "name", g->name,

@@ -200,8 +200,11 @@ void gpulet_worker_process(gpulet_worker_t *worker)
         return;
     call_begin(worker);
     int count = epoll_wait(worker->epoll_fd, events, 4, 0);
-    for (int i = 0; i < count; i++)
+    for (int i = 0; i < count; i++) {
         ended = ended || events[i].data.fd == worker->pid_fd;
+        worker->socket_ready = worker->socket_ready || events[i].data.fd != worker->event_fd;
+    }
+    worker->socket_ready = worker->socket_ready || ended;
     /* What it wrote before it died counts. */
     receive_all(worker);
     if (ended && !worker->destroyed && process_reap(worker)) {
@@ -209,6 +212,23 @@ void gpulet_worker_process(gpulet_worker_t *worker)
             continue;
         exit_judge(worker);
     }
+    call_end(worker);
+}
+
+int gpulet_worker_batches_fd(gpulet_worker_t *worker)
+{
+    (void)epoll_ctl(worker->epoll_fd, EPOLL_CTL_DEL, worker->event_fd, NULL);
+    gpulet_worker_self_wake(worker); /* what came before is seen on the new descriptor */
+    return worker->event_fd;
+}
+
+void gpulet_worker_process_batches(gpulet_worker_t *worker)
+{
+    assert(!worker->destroyed);
+    if (worker->told)
+        return;
+    call_begin(worker);
+    receive_all(worker);
     call_end(worker);
 }
 

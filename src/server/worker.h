@@ -96,6 +96,11 @@ gpulet_status_t gpulet_worker_start(gpulet_worker_t **out, const gpulet_worker_o
                                     const gpulet_worker_callbacks_t *callbacks,
                                     gpulet_error_t *err) GPULET_MUST_USE;
 int gpulet_worker_fd(const gpulet_worker_t *worker);
+/* From here on finished batches are announced on this descriptor alone, edge-triggered (EPOLLET):
+ * the owner calls gpulet_worker_process_batches then. It saves a busy server two system calls a
+ * batch; without it gpulet_worker_fd tells of everything. */
+int gpulet_worker_batches_fd(gpulet_worker_t *worker);
+void gpulet_worker_process_batches(gpulet_worker_t *worker);
 pid_t gpulet_worker_pid(const gpulet_worker_t *worker);
 void gpulet_worker_process(gpulet_worker_t *worker);
 /* Watches the limits; now is the monotonic clock. */

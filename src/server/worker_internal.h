@@ -85,6 +85,7 @@ struct gpulet_worker {
     int epoll_fd;
     int control_fd;
     int event_fd;        /* ours: the worker writes it */
+    bool socket_ready;   /* there may be messages: looked for only then */
     int worker_event_fd; /* the worker's: we write it */
     int pid_fd;
     void *shared;

@@ -426,8 +426,10 @@ bool gpulet_worker_receive(gpulet_worker_t *worker)
         return true;
     while (records < RECORDS_A_CALL && record_receive(worker))
         records++;
-    while (messages < MESSAGES_A_CALL && worker->state < GPULET_WORKER_LOST &&
-           message_receive(worker))
+    while (worker->socket_ready && messages < MESSAGES_A_CALL &&
+           worker->state < GPULET_WORKER_LOST) {
+        worker->socket_ready = message_receive(worker);
         messages++;
+    }
     return records < RECORDS_A_CALL && messages < MESSAGES_A_CALL;
 }

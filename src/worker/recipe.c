@@ -12,7 +12,7 @@ enum {
 
 /* Made-up inputs over this size are not tried: they would take the memory that they are to measure.
  */
-#define INPUT_BYTES_MAX (UINT64_C(1) << 30)
+#define INPUT_BYTES_MAX (UINT64_C(1) << 28) /* of one */
 
 static bool has_dynamic(const gpulet_work_model_t *model)
 {
@@ -46,7 +46,7 @@ static gpulet_status_t shape_make(gpulet_tensor_view_t *out, const gpulet_tensor
         return GPULET_E_TOO_LARGE;
     size_t element = gpulet_datatype_size(spec->type);
     element = element == 0 ? sizeof(uint32_t) + 1 : element; /* strings of one character */
-    if (elements > INPUT_BYTES_MAX / GPULET_MODEL_IO_MAX / element)
+    if (elements > INPUT_BYTES_MAX / element)
         return GPULET_E_TOO_LARGE;
     out->size = (size_t)elements * element;
     return GPULET_OK;

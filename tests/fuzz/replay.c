@@ -1,5 +1,6 @@
-/* Replays every file of the folders given on the command line through a libFuzzer target, so that the corpus and
- * all past crashes are an ordinary test that needs no fuzzing compiler. Ends with "N passed, 0 failed". */
+/* Replays every file of the folders given on the command line through a libFuzzer target, so that
+ * the corpus and all past crashes are an ordinary test that needs no fuzzing compiler. Ends with "N
+ * passed, 0 failed". */
 #include <dirent.h>
 #include <stdint.h>
 #include <stdio.h>
