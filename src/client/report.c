@@ -29,16 +29,16 @@ gpulet_status_t gpulet_load_report_json(gpulet_buf_t *out, const gpulet_load_res
         in_time += r->in_time;
         answered += r->in_time + r->late;
         (void)json_array_append_new(
-            models,
-            json_pack("{s:o, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:o}", "model",
-                      text_json(r->name), "offered", (json_int_t)r->offered, "in_time", (json_int_t)r->in_time,
-                      "late", (json_int_t)r->late, "rejected", (json_int_t)r->rejected, "failed",
-                      (json_int_t)r->failed, "latency_ms_p50", quantile_ms(&r->latency_ns, 0.5),
-                      "latency_ms_p99", quantile_ms(&r->latency_ns, 0.99), "latency_ms_p999",
-                      quantile_ms(&r->latency_ns, 0.999), "reject_ms_p99",
-                      quantile_ms(&r->reject_latency_ns, 0.99), "attainment",
-                      r->offered > 0 ? (double)r->in_time / (double)r->offered : 1.0, "error",
-                      text_json(r->error)));
+            models, json_pack("{s:o, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:o}",
+                              "model", text_json(r->name), "offered", (json_int_t)r->offered,
+                              "in_time", (json_int_t)r->in_time, "late", (json_int_t)r->late,
+                              "rejected", (json_int_t)r->rejected, "failed", (json_int_t)r->failed,
+                              "latency_ms_p50", quantile_ms(&r->latency_ns, 0.5), "latency_ms_p99",
+                              quantile_ms(&r->latency_ns, 0.99), "latency_ms_p999",
+                              quantile_ms(&r->latency_ns, 0.999), "reject_ms_p99",
+                              quantile_ms(&r->reject_latency_ns, 0.99), "attainment",
+                              r->offered > 0 ? (double)r->in_time / (double)r->offered : 1.0,
+                              "error", text_json(r->error)));
     }
     json_t *root = json_pack("{s:I, s:f, s:o, s:f, s:f, s:f}", "seed", (json_int_t)seed, "seconds",
                              seconds, "models", models, "attainment",

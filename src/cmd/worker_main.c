@@ -42,23 +42,15 @@ static int print_help(void)
     return 0;
 }
 
-int main(int argc, char **argv)
+static int run(const worker_settings_t *settings, int words)
 {
-    worker_settings_t settings = {0};
-    gpulet_error_t err = {"out of memory"};
-    int words = 0;
-    if (gpulet_options_defaults(options, &settings) != GPULET_OK ||
-        gpulet_options_parse(options, &settings, 1, argc, argv, &words, NULL, &err) != GPULET_OK) {
-        (void)fprintf(stderr, "gpulet-worker: %s\n", err.text);
-        return EXIT_USAGE;
-    }
-    if (settings.help)
+    if (settings->help)
         return print_help();
-    if (settings.version) {
+    if (settings->version) {
         (void)printf("gpulet-worker %s (%s, %s)\n", GPULET_VERSION, GPULET_COMMIT, GPULET_BUILD);
         return 0;
     }
-    if (settings.parent == 0 || words > 0 || fcntl(CONTROL_FD, F_GETFD) < 0) {
+    if (settings->parent == 0 || words > 0 || fcntl(CONTROL_FD, F_GETFD) < 0) {
         (void)fprintf(stderr, "gpulet-worker: started by gpuletd only (see --help)\n");
         return EXIT_USAGE;
     }
@@ -66,5 +58,20 @@ int main(int argc, char **argv)
      * outlast it. */
     (void)close_range(CONTROL_FD + 1, ~0U, 0);
     (void)fcntl(CONTROL_FD, F_SETFD, FD_CLOEXEC);
-    return gpulet_work_main(CONTROL_FD, (pid_t)settings.parent, settings.name);
+    return gpulet_work_main(CONTROL_FD, (pid_t)settings->parent, settings->name);
+}
+
+int main(int argc, char **argv)
+{
+    worker_settings_t settings = {0};
+    gpulet_error_t err = {"out of memory"};
+    int words = 0;
+    int exit_code = EXIT_USAGE;
+    if (gpulet_options_defaults(options, &settings) != GPULET_OK ||
+        gpulet_options_parse(options, &settings, 1, argc, argv, &words, NULL, &err) != GPULET_OK)
+        (void)fprintf(stderr, "gpulet-worker: %s\n", err.text);
+    else
+        exit_code = run(&settings, words);
+    gpulet_options_deinit(options, &settings);
+    return exit_code;
 }

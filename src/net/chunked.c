@@ -140,7 +140,7 @@ static chunked_state_t next_state(gpulet_chunked_t *chunked, char c)
     case STATE_FAILED:
         break;
     }
-    assert(!"a state that eats no single bytes");
+    assert(false && "a state that eats no single bytes");
     return STATE_FAILED;
 }
 

@@ -823,7 +823,8 @@ void server_infer_answer(server_infer_t *infer, const gpulet_action_t *action,
     assert(infer->state == INFER_QUEUED);
     slot_give(infer); /* The engine has read it; a retry is not possible any more. */
     if (action->u.reply.status != GPULET_OK) {
-        fail(infer, action->u.reply.status, result->error);
+        /* The request was checked before: what fails in the run is not the client's fault. */
+        fail(infer, GPULET_E_INTERNAL, result->error);
         return;
     }
     uint32_t batch_items =

@@ -40,7 +40,8 @@ typedef struct gpulet_server gpulet_server_t;
 typedef struct server_gpulet server_gpulet_t;
 typedef struct server_infer server_infer_t;
 
-enum { SERVER_LANE_NONE = UINT32_MAX, SERVER_DEVICES_MAX = 128 };
+#define SERVER_LANE_NONE UINT32_MAX
+enum { SERVER_DEVICES_MAX = 128 };
 
 /* Durations and their number, as Triton's statistics have them. */
 typedef struct server_duration {

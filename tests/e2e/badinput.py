@@ -8,7 +8,7 @@ import struct
 import unittest
 import zlib
 
-from harness import (Client, Closed, Repository, Server, binary, floats, head, identity_body, identity_infer, infer_json, main,
+from harness import (Closed, Repository, Server, binary, floats, head, identity_body, identity_infer, infer_json, main,
                      sanitized, script, standard_repository, strings, tensor, wait_for)
 
 INFER = "/v2/models/identity/infer"

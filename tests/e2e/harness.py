@@ -230,6 +230,7 @@ class Server:
             self.kill()
 
     def kill(self):
+        """Ends it in any case; may be called again."""
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()

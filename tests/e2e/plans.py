@@ -202,11 +202,11 @@ class BadModels(Case):
                 os.rename(os.path.join(folder, name), alone.join(name))
                 alone.add("good")
                 server = Server(alone, wait=False)
+                self.addCleanup(server.kill)
                 self.assertEqual(server.wait_exit(), 1, name)
                 message = server.log().strip().splitlines()[-1]
                 self.assertTrue(message.startswith("gpuletd: "), message)
                 self.assertIn(name, message)
-                server.kill()
             finally:
                 alone.close()
 

@@ -43,10 +43,10 @@ static void no_child_is_left(const char *what)
 static gpulet_status_t make(gpulet_server_t **out, const folder_t *folder, const attempt_t *attempt,
                             gpulet_error_t *err)
 {
-    static const char *const always[] = {
-        "gpuletd", "--engine", "fake",      "--device",  "fake",           "--store",
-        "none",    "--http-port", "0",      "--metrics-port", "0",         "--log-level",
-        "error",   "--worker-program", WORKER, "--no-calibrate"};
+    static const char *const always[] = {"gpuletd", "--engine",         "fake", "--device",
+                                         "fake",    "--store",          "none", "--http-port",
+                                         "0",       "--metrics-port",   "0",    "--log-level",
+                                         "error",   "--worker-program", WORKER, "--no-calibrate"};
     static char words[WORDS_MAX][256];
     char *argv[WORDS_MAX + 1] = {NULL};
     gpulet_settings_t settings;
@@ -145,8 +145,7 @@ static void files_that_name_unknown_models_are_refused(void **state)
 
 static int listen_somewhere(unsigned *port)
 {
-    struct sockaddr_in address = {.sin_family = AF_INET,
-                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t size = sizeof(address);
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_true(fd >= 0);
@@ -203,7 +202,7 @@ static void label_files_are_read_whatever_is_in_them(void **state)
 }
 
 #define SHARE(name)                                                                                \
-    "{\"model\":\"" name "\",\"batch\":1,\"instances\":1,\"rate_rps\":1,\"capacity_rps\":1,"        \
+    "{\"model\":\"" name "\",\"batch\":1,\"instances\":1,\"rate_rps\":1,\"capacity_rps\":1,"       \
     "\"latency_ms\":1,\"interference\":1,\"worst_ms\":1}"
 #define PLAN(device, units, shares)                                                                \
     "{\"planner\":\"elastic\",\"feasible\":true,\"devices_used\":1,\"lower_bound\":null,"          \

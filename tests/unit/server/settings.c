@@ -123,9 +123,10 @@ static void the_command_line_wins_over_the_file(void **state)
 {
     gpulet_settings_t s;
     gpulet_error_t err = {""};
-    const char *config = folder_write_text(
-        *state, "gpulet.yaml", "http-port: 1111\nmetrics-port: 2222\nspin: true\nplanner: temporal\n");
-    char *argv[] = {"gpuletd",       "--http-port", "3333", "--config", (char *)(uintptr_t)config,
+    const char *config =
+        folder_write_text(*state, "gpulet.yaml",
+                          "http-port: 1111\nmetrics-port: 2222\nspin: true\nplanner: temporal\n");
+    char *argv[] = {"gpuletd",        "--http-port", "3333", "--config", (char *)(uintptr_t)config,
                     "--planner=mine", "--no-spin",   NULL};
     assert_int_equal(gpulet_settings_read(&s, 7, argv, &err), GPULET_OK);
     assert_int_equal(s.http_port, 3333);
