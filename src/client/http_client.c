@@ -384,15 +384,17 @@ gpulet_status_t gpulet_client_fetch(int *status_out, gpulet_buf_t *body, const g
                                     const char *method, const char *path, const char *content,
                                     size_t content_size, int timeout_ms, gpulet_error_t *err)
 {
+    const bool v6 = strchr(url->host, ':') != NULL;
     gpulet_client_t *client = NULL;
     gpulet_buf_t head = GPULET_BUF_INIT;
     gpulet_status_t st = gpulet_client_create(&client, url, err);
     if (st != GPULET_OK)
         return st;
     gpulet_buf_printf(&head,
-                      "%s %s%s HTTP/1.1\r\nHost: %s:%s\r\nUser-Agent: gpulet\r\nContent-Length: "
-                      "%zu\r\nConnection: close\r\n\r\n",
-                      method, url->base, path, url->host, url->port, content_size);
+                      "%s %s%s HTTP/1.1\r\nHost: %s%s%s:%s\r\nUser-Agent: gpulet\r\n"
+                      "Content-Length: %zu\r\nConnection: close\r\n\r\n",
+                      method, url->base, path, v6 ? "[" : "", url->host, v6 ? "]" : "", url->port,
+                      content_size);
     struct iovec parts[2] = {{head.data, head.size}, {(void *)(uintptr_t)content, content_size}};
     uint64_t until_ns = gpulet_clock_ns() + (uint64_t)timeout_ms * GPULET_NS_PER_MS;
     gpulet_client_step_t step =

@@ -54,7 +54,7 @@ gpulet_status_t gpulet_load_run(gpulet_load_result_t *results, double *seconds_o
                                 const gpulet_load_options_t *options,
                                 gpulet_error_t *err) GPULET_MUST_USE;
 
-/* The document of CLI.md, and a table for people. */
+/* The document of docs/formats.md, and a table for people. */
 gpulet_status_t gpulet_load_report_json(gpulet_buf_t *out, const gpulet_load_result_t *results,
                                         size_t count, double seconds,
                                         uint64_t seed) GPULET_MUST_USE;

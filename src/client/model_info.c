@@ -202,6 +202,7 @@ gpulet_status_t gpulet_request_make(gpulet_buf_t *out, const gpulet_model_info_t
                                     const gpulet_url_t *url, const gpulet_request_shape_t *shape,
                                     bool binary, gpulet_rng_t *rng, gpulet_error_t *err)
 {
+    const bool v6 = strchr(url->host, ':') != NULL;
     gpulet_buf_t json = GPULET_BUF_INIT;
     gpulet_buf_t tail = GPULET_BUF_INIT;
     gpulet_status_t st = GPULET_OK;
@@ -217,8 +218,8 @@ gpulet_status_t gpulet_request_make(gpulet_buf_t *out, const gpulet_model_info_t
     }
     gpulet_buf_append_str(&json, binary ? "],\"parameters\":{\"binary_data_output\":true}}" : "]}");
     gpulet_buf_printf(
-        out, "POST %s/v2/models/%s/infer HTTP/1.1\r\nHost: %s:%s\r\nUser-Agent: gpulet\r\n",
-        url->base, info->name, url->host, url->port);
+        out, "POST %s/v2/models/%s/infer HTTP/1.1\r\nHost: %s%s%s:%s\r\nUser-Agent: gpulet\r\n",
+        url->base, info->name, v6 ? "[" : "", url->host, v6 ? "]" : "", url->port);
     if (binary)
         gpulet_buf_printf(
             out,

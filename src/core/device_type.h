@@ -1,5 +1,5 @@
-/* Device types and how many there are (CLI.md "Device types and counts"). Plain values, immutable
- * once parsed. */
+/* Device types and how many there are (docs/formats.md "Device types and counts"). Plain values,
+ * immutable once parsed. */
 #ifndef GPULET_CORE_DEVICE_TYPE_H
 #define GPULET_CORE_DEVICE_TYPE_H
 

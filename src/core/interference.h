@@ -1,7 +1,7 @@
-/* The linear interference model's coefficients by device type (CLI.md "Interference"; SPEC §3.10):
- * the factor on the latency of *self* beside *other* is l2_self·l2(self) + l2_other·l2(other) +
- * dram_self·dram(self) + dram_other·dram(other) + constant, at least 1. Plain values, immutable
- * once parsed. */
+/* The linear interference model's coefficients by device type (docs/formats.md "Interference";
+ * arXiv 2109.01611, section on interference): the factor on the latency of *self* beside *other* is
+ * l2_self·l2(self) + l2_other·l2(other) + dram_self·dram(self) + dram_other·dram(other) + constant,
+ * at least 1. Plain values, immutable once parsed. */
 #ifndef GPULET_CORE_INTERFERENCE_H
 #define GPULET_CORE_INTERFERENCE_H
 

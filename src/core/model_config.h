@@ -1,5 +1,5 @@
 /* The configuration of one model: what config.pbtxt says, completed from the model file
- * (PROTOCOL.md §2.7, DESIGN.md §10). A plain value, immutable once complete. */
+ * (docs/serving.md). A plain value, immutable once complete. */
 #ifndef GPULET_CORE_MODEL_CONFIG_H
 #define GPULET_CORE_MODEL_CONFIG_H
 

@@ -1,5 +1,5 @@
 /* A plan: all gpu-lets of all devices, with their models, batches, rates and duty cycles; read and
- * written as the JSON of CLI.md
+ * written as the JSON of docs/formats.md
  * ("gpulet plan"). A plan is a value: it knows nothing of the planner that made it. Owned by
  * whoever created it; immutable once it is complete. */
 #ifndef GPULET_CORE_PLAN_H
@@ -77,8 +77,8 @@ gpulet_plan_gpulet_t *gpulet_plan_add_gpulet(gpulet_plan_device_t *device);
 gpulet_plan_share_t *gpulet_plan_add_share(gpulet_plan_gpulet_t *gpulet);
 gpulet_plan_model_t *gpulet_plan_add_model(gpulet_plan_t *plan);
 
-/* The JSON document of CLI.md, figures with at least four decimals where they are not whole, ending
- * in a newline. */
+/* The JSON document of docs/formats.md, figures with at least four decimals where they are not
+ * whole, ending in a newline. */
 gpulet_status_t gpulet_plan_format_json(gpulet_buf_t *out,
                                         const gpulet_plan_t *plan) GPULET_MUST_USE;
 /* Reads such a document. Unknown keys are ignored; a missing or wrong field is E_INVALID with its

@@ -1,5 +1,5 @@
 /* Profiles: how long a model takes, by device type, gpu-let size, batch and co-resident instances
- * (CLI.md "Profile").
+ * (docs/formats.md "Profile").
  *
  * A profile is a set of rows, kept sorted, and read as *curves*: one curve is everything measured
  * for one (device type, model, units, instances). Between measured batches of a curve latency is
@@ -47,7 +47,7 @@ typedef struct gpulet_curve {
 } gpulet_curve_t;
 
 typedef enum gpulet_profile_format {
-    GPULET_PROFILE_FORMAT_CSV, /* CLI.md, with a header */
+    GPULET_PROFILE_FORMAT_CSV, /* docs/formats.md, with a header */
     GPULET_PROFILE_FORMAT_GLET /* the prototype's model,partition,batch,latency_ms without a header
                                   (SPEC F01) */
 } gpulet_profile_format_t;
@@ -72,7 +72,7 @@ gpulet_status_t gpulet_profile_add(gpulet_profile_t *profile, const char *device
                                    uint32_t units, uint32_t instances,
                                    const gpulet_profile_point_t *point, bool replace,
                                    gpulet_error_t *err) GPULET_MUST_USE;
-/* Writes the CSV of CLI.md, rows sorted, columns that no row uses left out. */
+/* Writes the CSV of docs/formats.md, rows sorted, columns that no row uses left out. */
 gpulet_status_t gpulet_profile_format_csv(gpulet_buf_t *out,
                                           const gpulet_profile_t *profile) GPULET_MUST_USE;
 

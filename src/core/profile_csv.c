@@ -1,4 +1,5 @@
-/* The profile's files: the CSV of CLI.md, and the prototype's four columns without a header. */
+/* The profile's files: the CSV of docs/formats.md, and the prototype's four columns without a
+ * header. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

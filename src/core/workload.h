@@ -1,5 +1,5 @@
-/* A workload: what each model is asked for, and how soon (CLI.md "Workload"). Plain values,
- * immutable once parsed. */
+/* A workload: what each model is asked for, and how soon (docs/formats.md "Workload"). Plain
+ * values, immutable once parsed. */
 #ifndef GPULET_CORE_WORKLOAD_H
 #define GPULET_CORE_WORKLOAD_H
 

@@ -1,6 +1,6 @@
 /* An HTTP/1.1 server on a libevent loop, made for large binary bodies: the application says where
- * the next bytes of a body go, and they are read from the socket straight to there (DESIGN.md §6:
- * parse from the socket into the shared segment).
+ * the next bytes of a body go, and they are read from the socket straight to there
+ * (docs/ARCHITECTURE.md, life of a request: parse from the socket into the shared segment).
  *
  * One server lives on one event_base and is used by that loop's thread alone. Requests of one
  * connection are answered in order; a request is handed to the application only after the one

@@ -1,4 +1,4 @@
-/* From a pack to a plan: spare capacity, routing, and the figures of CLI.md. */
+/* From a pack to a plan: spare capacity, routing, and the figures of docs/formats.md. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,7 +1,8 @@
-/* Filling a pack greedily: the paper's elastic partitioning (SPEC §3.6) with the rules of DESIGN.md
- * §7, steered by a policy. Rate by rate: the size of the next gpu-let is min(p_eff, p_req); it goes
- * where it leaves least over (best fit, split), or what is left of a model shares an existing
- * gpu-let in turns (merge); whatever breaks a promise is undone (revert, by the pack).
+/* Filling a pack greedily: the paper's elastic partitioning (arXiv 2109.01611, algorithm 1) with
+ * the rules of docs/planning.md, steered by a policy. Rate by rate: the size of the next gpu-let is
+ * min(p_eff, p_req); it goes where it leaves least over (best fit, split), or what is left of a
+ * model shares an existing gpu-let in turns (merge); whatever breaks a promise is undone (revert,
+ * by the pack).
  *
  * A fill borrows its workspace and is owned by one planner. */
 #ifndef GPULET_PLAN_FILL_H

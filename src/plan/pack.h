@@ -1,11 +1,11 @@
 /* A plan in the making: devices, their gpu-lets, and in each the models with the rate they are to
  * serve there.
  *
- * Every operation either succeeds and leaves a state in which every promise of DESIGN.md §7 holds
- * for the rates placed, or changes nothing (the paper's revert). A gpu-let's duty cycle is the
- * least D with Σ L_i(D) ≤ D, where L_i(D) is the shortest batch of model i that holds rate_i·D: L_i
- * grows with D, so if that D breaks an SLO every other does too, and the test is exact. On devices
- * with interference all gpu-lets are solved together until their pressures agree.
+ * Every operation either succeeds and leaves a state in which every promise of docs/planning.md
+ * holds for the rates placed, or changes nothing (the paper's revert). A gpu-let's duty cycle is
+ * the least D with Σ L_i(D) ≤ D, where L_i(D) is the shortest batch of model i that holds rate_i·D:
+ * L_i grows with D, so if that D breaks an SLO every other does too, and the test is exact. On
+ * devices with interference all gpu-lets are solved together until their pressures agree.
  *
  * A pack borrows its workspace and is owned by one planner. Out of memory sets `failed`; operations
  * then do nothing. */

@@ -1,5 +1,5 @@
-/* Planners: from a workload to a plan (DESIGN.md §7). Pure: no clock, I/O, threads, globals; the
- * same inputs give the same plan, and planning ends on a count of steps, never on a time.
+/* Planners: from a workload to a plan (docs/planning.md). Pure: no clock, I/O, threads, globals;
+ * the same inputs give the same plan, and planning ends on a count of steps, never on a time.
  * elapsed_ms of the plan is left 0 for the caller to fill. Memory that the profile does not give
  * counts as none. */
 #ifndef GPULET_PLAN_PLANNER_H
@@ -60,8 +60,8 @@ gpulet_status_t gpulet_planner_run(gpulet_plan_t **out, const gpulet_planner_t *
 gpulet_status_t gpulet_plan_verify(const gpulet_plan_t *plan, const gpulet_plan_input_t *input,
                                    gpulet_error_t *err) GPULET_MUST_USE;
 
-/* The resource bound of DESIGN.md §7: Σ over models of rate × least units·time an item, over the
- * units of a device, rounded up; in cost where types have costs. Placement slots and models_max
+/* The resource bound of docs/planning.md: Σ over models of rate × least units·time an item, over
+ * the units of a device, rounded up; in cost where types have costs. Placement slots and models_max
  * make it larger where they can. NAN when some model's SLO can be met by no size (then
  * *reason_model is its index in the workload). devices_out (the bound in devices) and reason_model
  * may be NULL. */

@@ -1,5 +1,5 @@
-/* Poisson probabilities for planning by percentile (DESIGN.md §7): how many arrivals one duty cycle
- * may bring.
+/* Poisson probabilities for planning by percentile (docs/planning.md): how many arrivals one duty
+ * cycle may bring.
  *
  * Everything is summed exactly from the tail that shrinks, so no approximation is used at any mean;
  * the cost is a few standard deviations of terms. Pure functions. */

@@ -1,4 +1,4 @@
-/* The Open Inference Protocol v2 in JSON and with binary tensors (PROTOCOL.md §2.3–2.4), without
+/* The Open Inference Protocol v2 in JSON and with binary tensors (docs/protocol.md), without
  * I/O: bytes in, values out.
  *
  * A request is read in three steps, so that tensor bytes are written once, straight to where the
@@ -147,7 +147,7 @@ void gpulet_oip_error_write(gpulet_buf_t *out, const char *text);
 gpulet_status_t gpulet_oip_metadata_write(gpulet_buf_t *out, const gpulet_model_config_t *config,
                                           const int64_t *versions,
                                           size_t versions_count) GPULET_MUST_USE;
-/* Model configuration JSON with Triton's field names, as perf_analyzer reads it (PROTOCOL.md §2.7).
+/* Model configuration JSON with Triton's field names, as perf_analyzer reads it (docs/protocol.md).
  */
 gpulet_status_t gpulet_oip_config_write(gpulet_buf_t *out,
                                         const gpulet_model_config_t *config) GPULET_MUST_USE;

@@ -1,5 +1,5 @@
 /* config.pbtxt: the text format of protobuf, as far as Triton's ModelConfig needs it, without I/O
- * (PROTOCOL.md §2.7).
+ * (docs/protocol.md).
  *
  * Every field of ModelConfig is known by name and kind, so that a misspelt field, a wrong kind of
  * value or a repeated singular field is an error with line and column; fields that gpulet does not

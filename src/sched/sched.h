@@ -1,5 +1,5 @@
 /* The brain: admission, queues, batching, dispatch, estimates. Events go in with the time, actions
- * come out (DESIGN.md §3, §6).
+ * come out (docs/ARCHITECTURE.md, life of a request).
  *
  * Pure: no clock, no I/O, no threads, no globals. The server carries the actions out over shared
  * memory, the simulator on virtual devices in virtual time; same events, same actions, bit for bit.

@@ -1,5 +1,5 @@
 /* HTTP routes: one table of methods and path patterns. A pattern's {m} is a model name, {v} a
- * version number; paths are matched whole, the query is ignored (PROTOCOL.md §2.1). */
+ * version number; paths are matched whole, the query is ignored (docs/protocol.md). */
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -84,7 +84,7 @@ static bool replan_and_wait(gpulet_server_t *server, gpulet_http_request_t *http
         st = server_gpulets_apply(server, plan, &err);
     if (st != GPULET_OK) {
         free(waiter);
-        server_respond_status(http, st, err.text);
+        server_respond_status(http, GPULET_E_UNAVAILABLE, err.text);
         return false;
     }
     if (provisional && server->settings.calibrate)
@@ -139,6 +139,12 @@ void server_repository_switched(gpulet_server_t *server)
         server_waiter_t waiter = *server->waiters;
         free(server->waiters);
         server->waiters = waiter.next;
+        if (waiter.load && waiter.model->state == SERVER_MODEL_LOADING) {
+            /* Not wanted in the plans to come either, or it would spoil them too. */
+            waiter.model->state = SERVER_MODEL_UNAVAILABLE;
+            (void)snprintf(waiter.model->reason, sizeof(waiter.model->reason),
+                           "no worker could be started for it");
+        }
         if (waiter.load && waiter.model->state != SERVER_MODEL_READY) {
             (void)snprintf(text, sizeof(text), "failed to load '%s': %s", waiter.model->entry->name,
                            waiter.model->reason);

@@ -630,11 +630,19 @@ gpulet_status_t server_gpulets_apply(gpulet_server_t *server, gpulet_plan_t *pla
         gpulet_plan_destroy(plan);
         return st;
     }
-    gpulet_plan_destroy(server->plan);
+    if (server->switching) /* The plan before this one was never served. */
+        gpulet_plan_destroy(server->plan);
+    else
+        server->plan_before = server->plan;
     server->plan = plan;
     server->switching = true;
     server->gpulets_dirty = true;
     return GPULET_OK;
+}
+
+static bool is_hopeless(const server_gpulet_t *g)
+{
+    return !g->retired && g->state == SERVER_GPULET_BACKOFF && g->failures >= GIVE_UP_AFTER;
 }
 
 /* Everything of the new plan is loaded, or has failed often enough not to be waited for. */
@@ -642,11 +650,42 @@ static bool switch_is_due(const gpulet_server_t *server)
 {
     for (const server_gpulet_t *g = server->gpulets; g != NULL; g = g->next) {
         bool loaded = g->state == SERVER_GPULET_WAITING || g->state == SERVER_GPULET_SERVING;
-        bool hopeless = g->state == SERVER_GPULET_BACKOFF && g->failures >= GIVE_UP_AFTER;
-        if (!g->retired && !loaded && !hopeless)
+        if (!g->retired && !loaded && !is_hopeless(g))
             return false;
     }
     return true;
+}
+
+/* A gpu-let of the new plan cannot be had, and there is something to fall back on. */
+static bool old_is_better(const gpulet_server_t *server)
+{
+    bool hopeless = false;
+    bool serving = false;
+    for (const server_gpulet_t *g = server->gpulets; g != NULL; g = g->next) {
+        hopeless |= is_hopeless(g);
+        serving |= g->retired && g->state == SERVER_GPULET_SERVING;
+    }
+    return hopeless && serving;
+}
+
+/* What serves goes on serving, and the rest of the new plan ends. */
+static void keep_what_serves(gpulet_server_t *server)
+{
+    GPULET_LOG(ERROR, "event=plan_given_up planner=%s", server->plan->planner);
+    server->switching = false;
+    gpulet_plan_destroy(server->plan);
+    server->plan = server->plan_before;
+    server->plan_before = NULL;
+    for (server_gpulet_t *g = server->gpulets; g != NULL; g = g->next) {
+        if (g->state == SERVER_GPULET_SERVING) {
+            g->retired = false;
+        } else if (!g->retired) {
+            g->retired = true;
+            stop_worker(g);
+        }
+    }
+    refresh_models(server);
+    server_repository_switched(server);
 }
 
 /* The first plan, and not one worker of it could be started: there is nothing to be ready for. */
@@ -662,6 +701,8 @@ static bool nothing_starts(const gpulet_server_t *server)
 static void switch_over(gpulet_server_t *server, uint64_t now_ns)
 {
     server->switching = false;
+    gpulet_plan_destroy(server->plan_before);
+    server->plan_before = NULL;
     for (server_gpulet_t *g = server->gpulets; g != NULL; g = g->next) {
         if (!g->retired && g->state == SERVER_GPULET_WAITING && !g->lost)
             add_lane(g, now_ns);
@@ -765,6 +806,8 @@ void server_gpulets_step(gpulet_server_t *server)
         server->stop = nothing_starts(server);
         if (server->stop)
             server->exit_status = GPULET_E_UNAVAILABLE;
+        else if (old_is_better(server))
+            keep_what_serves(server);
         else
             switch_over(server, now_ns);
     }

@@ -460,7 +460,7 @@ static bool begin_tensors(server_infer_t *infer, uint64_t tail_size)
 }
 
 /* A raw binary request: one input, at most one variable dimension, batch 1, all outputs binary
- * (PROTOCOL.md §2.4). */
+ * (docs/protocol.md). */
 static gpulet_status_t make_raw_json(server_infer_t *infer, uint64_t size, gpulet_error_t *err)
 {
     const gpulet_model_config_t *config = &infer->model->entry->config;

@@ -202,6 +202,7 @@ struct gpulet_server {
     gpulet_workload_t *workload; /* the file's, or NULL */
     gpulet_interference_t *interference;
     gpulet_plan_t *plan;
+    gpulet_plan_t *plan_before; /* while switching: what is served until then; NULL: nothing */
     uint64_t replans;
     struct gpulet_store *store; /* NULL: nothing is kept */
     bool calibration_wanted;

@@ -1,4 +1,4 @@
-/* The text for Prometheus: Triton's names kept exactly (PROTOCOL.md §2.8), attainment and what else
+/* The text for Prometheus: Triton's names kept exactly (docs/protocol.md), attainment and what else
  * is ours under gpulet_*. One table row a metric; each is a function of a model, a gpu-let or the
  * server. */
 #include <stdio.h>

@@ -35,6 +35,7 @@ static void on_sched_timer(evutil_socket_t fd, short what, void *context)
 static void begin_stop(gpulet_server_t *server)
 {
     server_calibrate_end(server);
+    server_brain_apply(server, gpulet_sched_shutdown(server->sched, gpulet_clock_ns(), true));
     server_gpulets_stop(server);
     server->stop = true;
 }
@@ -50,7 +51,6 @@ static void check_drain(gpulet_server_t *server, uint64_t now_ns)
     } else if (now_ns >= server->drain_until_ns) {
         GPULET_LOG(WARNING, "event=drain_limit requests_open=%llu",
                    (unsigned long long)server->infers_open);
-        server_brain_apply(server, gpulet_sched_shutdown(server->sched, now_ns, true));
         begin_stop(server);
     }
 }

@@ -66,13 +66,16 @@ typedef struct header {
     int tables;
 } header_t;
 
+/* The tables first: another process may commit them, and the numbers with them, between two of
+ * these reads; then the numbers are seen to be ours. */
 static gpulet_status_t read_header(header_t *out, gpulet_store_t *store, gpulet_error_t *err)
 {
-    gpulet_status_t st = read_pragma(&out->application, store, "PRAGMA application_id", err);
+    gpulet_status_t st =
+        read_pragma(&out->tables, store, "SELECT count(*) FROM sqlite_master", err);
+    if (st == GPULET_OK)
+        st = read_pragma(&out->application, store, "PRAGMA application_id", err);
     if (st == GPULET_OK)
         st = read_pragma(&out->version, store, "PRAGMA user_version", err);
-    if (st == GPULET_OK)
-        st = read_pragma(&out->tables, store, "SELECT count(*) FROM sqlite_master", err);
     return st;
 }
 

@@ -31,8 +31,7 @@ static void run(const char *text, size_t size, const bool *seen)
     gpulet_error_t err = {""};
     memset(&settings, 0, sizeof(settings));
     assert(gpulet_options_defaults(gpulet_settings_table, &settings) == GPULET_OK);
-    gpulet_status_t st =
-        gpulet_settings_parse_yaml(&settings, text, size, "f.yaml", seen, &err);
+    gpulet_status_t st = gpulet_settings_parse_yaml(&settings, text, size, "f.yaml", seen, &err);
     if (st != GPULET_OK)
         assert(strncmp(err.text, "f.yaml:", 7) == 0);
     if (seen != NULL)

@@ -28,8 +28,8 @@ static const gpulet_option_t table[] = {
 enum { ROWS = 6, WORDS_MAX = 8 };
 
 /* Defaults, then the words, of which the first is looked at too. */
-static gpulet_status_t read_words(sample_t *out, const char *const *words, int *rest,
-                                  char **argv, bool *seen, gpulet_error_t *err)
+static gpulet_status_t read_words(sample_t *out, const char *const *words, int *rest, char **argv,
+                                  bool *seen, gpulet_error_t *err)
 {
     int argc = 0;
     memset(out, 0, sizeof(*out));
@@ -112,11 +112,11 @@ static void other_words_are_moved_to_the_front(void **state)
     int rest = 0;
     gpulet_error_t err = {""};
     (void)state;
-    assert_int_equal(read_words(&s,
-                                (const char *const[]){"one", "--count", "3", "two", "-", "--",
-                                                      "--flag", NULL},
-                                &rest, argv, NULL, &err),
-                     GPULET_OK);
+    assert_int_equal(
+        read_words(&s,
+                   (const char *const[]){"one", "--count", "3", "two", "-", "--", "--flag", NULL},
+                   &rest, argv, NULL, &err),
+        GPULET_OK);
     assert_int_equal(rest, 4);
     assert_string_equal(argv[0], "one");
     assert_string_equal(argv[1], "two");

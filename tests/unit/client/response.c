@@ -27,8 +27,7 @@ typedef struct pair {
 
 static void open_listener(pair_t *pair, gpulet_url_t *url)
 {
-    struct sockaddr_in address = {.sin_family = AF_INET,
-                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t size = sizeof(address);
     char text[64];
     pair->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -132,7 +131,8 @@ static const good_t goods[] = {
      "3;x=y\r\nhel\r\n00A\r\nlo, world!\r\n0\r\nA: b\r\nC: d\r\n\r\n",
      200, "hello, world!", true, false},
     {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 200, "", true, false},
-    {"HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\nContent-Length: 3\r\n\r\n1\r\nx\r\n0\r\n\r\n",
+    {"HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\nContent-Length: "
+     "3\r\n\r\n1\r\nx\r\n0\r\n\r\n",
      200, "x", true, false},
     {"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", 200, "ok", true,
      false},
@@ -148,9 +148,8 @@ static void check_good(const good_t *good, size_t piece)
     pair_t pair;
     size_t size = 0;
     open_pair(&pair);
-    gpulet_client_step_t step =
-        feed(&pair, good->text, strlen(good->text), piece > 0 ? piece : strlen(good->text),
-             good->closes);
+    gpulet_client_step_t step = feed(&pair, good->text, strlen(good->text),
+                                     piece > 0 ? piece : strlen(good->text), good->closes);
     if (step != GPULET_CLIENT_DONE)
         fail_msg("step %d, \"%s\": %s", (int)step, gpulet_client_error(pair.client), good->text);
     assert_int_equal(gpulet_client_status(pair.client), good->status);
@@ -188,7 +187,8 @@ static void what_is_no_response_fails_with_a_reason(void **state)
         {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\n", "chunk is malformed"},
         {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0x5\r\n", "chunk is malformed"},
         {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5g\r\n", "chunk is malformed"},
-        {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nfffffffff\r\n", "chunk is malformed"},
+        {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nfffffffff\r\n",
+         "chunk is malformed"},
         {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n7fffffff\r\n", "chunk is malformed"},
         {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nabc\r\n", "chunk is malformed"},
     };
@@ -244,9 +244,9 @@ static void a_large_body_arrives_whole(void **state)
     pair_t pair;
     size_t size = 0;
     (void)state;
-    int head = snprintf(text, sizeof(text), "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n",
-                        BIG - 1000);
-    for (size_t i = (size_t)head; i < sizeof(text); i++)
+    int head =
+        snprintf(text, sizeof(text), "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", BIG - 1000);
+    for (int i = head; i < BIG; i++)
         text[i] = (char)(i * 31);
     open_pair(&pair);
     assert_int_equal(feed(&pair, text, (size_t)head + BIG - 1000, 5000, false), GPULET_CLIENT_DONE);

@@ -40,8 +40,10 @@ static void urls_are_taken_apart(void **state)
 static void what_is_no_url_is_refused_and_quoted(void **state)
 {
     static const char *const texts[] = {
-        "", "http://", "https://host", "ftp://host", "http://:80", "host:", "host:0", "host:65536",
-        "host:port", "host:-1", "host: 80", "host:99999999999999999999", "/path",
+        "",           "http://", "https://host", "ftp://host",
+        "http://:80", "host:",   "host:0",       "host:65536",
+        "host:port",  "host:-1", "host: 80",     "host:99999999999999999999",
+        "/path",
     };
     (void)state;
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {

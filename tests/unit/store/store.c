@@ -162,8 +162,9 @@ static void only_the_newest_thousand_plans_are_kept(void **state)
     gpulet_error_t err = {""};
     gpulet_store_t *store = open_store(folder->file);
     gpulet_store_close(store);
-    run_sql(folder->file, "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<1500)"
-                          " INSERT INTO plan(why, json) SELECT 'old', i FROM n");
+    run_sql(folder->file,
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<1500)"
+            " INSERT INTO plan(why, json) SELECT 'old', i FROM n");
     store = open_store(folder->file);
     assert_int_equal(gpulet_store_put_plan(store, "new", "{}", &err), GPULET_OK);
     gpulet_store_close(store);
