@@ -1,236 +1,20 @@
 /* One inference request: head → JSON part → check → tensor bytes straight into shared memory →
- * brain → answer.
- *
- * An infer object lives from server_infer_begin to server_infer_finished; the HTTP request it
- * serves lives exactly as long. Its id inside the brain is its address. */
-#include <assert.h>
+ * brain. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
-
-#include <sys/mman.h>
 
 #include "base/clock.h"
-#include "base/log.h"
 #include "base/parse.h"
-#include "server/internal.h"
-
-enum {
-    JSON_CLASS_MAX_KEPT = 1 << 16,
-    LARGE_KEPT_BYTES = 128 << 20,
-    RETRY_AFTER_TEXT = 32,
-    FIELDS_PER_ANSWER = 2
-};
-
-typedef enum infer_state {
-    INFER_FREE,
-    INFER_READING_JSON,
-    INFER_READING_TENSOR,
-    INFER_COLLECTING,
-    INFER_QUEUED,
-    INFER_ANSWERED
-} infer_state_t;
-
-/* Shared memory over GPULET_SLAB_SLOT_MAX: a memfd of its own, kept for the next request of its
- * size. */
-typedef struct server_large {
-    struct server_large *next;
-    uint32_t segment;
-    int fd;
-    void *base;
-    uint64_t size;
-} server_large_t;
-
-struct server_infer {
-    gpulet_server_t *server;
-    server_infer_t *next_free;
-    server_model_t *model;
-    gpulet_http_request_t *http;
-    infer_state_t state;
-    uint64_t arrival_ns;
-    gpulet_ticket_t ticket;
-    bool raw; /* Inference-Header-Content-Length: 0 */
-    bool request_parsed;
-    gpulet_oip_request_t request;
-    gpulet_oip_layout_t layout;
-    char *json;
-    size_t json_size;
-    size_t json_capacity;
-    uint8_t *slot;
-    uint64_t slot_offset;
-    uint64_t slot_size;
-    bool slot_taken;
-    server_large_t *large;
-    uint32_t next_input; /* index into request.inputs: the next one that may be binary */
-    gpulet_buf_t head;
-    gpulet_buf_t classes;
-    server_output_t *output;
-};
+#include "server/infer.h"
 
 static uint64_t align_up(uint64_t value)
 {
     return (value + GPULET_WIRE_ALIGN - 1) & ~(uint64_t)(GPULET_WIRE_ALIGN - 1);
 }
-
-/* ---- memory of a request ---- */
-
-static server_infer_t *infer_take(gpulet_server_t *server)
-{
-    server_infer_t *infer = server->infer_free;
-    if (infer != NULL) {
-        server->infer_free = infer->next_free;
-    } else if ((infer = calloc(1, sizeof(*infer))) == NULL) {
-        return NULL;
-    }
-    infer->server = server;
-    infer->next_free = NULL;
-    server->infers_open++;
-    server->infers_total++;
-    return infer;
-}
-
-static void large_destroy(gpulet_server_t *server, server_large_t *large)
-{
-    for (server_gpulet_t *g = server->gpulets; g != NULL; g = g->next) {
-        if (g->worker != NULL && !g->lost)
-            gpulet_worker_forget_large(g->worker, large->segment);
-    }
-    server->large_bytes -= large->size;
-    (void)munmap(large->base, large->size);
-    (void)close(large->fd);
-    free(large);
-}
-
-static server_large_t *large_take(gpulet_server_t *server, uint64_t size)
-{
-    const uint64_t bytes_max = server->settings.input_mb << 20;
-    uint64_t rounded = GPULET_SLAB_SLOT_MAX;
-    gpulet_error_t err;
-    while (rounded < size)
-        rounded *= 2;
-    for (server_large_t **at = &server->large_free; *at != NULL; at = &(*at)->next) {
-        if ((*at)->size == rounded) {
-            server_large_t *found = *at;
-            *at = found->next;
-            return found;
-        }
-    }
-    /* Kept ones of other sizes must not stand in the way of what is wanted now. */
-    while (server->large_bytes + rounded > bytes_max && server->large_free != NULL) {
-        server_large_t *idle = server->large_free;
-        server->large_free = idle->next;
-        large_destroy(server, idle);
-    }
-    if (server->large_bytes + rounded > bytes_max)
-        return NULL;
-    server_large_t *large = calloc(1, sizeof(*large));
-    if (large == NULL ||
-        gpulet_large_create(&large->fd, &large->base, "gpulet-input", rounded, &err) != GPULET_OK) {
-        free(large);
-        return NULL;
-    }
-    large->segment = ++server->large_next;
-    large->size = rounded;
-    server->large_bytes += rounded;
-    return large;
-}
-
-static void large_give(gpulet_server_t *server, server_large_t *large)
-{
-    uint64_t kept = 0;
-    for (const server_large_t *l = server->large_free; l != NULL; l = l->next)
-        kept += l->size;
-    if (kept + large->size > LARGE_KEPT_BYTES) {
-        large_destroy(server, large);
-        return;
-    }
-    large->next = server->large_free;
-    server->large_free = large;
-}
-
-static void slot_give(server_infer_t *infer)
-{
-    if (infer->large != NULL)
-        large_give(infer->server, infer->large);
-    else if (infer->slot_taken)
-        gpulet_slab_free(infer->model->inputs, infer->slot_offset);
-    infer->large = NULL;
-    infer->slot_taken = false;
-    infer->slot = NULL;
-}
-
-static gpulet_status_t slot_take(server_infer_t *infer, uint64_t size)
-{
-    gpulet_server_t *server = infer->server;
-    server_model_t *model = infer->model;
-    gpulet_error_t err;
-    infer->slot_size = size;
-    if (server_model_inputs(server, model, &err) != GPULET_OK)
-        return GPULET_E_NOMEM;
-    if (size > GPULET_SLAB_SLOT_MAX) {
-        if ((infer->large = large_take(server, size)) == NULL)
-            return GPULET_E_FULL;
-        infer->slot = infer->large->base;
-        infer->slot_offset = 0;
-        return GPULET_OK;
-    }
-    gpulet_status_t st = gpulet_slab_alloc(&infer->slot_offset, model->inputs, size);
-    if (st != GPULET_OK)
-        return st;
-    infer->slot_taken = true;
-    infer->slot = (uint8_t *)gpulet_slab_base(model->inputs) + infer->slot_offset;
-    return GPULET_OK;
-}
-
-void server_infer_finished(server_infer_t *infer)
-{
-    gpulet_server_t *server = infer->server;
-    assert(infer->state != INFER_FREE && (infer->state != INFER_QUEUED || server->stop));
-    slot_give(infer);
-    if (infer->request_parsed)
-        gpulet_oip_request_deinit(&infer->request);
-    infer->request_parsed = false;
-    if (infer->json_capacity > JSON_CLASS_MAX_KEPT) {
-        free(infer->json);
-        infer->json = NULL;
-        infer->json_capacity = 0;
-    }
-    if (infer->head.capacity > JSON_CLASS_MAX_KEPT)
-        gpulet_buf_deinit(&infer->head);
-    if (infer->classes.capacity > JSON_CLASS_MAX_KEPT)
-        gpulet_buf_deinit(&infer->classes);
-    gpulet_buf_clear(&infer->head);
-    gpulet_buf_clear(&infer->classes);
-    infer->state = INFER_FREE;
-    infer->http = NULL;
-    infer->model = NULL;
-    infer->next_free = server->infer_free;
-    server->infer_free = infer;
-    server->infers_open--;
-}
-
-void server_infer_close_all(gpulet_server_t *server)
-{
-    while (server->infer_free != NULL) {
-        server_infer_t *infer = server->infer_free;
-        server->infer_free = infer->next_free;
-        gpulet_buf_deinit(&infer->head);
-        gpulet_buf_deinit(&infer->classes);
-        free(infer->json);
-        free(infer);
-    }
-    while (server->large_free != NULL) {
-        server_large_t *large = server->large_free;
-        server->large_free = large->next;
-        large_destroy(server, large);
-    }
-}
-
 /* ---- answers that are no result ---- */
 
-static void fail(server_infer_t *infer, gpulet_status_t status, const char *text)
+void server_infer_fail(server_infer_t *infer, gpulet_status_t status, const char *text)
 {
     char message[GPULET_ERROR_TEXT_MAX + GPULET_OIP_ID_MAX + 32];
     server_model_t *model = infer->model;
@@ -310,7 +94,7 @@ static gpulet_status_t prepare_slot(server_infer_t *infer)
     uint64_t size = table;
     for (uint32_t i = 0; i < layout->inputs_count; i++)
         size += align_up(layout->bytes[i]);
-    gpulet_status_t st = slot_take(infer, size);
+    gpulet_status_t st = server_infer_slot_take(infer, size);
     if (st != GPULET_OK)
         return st;
     gpulet_wire_tensors_t *tensors = (gpulet_wire_tensors_t *)infer->slot;
@@ -402,7 +186,7 @@ static void read_next_tensor(server_infer_t *infer)
         return;
     }
     if (check_bytes_inputs(infer, &err) != GPULET_OK) {
-        fail(infer, GPULET_E_INVALID, err.text);
+        server_infer_fail(infer, GPULET_E_INVALID, err.text);
         return;
     }
     submit(infer);
@@ -452,7 +236,7 @@ static bool begin_tensors(server_infer_t *infer, uint64_t tail_size)
     if (st == GPULET_OK)
         st = decode_json_inputs(infer, &err);
     if (st != GPULET_OK) {
-        fail(infer, st, err.text);
+        server_infer_fail(infer, st, err.text);
         return false;
     }
     infer->next_input = 0;
@@ -550,7 +334,7 @@ void server_infer_begin(gpulet_server_t *server, gpulet_http_request_t *http, se
     gpulet_error_t err;
     uint64_t json = 0;
     uint64_t body = gpulet_http_body_size(http);
-    server_infer_t *infer = infer_take(server);
+    server_infer_t *infer = server_infer_take(server);
     if (infer == NULL) {
         server_respond_error(http, 503, "out of memory");
         return;
@@ -577,7 +361,7 @@ void server_infer_begin(gpulet_server_t *server, gpulet_http_request_t *http, se
     if (st == GPULET_OK && !infer->raw && !json_reserve(infer, json))
         st = gpulet_fail(&err, GPULET_E_NOMEM, "out of memory");
     if (st != GPULET_OK) {
-        fail(infer, st, err.text);
+        server_infer_fail(infer, st, err.text);
     } else if (infer->raw) {
         if (begin_tensors(infer, body))
             read_next_tensor(infer);
@@ -609,7 +393,7 @@ static void copy_collected(server_infer_t *infer, const char *tail)
         tail += t->size;
     }
     if (check_bytes_inputs(infer, &err) != GPULET_OK)
-        fail(infer, GPULET_E_INVALID, err.text);
+        server_infer_fail(infer, GPULET_E_INVALID, err.text);
     else
         submit(infer);
 }
@@ -624,7 +408,7 @@ void server_infer_body(server_infer_t *infer, char *data, size_t size)
     if (st == GPULET_OK && !infer->raw && !json_reserve(infer, json))
         st = gpulet_fail(&err, GPULET_E_NOMEM, "out of memory");
     if (st != GPULET_OK) {
-        fail(infer, st, err.text);
+        server_infer_fail(infer, st, err.text);
         return;
     }
     if (!infer->raw && json > 0)
@@ -640,7 +424,7 @@ void server_infer_gone(server_infer_t *infer)
                                                                  gpulet_clock_ns(), infer->ticket));
     else if (infer->state == INFER_READING_JSON || infer->state == INFER_READING_TENSOR ||
              infer->state == INFER_COLLECTING)
-        fail(infer, GPULET_E_CANCELLED, "the client is gone");
+        server_infer_fail(infer, GPULET_E_CANCELLED, "the client is gone");
 }
 
 void server_infer_span(const server_infer_t *infer, gpulet_wire_span_t *span,
@@ -656,233 +440,4 @@ void server_infer_span(const server_infer_t *infer, gpulet_wire_span_t *span,
     large[*large_count] =
         (gpulet_worker_large_t){infer->large->segment, infer->large->fd, infer->large->size};
     (*large_count)++;
-}
-
-/* ---- answering ---- */
-
-static void release_output(void *context)
-{
-    server_output_unref(context);
-}
-
-/* The bytes of rows first … first+rows-1 of a BYTES tensor: lengths are walked, and checked, since
- * a worker wrote them. */
-static gpulet_status_t bytes_rows(gpulet_tensor_view_t *view, uint64_t elements_row, uint64_t first,
-                                  uint64_t rows)
-{
-    const uint8_t *data = view->data;
-    size_t at = 0;
-    size_t begin = 0;
-    for (uint64_t i = 0; i < (first + rows) * elements_row; i++) {
-        uint32_t length = 0;
-        if (i == first * elements_row)
-            begin = at;
-        if (view->size - at < sizeof(length))
-            return GPULET_E_INTERNAL;
-        memcpy(&length, data + at, sizeof(length));
-        if (view->size - at - sizeof(length) < length)
-            return GPULET_E_INTERNAL;
-        at += sizeof(length) + length;
-    }
-    view->data = (uint8_t *)view->data + begin;
-    view->size = at - begin;
-    return GPULET_OK;
-}
-
-/* Cuts the request's rows out of a batch's output. */
-static gpulet_status_t slice(gpulet_tensor_view_t *view, const server_infer_t *infer, uint32_t row,
-                             uint32_t batch_items)
-{
-    uint64_t elements = 0;
-    uint64_t items = infer->layout.items;
-    if (!infer->model->batched || batch_items == items)
-        return GPULET_OK;
-    if (view->shape.rank == 0 || view->shape.dims[0] != (int64_t)batch_items)
-        return GPULET_E_INTERNAL;
-    gpulet_status_t st = gpulet_shape_elements(&elements, &view->shape);
-    if (st != GPULET_OK)
-        return GPULET_E_INTERNAL;
-    view->shape.dims[0] = (int64_t)items;
-    if (view->type == GPULET_DATATYPE_BYTES)
-        return bytes_rows(view, elements / batch_items, row, items);
-    uint64_t stride = view->size / batch_items;
-    view->data = (uint8_t *)view->data + stride * row;
-    view->size = stride * items;
-    return GPULET_OK;
-}
-
-static gpulet_status_t make_answers(server_infer_t *infer, gpulet_oip_answer_t *answers,
-                                    const gpulet_action_t *action,
-                                    const gpulet_worker_result_t *result, uint32_t batch_items,
-                                    gpulet_error_t *err)
-{
-    const gpulet_oip_layout_t *layout = &infer->layout;
-    const gpulet_model_io_t *io = &infer->model->entry->io;
-    for (uint32_t i = 0; i < layout->outputs_count; i++) {
-        uint32_t index = layout->output[i];
-        gpulet_oip_answer_t *answer = &answers[i];
-        answer->name = io->outputs[index].name;
-        answer->binary = layout->output_binary[i];
-        answer->tensor = result->tensors[index];
-        if (slice(&answer->tensor, infer, action->u.reply.row, batch_items) != GPULET_OK)
-            return gpulet_fail(
-                err, GPULET_E_INTERNAL,
-                "output '%s' of model '%s' has no batch dimension of the batch's size",
-                answer->name, infer->model->entry->name);
-        if (layout->output_classification[i] > 0) {
-            const server_labels_t *labels =
-                infer->model->labels != NULL ? &infer->model->labels[index] : NULL;
-            size_t begin = infer->classes.size;
-            gpulet_status_t st = gpulet_oip_classify(
-                &infer->classes, &answer->tensor.shape, &answer->tensor, infer->model->batched,
-                layout->output_classification[i], labels != NULL ? labels->names : NULL,
-                labels != NULL ? labels->count : 0, err);
-            if (st != GPULET_OK)
-                return st;
-            answer->tensor.type = GPULET_DATATYPE_BYTES;
-            answer->tensor.data =
-                (void *)(uintptr_t)begin; /* an offset until all are written and the buffer rests */
-            answer->tensor.size = infer->classes.size - begin;
-        }
-    }
-    for (uint32_t i = 0; i < layout->outputs_count; i++) {
-        if (layout->output_classification[i] > 0)
-            answers[i].tensor.data = infer->classes.data + (uintptr_t)answers[i].tensor.data;
-    }
-    return GPULET_OK;
-}
-
-static void send_result(server_infer_t *infer, const gpulet_oip_answer_t *answers, bool binary_any,
-                        server_output_t *output)
-{
-    struct iovec parts[GPULET_MODEL_IO_MAX + 1];
-    gpulet_http_field_t field;
-    char length[32];
-    size_t count = 0;
-    parts[count++] = (struct iovec){infer->head.data, infer->head.size};
-    for (uint32_t i = 0; i < infer->layout.outputs_count; i++) {
-        if (answers[i].binary && answers[i].tensor.size > 0)
-            parts[count++] = (struct iovec){answers[i].tensor.data, answers[i].tensor.size};
-    }
-    (void)snprintf(length, sizeof(length), "%zu", infer->head.size);
-    field = (gpulet_http_field_t){"Inference-Header-Content-Length", length};
-    gpulet_http_answer_t answer = {
-        .status = 200,
-        .content_type = binary_any ? "application/octet-stream" : "application/json",
-        .fields = &field,
-        .fields_count = binary_any ? 1 : 0,
-        .parts = parts,
-        .parts_count = count,
-    };
-    if (binary_any && output != NULL) {
-        output->refs++;
-        answer.release = release_output;
-        answer.release_context = output;
-    }
-    infer->state = INFER_ANSWERED;
-    gpulet_http_respond(infer->http, &answer);
-}
-
-static uint64_t epoch_ms(void)
-{
-    struct timespec now;
-    (void)clock_gettime(CLOCK_REALTIME, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / GPULET_NS_PER_MS;
-}
-
-static void count_success(server_infer_t *infer, const gpulet_action_t *action,
-                          const gpulet_worker_result_t *result)
-{
-    server_model_t *model = infer->model;
-    uint64_t now_ns = gpulet_clock_ns();
-    uint64_t total = now_ns - infer->arrival_ns;
-    model->success.count++;
-    model->success.ns += total;
-    model->queue.count++;
-    model->queue.ns += action->u.reply.queue_ns;
-    model->compute_input.count++;
-    model->compute_input.ns += result->input_ns;
-    model->compute_infer.count++;
-    model->compute_infer.ns += result->exec_ns;
-    model->compute_output.count++;
-    model->compute_output.ns += result->output_ns;
-    model->inference_count += infer->layout.items;
-    model->last_inference_ms = epoch_ms();
-    if (model->latency_ns == NULL)
-        model->latency_ns = calloc(1, sizeof(*model->latency_ns));
-    if (model->latency_ns != NULL)
-        gpulet_hist_record(model->latency_ns, total);
-}
-
-void server_infer_answer(server_infer_t *infer, const gpulet_action_t *action,
-                         const gpulet_worker_result_t *result, server_output_t *output)
-{
-    gpulet_oip_answer_t answers[GPULET_MODEL_IO_MAX];
-    gpulet_error_t err = {""};
-    bool binary_any = false;
-    assert(infer->state == INFER_QUEUED);
-    slot_give(infer); /* The engine has read it; a retry is not possible any more. */
-    if (action->u.reply.status != GPULET_OK) {
-        /* The request was checked before: what fails in the run is not the client's fault. */
-        fail(infer, GPULET_E_INTERNAL, result->error);
-        return;
-    }
-    uint32_t batch_items =
-        result->tensors_count > 0 && infer->model->batched && result->tensors[0].shape.rank > 0
-            ? (uint32_t)result->tensors[0].shape.dims[0]
-            : infer->layout.items;
-    gpulet_status_t st = make_answers(infer, answers, action, result, batch_items, &err);
-    if (st == GPULET_OK)
-        st = gpulet_oip_response_write(&infer->head, &binary_any, infer->model->entry->name,
-                                       infer->model->version_text, infer->request.id, answers,
-                                       infer->layout.outputs_count, &err);
-    if (st != GPULET_OK) {
-        fail(infer, st, err.text);
-        return;
-    }
-    count_success(infer, action, result);
-    send_result(infer, answers, binary_any, output);
-}
-
-void server_infer_reject(server_infer_t *infer, gpulet_reject_t reason, uint64_t retry_after_ns)
-{
-    static const char *const texts[] = {
-        [GPULET_REJECT_QUEUE_FULL] = "Exceeds maximum queue size",
-        [GPULET_REJECT_PREDICTED_LATE] = "the request could not be answered within its objective",
-        [GPULET_REJECT_DROPPED] = "Request timeout expired: the objective can no longer be met",
-        [GPULET_REJECT_TIMEOUT] = "Request timeout expired",
-        [GPULET_REJECT_NOT_SERVED] = "no gpu-let serves the model now",
-        [GPULET_REJECT_WORKER_LOST] = "the worker was lost and the objective can no longer be met",
-        [GPULET_REJECT_TOO_LARGE] = "the request has more items than a batch may have",
-        [GPULET_REJECT_SHUTDOWN] = "the server is shutting down",
-    };
-    char body[512];
-    char after[RETRY_AFTER_TEXT];
-    server_model_t *model = infer->model;
-    slot_give(infer);
-    infer->state = INFER_ANSWERED;
-    model->fail.count++;
-    model->fail.ns += gpulet_clock_ns() - infer->arrival_ns;
-    (void)snprintf(body, sizeof(body), "%s (model '%s', reason %s)", texts[reason],
-                   model->entry->name, gpulet_reject_text(reason));
-    gpulet_buf_clear(&infer->head);
-    gpulet_oip_error_write(&infer->head, body);
-    (void)snprintf(after, sizeof(after), "%llu",
-                   (unsigned long long)((retry_after_ns + GPULET_NS_PER_S - 1) / GPULET_NS_PER_S +
-                                        (retry_after_ns == 0)));
-    gpulet_http_field_t field = {"Retry-After", after};
-    struct iovec part = {infer->head.data, infer->head.size};
-    gpulet_http_answer_t answer = {.status = 503,
-                                   .content_type = "application/json",
-                                   .fields = &field,
-                                   .fields_count = 1,
-                                   .parts = &part,
-                                   .parts_count = 1};
-    gpulet_http_respond(infer->http, &answer);
-}
-
-void server_infer_cancelled(server_infer_t *infer)
-{
-    slot_give(infer);
-    fail(infer, GPULET_E_CANCELLED, "the client is gone");
 }

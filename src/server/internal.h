@@ -2,9 +2,9 @@
  *
  *   server.c      life of the whole: start, loop, drain, stop
  *   catalog.c     models: configuration, input segments, statistics
- *   gpulets.c     gpu-lets: partitions, workers, lanes; from a plan to what runs
+ *   gpulets*.c    gpu-lets: partitions, workers, lanes; from a plan to what runs (gpulets.h)
  *   brain.c       carries out what sched/ decides
- *   infer.c       one inference request from the socket to the answer
+ *   infer*.c      one inference request from the socket to the answer (infer.h)
  *   api.c         all other HTTP routes; api_repository.c: models at run time
  *   metrics.c     the text for Prometheus
  *   planning.c    from profiles and rates to a plan

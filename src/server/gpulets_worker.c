@@ -1,0 +1,308 @@
+/* The workers of gpu-lets: what they say, how they start and stop. */
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <event2/event.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "server/gpulets.h"
+
+enum { BACKOFF_MS_MIN = 100, BACKOFF_MS_MAX = 10000, HEALTHY_MS = 500, BACKGROUND_NICE = 10 };
+
+/* ---- worker callbacks ---- */
+
+static void load_all(server_gpulet_t *g)
+{
+    gpulet_server_t *server = g->server;
+    gpulet_error_t err = {""};
+    g->loads_pending = 0;
+    for (uint32_t i = 0; i < g->services_count; i++) {
+        server_model_t *model = &server->models[g->services[i].model];
+        gpulet_status_t st = server_model_inputs(server, model, &err);
+        gpulet_worker_model_t value = {.model = model->id,
+                                       .name = model->entry->key,
+                                       .path = model->entry->path,
+                                       .batch_fixed = model->batch_fixed,
+                                       .batched = model->batched};
+        if (st == GPULET_OK) {
+            value.input_fd = gpulet_slab_fd(model->inputs);
+            value.input_size = gpulet_slab_size(model->inputs);
+            st = gpulet_worker_load(g->worker, &value, &err);
+        }
+        if (st != GPULET_OK) {
+            GPULET_LOG(ERROR, "event=load_failed gpulet=%s model=%s error=%s", g->name,
+                       model->entry->key, err.text);
+            g->lost = true;
+            return;
+        }
+        g->loads_pending++;
+    }
+    server_gpulet_set_state(g,
+                            g->loads_pending > 0 ? SERVER_GPULET_LOADING : SERVER_GPULET_WAITING);
+}
+
+static void on_ready(void *context, gpulet_worker_t *worker)
+{
+    (void)worker;
+    load_all(context);
+}
+
+server_service_t *server_gpulet_service(server_gpulet_t *g, uint32_t model)
+{
+    for (uint32_t i = 0; i < g->services_count; i++) {
+        if (g->services[i].model == model)
+            return &g->services[i];
+    }
+    return NULL;
+}
+
+static void load_done(server_gpulet_t *g)
+{
+    assert(g->loads_pending > 0);
+    if (--g->loads_pending == 0)
+        server_gpulet_set_state(g, SERVER_GPULET_WAITING);
+}
+
+static void on_loaded(void *context, gpulet_worker_t *worker, const gpulet_worker_loaded_t *loaded)
+{
+    server_gpulet_t *g = context;
+    server_service_t *service = server_gpulet_service(g, loaded->model);
+    server_model_t *model = &g->server->models[loaded->model];
+    (void)worker;
+    assert(service != NULL);
+    service->loaded = true;
+    model->load_ns = loaded->load_ns;
+    model->memory_bytes = loaded->memory_bytes;
+    GPULET_LOG(INFO, "event=model_loaded gpulet=%s model=%s load_ms=%.1f memory_mb=%.1f", g->name,
+               model->entry->key, (double)loaded->load_ns / 1e6,
+               (double)loaded->memory_bytes / 1048576.0);
+    load_done(g);
+}
+
+static void on_load_failed(void *context, gpulet_worker_t *worker, uint32_t id,
+                           gpulet_status_t status, const char *text)
+{
+    server_gpulet_t *g = context;
+    gpulet_server_t *server = g->server;
+    server_model_t *model = &server->models[id];
+    server_service_t *service = server_gpulet_service(g, id);
+    char quoted[640];
+    (void)worker;
+    assert(service != NULL);
+    service->failed = true;
+    GPULET_LOG(ERROR, "event=model_refused gpulet=%s model=%s status=%s reason=%s", g->name,
+               model->entry->key, gpulet_status_name(status),
+               gpulet_log_quote(quoted, sizeof(quoted), text));
+    model->state = SERVER_MODEL_UNAVAILABLE;
+    (void)snprintf(model->reason, sizeof(model->reason), "%s", text);
+    if (!server->ready && !server->settings.skip_bad_models && !server->stop) {
+        server->stop = true;
+        server->exit_status =
+            gpulet_fail(&server->exit_error, status, "model %s: %s", model->entry->key, text);
+    }
+    load_done(g);
+}
+
+static void on_measured(void *context, gpulet_worker_t *worker,
+                        const gpulet_worker_measured_t *measured)
+{
+    (void)context;
+    (void)worker;
+    (void)measured;
+}
+
+static void count_batch(gpulet_server_t *server, const gpulet_worker_result_t *result,
+                        uint32_t model_id)
+{
+    server_model_t *model = &server->models[model_id];
+    uint32_t items =
+        model->batched && result->tensors_count > 0 && result->tensors[0].shape.rank > 0
+            ? (uint32_t)result->tensors[0].shape.dims[0]
+            : 1;
+    server_batch_stats_t *stats =
+        &model->batches[items <= model->batch_max ? items : model->batch_max];
+    stats->count++;
+    stats->input_ns += result->input_ns;
+    stats->exec_ns += result->exec_ns;
+    stats->output_ns += result->output_ns;
+    model->execution_count++;
+}
+
+static void on_done(void *context, gpulet_worker_t *worker, const gpulet_worker_result_t *result)
+{
+    server_gpulet_t *g = context;
+    (void)worker;
+    g->busy_ns += result->exec_ns;
+    if (result->status == GPULET_OK)
+        count_batch(g->server, result, result->model);
+    server_brain_done(g->server, result);
+}
+
+/* Told at the end if the server never becomes ready. */
+static void note_start_failure(server_gpulet_t *g, const char *why)
+{
+    if (!g->server->ready && g->server->exit_status == GPULET_OK)
+        (void)gpulet_fail(&g->server->exit_error, GPULET_E_UNAVAILABLE,
+                          "gpu-let %s cannot be started: %s", g->name, why);
+}
+
+static void on_lost(void *context, gpulet_worker_t *worker, const char *why)
+{
+    server_gpulet_t *g = context;
+    char text[300];
+    note_start_failure(g, why);
+    GPULET_LOG(ERROR, "event=worker_lost gpulet=%s pid=%d reason=%s", g->name,
+               (int)gpulet_worker_pid(worker), gpulet_log_quote(text, sizeof(text), why));
+    g->lost = true;
+    g->lost_count++;
+    g->server->gpulets_dirty = true;
+}
+
+static void on_stopped(void *context, gpulet_worker_t *worker)
+{
+    server_gpulet_t *g = context;
+    (void)worker;
+    g->stopped = true;
+    g->server->gpulets_dirty = true;
+}
+
+static void on_worker_readable(evutil_socket_t fd, short what, void *context)
+{
+    server_gpulet_t *g = context;
+    gpulet_server_t *server = g->server;
+    (void)fd;
+    (void)what;
+    gpulet_worker_process(g->worker);
+    if (server->gpulets_dirty)
+        server_gpulets_step(server);
+}
+
+static void on_batches(evutil_socket_t fd, short what, void *context)
+{
+    server_gpulet_t *g = context;
+    gpulet_server_t *server = g->server;
+    (void)fd;
+    (void)what;
+    gpulet_worker_process_batches(g->worker);
+    if (server->gpulets_dirty)
+        server_gpulets_step(server);
+}
+
+static gpulet_status_t watch_worker(server_gpulet_t *g)
+{
+    gpulet_server_t *server = g->server;
+    g->event = event_new(server->base, gpulet_worker_fd(g->worker), EV_READ | EV_PERSIST,
+                         on_worker_readable, g);
+    g->batches_event = event_new(server->base, gpulet_worker_batches_fd(g->worker),
+                                 EV_READ | EV_PERSIST | EV_ET, on_batches, g);
+    if (g->event == NULL || g->batches_event == NULL || event_add(g->event, NULL) != 0 ||
+        event_add(g->batches_event, NULL) != 0)
+        return GPULET_E_NOMEM;
+    return GPULET_OK;
+}
+
+/* ---- start and stop ---- */
+
+void server_gpulet_drop_worker(server_gpulet_t *g)
+{
+    if (g->event != NULL)
+        event_free(g->event);
+    if (g->batches_event != NULL)
+        event_free(g->batches_event);
+    g->event = NULL;
+    g->batches_event = NULL;
+    gpulet_worker_destroy(g->worker);
+    g->worker = NULL;
+}
+
+gpulet_status_t server_gpulet_start(server_gpulet_t *g, gpulet_error_t *err)
+{
+    gpulet_server_t *server = g->server;
+    const gpulet_settings_t *settings = &server->settings;
+    char grant[GPULET_GRANT_MAX + 1];
+    gpulet_status_t st = server->backend->grant(grant, sizeof(grant), g->partition);
+    if (st != GPULET_OK)
+        return gpulet_fail(err, st, "gpu-let %s: no grant", g->name);
+    gpulet_worker_options_t options = {
+        .program = server->worker_program,
+        .name = g->name,
+        .backend = settings->device,
+        .grant = grant,
+        .engine = settings->engine,
+        .ort_library = settings->ort_library,
+        .fake_profile = settings->profiles,
+        .log_level = settings->log_level,
+        .units = g->units,
+        .batch_ahead = 2,
+        .output_bytes_max = settings->output_mb << 20,
+        .load_limit_ns = (uint64_t)(settings->load_limit_s * 1e9),
+        .run_limit_ns = (uint64_t)(settings->run_limit_s * 1e9),
+        .nice = server->ready && !g->restarted ? BACKGROUND_NICE : 0,
+        .spin = settings->spin,
+    };
+    gpulet_worker_callbacks_t callbacks = {g,           on_ready, on_loaded, on_load_failed,
+                                           on_measured, on_done,  on_lost,   on_stopped};
+    for (uint32_t i = 0; i < g->services_count; i++) {
+        g->services[i].loaded = false;
+        g->services[i].failed = false;
+    }
+    g->lost = false;
+    g->stopped = false;
+    g->started_ns = gpulet_clock_ns();
+    if ((st = gpulet_worker_start(&g->worker, &options, &callbacks, err)) != GPULET_OK)
+        return st;
+    if ((st = watch_worker(g)) != GPULET_OK) {
+        server_gpulet_drop_worker(g);
+        return gpulet_fail(err, st, "gpu-let %s: no event", g->name);
+    }
+    server_gpulet_set_state(g, SERVER_GPULET_STARTING);
+    GPULET_LOG(INFO, "event=worker_start gpulet=%s pid=%d units=%u place=\"%s\"", g->name,
+               (int)gpulet_worker_pid(g->worker), g->units,
+               server->backend->describe(g->partition));
+    return GPULET_OK;
+}
+
+void server_gpulet_free(server_gpulet_t *g)
+{
+    server_gpulet_drop_worker(g);
+    g->server->backend->release(g->partition);
+    free(g->services);
+    free(g);
+}
+
+void server_gpulet_back_off(server_gpulet_t *g, uint64_t now_ns)
+{
+    uint64_t wait_ms = BACKOFF_MS_MIN;
+    if (g->serving_since_ns != 0 && now_ns - g->serving_since_ns > HEALTHY_MS * GPULET_NS_PER_MS)
+        g->failures = 0;
+    for (uint32_t i = 0; i < g->failures && wait_ms < BACKOFF_MS_MAX; i++)
+        wait_ms *= 2;
+    g->failures++;
+    g->serving_since_ns = 0;
+    g->restart_at_ns = now_ns + (g->failures == 1 ? 0 : wait_ms * GPULET_NS_PER_MS);
+    server_gpulet_set_state(g, SERVER_GPULET_BACKOFF);
+}
+
+void server_gpulet_restart(server_gpulet_t *g, uint64_t now_ns)
+{
+    gpulet_error_t err;
+    g->restarted = true;
+    if (server_gpulet_start(g, &err) != GPULET_OK) {
+        GPULET_LOG(ERROR, "event=worker_start_failed gpulet=%s error=\"%s\"", g->name, err.text);
+        note_start_failure(g, err.text);
+        server_gpulet_back_off(g, now_ns);
+    }
+}
+
+void server_gpulet_stop(server_gpulet_t *g)
+{
+    if (g->worker == NULL || g->lost) {
+        g->stopped = true;
+        return;
+    }
+    server_gpulet_set_state(g, SERVER_GPULET_STOPPING);
+    gpulet_worker_stop(g->worker, 2 * GPULET_NS_PER_S);
+}
