@@ -23,7 +23,8 @@ class Answers(unittest.TestCase):
         self.addCleanup(self.repository.close)
         self.rng = numpy.random.default_rng(7)
         self.server = real.real_server(self.repository, [
-            (1, 0, [("digits", 32, 2), ("identity", 32, 1)]), (1, 1, [("ocr-rec", 8, 100), ("vad", 1, 1)])])
+            # digits waits for ocr-rec, which takes long, again and again: then its requests share batches.
+            (1, 0, [("digits", 32, 2), ("ocr-rec", 8, 100)]), (1, 1, [("identity", 32, 1), ("vad", 1, 1)])])
         self.addCleanup(self.server.kill)
 
     def digits(self):
@@ -61,7 +62,7 @@ class Answers(unittest.TestCase):
 
     def test_every_answer_equals_a_direct_run_whatever_shares_its_batch(self):
         digits, others = self.digits(), self.others()
-        left = {"digits": DIGITS, "ocr-rec": 3 * sum(q.model == "ocr-rec" for q in others)}
+        left = {"digits": DIGITS, "ocr-rec": 10 * sum(q.model == "ocr-rec" for q in others)}
         lock = threading.Lock()
         right, seen = [0, 0], {}
 
