@@ -192,6 +192,19 @@ gpulet_status_t server_catalog_open(gpulet_server_t *server, gpulet_error_t *err
     return check_workload(server, err);
 }
 
+void server_catalog_trim(gpulet_server_t *server)
+{
+    for (uint32_t i = 0; i < server->models_count; i++) {
+        server_model_t *model = &server->models[i];
+        uint64_t requests = model->success.count + model->fail.count;
+        if (model->inputs == NULL || requests == model->trimmed_at ||
+            gpulet_slab_used(model->inputs) > 0)
+            continue;
+        gpulet_slab_trim(model->inputs);
+        model->trimmed_at = requests;
+    }
+}
+
 void server_catalog_close(gpulet_server_t *server)
 {
     for (uint32_t i = 0; i < server->models_count; i++) {

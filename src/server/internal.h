@@ -87,6 +87,8 @@ typedef struct server_model {
     uint64_t load_ns;
     uint64_t memory_bytes;
 
+    uint64_t trimmed_at; /* requests answered when the input segment was last given back */
+
     /* statistics */
     uint64_t last_inference_ms;
     uint64_t inference_count;
@@ -180,6 +182,7 @@ struct gpulet_server {
     struct event *sched_timer; /* readable when timer_fd fires */
     int timer_fd;
     struct event *tick;
+    uint64_t ticks;
     struct event *sigterm;
     struct event *sigint;
     gpulet_http_server_t *http;
@@ -259,6 +262,8 @@ void server_announce_ready(gpulet_server_t *server);
 /* catalog.c */
 gpulet_status_t server_catalog_open(gpulet_server_t *server, gpulet_error_t *err);
 void server_catalog_close(gpulet_server_t *server);
+/* Gives back the pages of input segments that hold nothing. */
+void server_catalog_trim(gpulet_server_t *server);
 server_model_t *server_model_find(gpulet_server_t *server, const char *name, size_t name_len,
                                   const char *version);
 server_model_t *server_model_by_key(gpulet_server_t *server, const char *key);

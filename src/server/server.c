@@ -15,7 +15,7 @@
 #include "server/internal.h"
 #include "store/store.h"
 
-enum { TICK_MS = 100, PATH_SIZE = 4096 };
+enum { TICK_MS = 100, TRIM_TICKS = 20, PATH_SIZE = 4096 };
 
 static void on_sched_timer(evutil_socket_t fd, short what, void *context)
 {
@@ -62,6 +62,8 @@ static void on_tick(evutil_socket_t fd, short what, void *context)
     (void)what;
     server_gpulets_step(server);
     server_calibrate_step(server);
+    if (++server->ticks % TRIM_TICKS == 0)
+        server_catalog_trim(server);
     check_drain(server, gpulet_clock_ns());
 }
 
