@@ -343,7 +343,6 @@ void server_infer_begin(gpulet_server_t *server, gpulet_http_request_t *http, se
     infer->model = model;
     infer->arrival_ns = gpulet_http_arrival_ns(http);
     infer->raw = false;
-    infer->output = NULL;
     infer->state = INFER_READING_JSON;
     gpulet_http_set_user(http, infer);
     if (body == UINT64_MAX) { /* Chunked or compressed: its size shows only at its end. */

@@ -51,7 +51,6 @@ struct server_infer {
     uint32_t next_input; /* index into request.inputs: the next one that may be binary */
     gpulet_buf_t head;
     gpulet_buf_t classes;
-    server_output_t *output;
 };
 
 /* From the pool; NULL when out of memory. */

@@ -164,7 +164,6 @@ typedef struct server_device {
 /* An answer that waits to be carried out (brain.c). */
 typedef struct server_answer {
     gpulet_action_t action;
-    bool has_result;
 } server_answer_t;
 
 /* A batch's outputs, shared by the requests of the batch until the last answer is sent. */
@@ -189,7 +188,6 @@ struct gpulet_server {
     gpulet_http_server_t *metrics_http;
     gpulet_sched_t *sched;
     uint64_t started_ns;
-    uint64_t now_ns;
 
     gpulet_repository_t repository;
     server_model_t *models;
