@@ -11,6 +11,18 @@ gpulet_status_t gpulet_plan_elastic(gpulet_plan_t **out, const gpulet_plan_input
 /* Squishy bin packing (Nexus) on whole devices: one pass, gpu-lets by occupancy. */
 gpulet_status_t gpulet_plan_temporal(gpulet_plan_t **out, const gpulet_plan_input_t *input,
                                      gpulet_error_t *err) GPULET_MUST_USE;
+/* The same on devices cut in two halves. */
+gpulet_status_t gpulet_plan_even(gpulet_plan_t **out, const gpulet_plan_input_t *input,
+                                 gpulet_error_t *err) GPULET_MUST_USE;
+/* Guided self-tuning (GSLICE), fed by the profile; no turns. */
+gpulet_status_t gpulet_plan_selftune(gpulet_plan_t **out, const gpulet_plan_input_t *input,
+                                     gpulet_error_t *err) GPULET_MUST_USE;
+/* Space-share: the smallest size that covers the rate; no turns. */
+gpulet_status_t gpulet_plan_greedy(gpulet_plan_t **out, const gpulet_plan_input_t *input,
+                                   gpulet_error_t *err) GPULET_MUST_USE;
+/* The paper's ideal: every cut of the devices, filled greedily. */
+gpulet_status_t gpulet_plan_exhaustive(gpulet_plan_t **out, const gpulet_plan_input_t *input,
+                                       gpulet_error_t *err) GPULET_MUST_USE;
 
 /* The plan `from` under this input: rates routed anew over the same gpu-lets, models that are no
  * longer asked for left out, figures recomputed. Whether it still keeps its promises is the

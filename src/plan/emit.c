@@ -112,19 +112,25 @@ static gpulet_status_t write_device(gpulet_plan_t *plan, const writer_t *w,
         goto done;
     snprintf(out->type, sizeof(out->type), "%s", type->name);
     out->index = index;
-    for (uint32_t i = 0; i < d->count; i++)
-        sizes[i] = d->gpulets[i].size;
-    if (!gpulet_placement_find(type, sizes, d->count, slots)) {
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < d->count; i++) {
+        if (d->gpulets[i].count > 0)
+            sizes[count++] = d->gpulets[i].size;
+    }
+    if (!gpulet_placement_find(type, sizes, count, slots)) {
         st = GPULET_E_INTERNAL;
         goto done;
     }
+    count = 0;
     for (uint32_t i = 0; i < d->count && st == GPULET_OK; i++) {
+        if (d->gpulets[i].count == 0)
+            continue;
         gpulet_plan_gpulet_t *g = gpulet_plan_add_gpulet(out);
         if (g == NULL) {
             st = GPULET_E_NOMEM;
             break;
         }
-        g->slot = slots[i];
+        g->slot = slots[count++];
         st = write_gpulet(g, w, d, i);
     }
 done:
@@ -133,13 +139,22 @@ done:
     return st;
 }
 
+static bool holds_any(const gpulet_pack_device_t *d)
+{
+    for (uint32_t i = 0; i < d->count; i++) {
+        if (d->gpulets[i].count > 0)
+            return true;
+    }
+    return false;
+}
+
 static gpulet_status_t write_devices(gpulet_plan_t *plan, const writer_t *w)
 {
     const gpulet_pack_t *pack = w->pack;
     for (size_t t = 0; t < pack->ws->types_count; t++) {
         uint32_t index = 0;
         for (size_t i = 0; i < pack->count; i++) {
-            if (pack->devices[i].type != t || pack->devices[i].count == 0)
+            if (pack->devices[i].type != t || !holds_any(&pack->devices[i]))
                 continue;
             gpulet_status_t st = write_device(plan, w, &pack->devices[i], index++);
             if (st != GPULET_OK)

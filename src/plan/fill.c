@@ -25,9 +25,9 @@ typedef struct ranked {
 
 typedef struct curve {
     size_t count;
-    gpulet_rate_point_t *points; /* borrowed from fill->points */
-    uint32_t *sizes;             /* size index of each point; borrowed from fill->sizes */
-    size_t knee[GPULET_FILL_SIZE_COUNT];
+    gpulet_rate_point_t *points;         /* borrowed from fill->points */
+    uint32_t *sizes;                     /* size index of each point; borrowed from fill->sizes */
+    size_t knee[GPULET_FILL_SIZE_COUNT]; /* `count`: there is none */
 } curve_t;
 
 struct gpulet_fill {
@@ -86,6 +86,23 @@ static size_t most_efficient(const gpulet_device_type_t *type, const curve_t *cu
     return best;
 }
 
+/* The point of the half of a device; count where the model's SLO cannot be met there. */
+static size_t half_point(const gpulet_device_type_t *type, const curve_t *curve)
+{
+    uint32_t half = type->sizes_count;
+    for (uint32_t s = 0; s < type->sizes_count; s++) {
+        uint32_t both[2] = {s, s};
+        if (gpulet_placement_find(type, both, 2, NULL))
+            half = s;
+    }
+    uint32_t wanted = half < type->sizes_count ? half : type->sizes_count - 1;
+    for (size_t i = 0; i < curve->count; i++) {
+        if (curve->sizes[i] == wanted)
+            return i;
+    }
+    return curve->count;
+}
+
 static void set_curve(gpulet_fill_t *fill, size_t model, size_t type)
 {
     const gpulet_workspace_t *ws = fill->ws;
@@ -104,6 +121,8 @@ static void set_curve(gpulet_fill_t *fill, size_t model, size_t type)
     curve->knee[GPULET_FILL_SIZE_EFFICIENT] = efficient;
     curve->knee[GPULET_FILL_SIZE_COVER] = efficient;
     curve->knee[GPULET_FILL_SIZE_WHOLE] = curve->count - 1;
+    curve->knee[GPULET_FILL_SIZE_HALF] = half_point(ws->types[type].type, curve);
+    curve->knee[GPULET_FILL_SIZE_REQUIRED] = curve->count - 1;
 }
 
 /* Cost of a request a second on a type, when its devices are filled perfectly. */
@@ -204,12 +223,18 @@ static size_t cover_size(const curve_t *curve, double rate_rps)
     return curve->count;
 }
 
-/* Index of the point for what is left to serve. */
+/* Whether the policy knows one size only. */
+static bool fixed_size(const gpulet_fill_policy_t *policy)
+{
+    return policy->size == GPULET_FILL_SIZE_WHOLE || policy->size == GPULET_FILL_SIZE_HALF;
+}
+
+/* Index of the point for what is left to serve; curve->count when there is none. */
 static size_t ideal_point(const gpulet_fill_t *fill, const curve_t *curve, double rate_rps)
 {
     size_t knee = curve->knee[fill->policy.size];
-    if (fill->policy.size == GPULET_FILL_SIZE_WHOLE)
-        return curve->count - 1;
+    if (fixed_size(&fill->policy))
+        return knee;
     if (fill->policy.size == GPULET_FILL_SIZE_COVER && curve->count <= COVER_SIZES_MAX &&
         rate_rps < 4.0 * curve->points[knee].rate_rps) {
         size_t point = cover_size(curve, rate_rps);
@@ -253,7 +278,7 @@ static bool may_host(const gpulet_fill_t *fill, const gpulet_pack_device_t *d,
 {
     const gpulet_workspace_t *ws = fill->ws;
     const gpulet_choices_t *c = gpulet_workspace_choices(ws, model, d->type, g->size);
-    if (c->count == 0)
+    if (c->count == 0 || g->count == 0)
         return false;
     *used = g->used + rate_rps / c->rate_rps;
     if (*used > 1.0 + 1e-7)
@@ -409,10 +434,10 @@ static double split_open(gpulet_fill_t *fill, gpulet_pack_t *pack, uint32_t mode
     const uint32_t *order = fill->type_order + model * fill->ws->types_count;
     for (size_t i = 0; i < fill->ws->types_count; i++) {
         const curve_t *curve = curve_of(fill, model, order[i]);
-        if (curve->count == 0)
+        size_t point = curve->count > 0 ? ideal_point(fill, curve, rate_rps) : 0;
+        if (point >= curve->count)
             continue;
-        uint32_t size = curve->sizes[ideal_point(fill, curve, rate_rps)];
-        double got = new_on_open(fill, pack, order[i], size, model, rate_rps);
+        double got = new_on_open(fill, pack, order[i], curve->sizes[point], model, rate_rps);
         if (got > 0.0)
             return got;
     }
@@ -424,11 +449,11 @@ static double split_new(gpulet_fill_t *fill, gpulet_pack_t *pack, uint32_t model
     const uint32_t *order = fill->type_order + model * fill->ws->types_count;
     for (size_t i = 0; i < fill->ws->types_count; i++) {
         const curve_t *curve = curve_of(fill, model, order[i]);
-        size_t device = curve->count > 0 ? gpulet_pack_open(pack, order[i]) : SIZE_MAX;
+        size_t point = curve->count > 0 ? ideal_point(fill, curve, rate_rps) : 0;
+        size_t device = point < curve->count ? gpulet_pack_open(pack, order[i]) : SIZE_MAX;
         if (device == SIZE_MAX)
             continue;
-        double got =
-            new_on(pack, device, curve->sizes[ideal_point(fill, curve, rate_rps)], model, rate_rps);
+        double got = new_on(pack, device, curve->sizes[point], model, rate_rps);
         if (got > 0.0)
             return got;
         gpulet_pack_close(pack, device);
@@ -457,6 +482,88 @@ static double split_any(gpulet_fill_t *fill, gpulet_pack_t *pack, uint32_t model
     return 0.0;
 }
 
+double gpulet_fill_new(gpulet_fill_t *fill, gpulet_pack_t *pack, size_t type, uint32_t size,
+                       uint32_t model, double rate_rps)
+{
+    double got = new_on_open(fill, pack, type, size, model, rate_rps);
+    size_t device = got > 0.0 ? SIZE_MAX : gpulet_pack_open(pack, type);
+    if (device == SIZE_MAX)
+        return got;
+    got = new_on(pack, device, size, model, rate_rps);
+    if (got <= 0.0)
+        gpulet_pack_close(pack, device);
+    return got;
+}
+
+/* ---- gpu-lets that are cut already and empty ---- */
+
+/* Fills an empty gpu-let with at most rate_rps; neighbours that would suffer make it take less. */
+static double fill_empty(gpulet_pack_t *pack, const ranked_t *at, uint32_t model, double rate_rps)
+{
+    const gpulet_pack_device_t *d = &pack->devices[at->a];
+    uint32_t size = d->gpulets[at->b].size;
+    double most = gpulet_workspace_choices(pack->ws, model, d->type, size)->rate_rps;
+    double rate = fmin(rate_rps, most);
+    if (gpulet_pack_try_add(pack, at->a, at->b, size, model, rate))
+        return rate;
+    for (int i = 9; i >= 3 && pack->ws->types[d->type].row != NULL; i -= 2) {
+        double less = fmin(rate_rps, most * (double)i / 10.0);
+        if (less < rate && gpulet_pack_try_add(pack, at->a, at->b, size, model, less))
+            return less;
+    }
+    return 0.0;
+}
+
+/* Best fit: the smallest empty gpu-let of at least the ideal size (large), or the largest one below
+ * it; the cheapest type first. */
+static double place_empty(gpulet_fill_t *fill, gpulet_pack_t *pack, uint32_t model, double rate_rps,
+                          bool large)
+{
+    const gpulet_workspace_t *ws = fill->ws;
+    size_t count = 0;
+    for (size_t i = 0; i < pack->count; i++) {
+        const gpulet_pack_device_t *d = &pack->devices[i];
+        const gpulet_device_type_t *type = ws->types[d->type].type;
+        const curve_t *curve = curve_of(fill, model, d->type);
+        size_t point = curve->count > 0 ? ideal_point(fill, curve, rate_rps) : 0;
+        pack->work += 1 + d->count / 4;
+        for (uint32_t k = 0; point < curve->count && k < d->count; k++) {
+            const gpulet_pack_gpulet_t *g = &d->gpulets[k];
+            if (g->count > 0 || (g->size >= curve->sizes[point]) != large ||
+                gpulet_workspace_choices(ws, model, d->type, g->size)->count == 0)
+                continue;
+            double share = gpulet_pack_share(type, g->size);
+            if (!rank_push(fill, pack, count, (ranked_t){large ? share : -share, (uint32_t)i, k}))
+                return 0.0;
+            count++;
+        }
+    }
+    sort_ranked(fill->ranked, count);
+    for (size_t i = 0; i < count && i < HOSTS_MAX; i++) {
+        double got = fill_empty(pack, &fill->ranked[i], model, rate_rps);
+        if (got > 0.0)
+            return got;
+    }
+    return 0.0;
+}
+
+static double place_step_precut(gpulet_fill_t *fill, gpulet_pack_t *pack, uint32_t model,
+                                double rate_rps)
+{
+    const gpulet_fill_policy_t *policy = &fill->policy;
+    double got = 0.0;
+    pack->work += 8;
+    if (policy->merge_first && merge_whole(fill, pack, model, rate_rps))
+        return rate_rps;
+    if ((got = place_empty(fill, pack, model, rate_rps, true)) > 0.0)
+        return got;
+    if (!policy->merge_first && merge_whole(fill, pack, model, rate_rps))
+        return rate_rps;
+    if ((got = place_empty(fill, pack, model, rate_rps, false)) > 0.0)
+        return got;
+    return merge_part(fill, pack, model, rate_rps);
+}
+
 /* ---- one model's rate ---- */
 
 /* One step: the rate placed, 0 when nothing more fits. */
@@ -464,6 +571,7 @@ static double place_step(gpulet_fill_t *fill, gpulet_pack_t *pack, uint32_t mode
 {
     const gpulet_fill_policy_t *policy = &fill->policy;
     bool whole = policy->size == GPULET_FILL_SIZE_WHOLE;
+    bool fixed = fixed_size(policy);
     double got = 0.0;
     pack->work += 8;
     if (policy->merge && policy->merge_first && merge_whole(fill, pack, model, rate_rps))
@@ -472,13 +580,13 @@ static double place_step(gpulet_fill_t *fill, gpulet_pack_t *pack, uint32_t mode
         return got;
     if (policy->merge && !policy->merge_first && merge_whole(fill, pack, model, rate_rps))
         return rate_rps;
-    if (!whole && policy->merge && grow_whole(fill, pack, model, rate_rps))
+    if (!fixed && policy->merge && grow_whole(fill, pack, model, rate_rps))
         return rate_rps;
-    if (!whole && policy->fragment && (got = split_any(fill, pack, model, rate_rps)) > 0.0)
+    if (!fixed && policy->fragment && (got = split_any(fill, pack, model, rate_rps)) > 0.0)
         return got;
     if ((got = split_new(fill, pack, model, rate_rps)) > 0.0)
         return got;
-    if (!whole && !policy->fragment && (got = split_any(fill, pack, model, rate_rps)) > 0.0)
+    if (!fixed && !policy->fragment && (got = split_any(fill, pack, model, rate_rps)) > 0.0)
         return got;
     return policy->merge ? merge_part(fill, pack, model, rate_rps) : 0.0;
 }
@@ -493,7 +601,8 @@ static void place(gpulet_fill_t *fill, gpulet_pack_t *pack, uint32_t model, doub
         return;
     }
     for (int step = 0; step < PLACE_STEPS_MAX && left > crumb && !pack->failed; step++) {
-        double got = place_step(fill, pack, model, left);
+        double got = fill->policy.precut ? place_step_precut(fill, pack, model, left)
+                                         : place_step(fill, pack, model, left);
         if (got <= 0.0)
             break;
         left -= got;
@@ -536,10 +645,12 @@ static void push_pieces(gpulet_fill_t *fill, gpulet_pack_t *pack, size_t model, 
     double left = rate_rps;
     while (curve != NULL && curve->count > 0 && fill->pieces_count < GPULET_PACK_GPULETS_MAX) {
         size_t p = ideal_point(fill, curve, left);
+        if (p >= curve->count)
+            break;
         double rate = fmin(left, curve->points[p].rate_rps);
         double share = gpulet_pack_share(fill->ws->types[type].type, curve->sizes[p]);
         double key = -share * rate / curve->points[p].rate_rps;
-        if (fill->policy.size != GPULET_FILL_SIZE_WHOLE)
+        if (!fixed_size(&fill->policy))
             key -= share; /* large gpu-lets first, full ones before others of their size */
         left -= rate;
         if (left <= CRUMB * rate_rps) {
@@ -590,10 +701,23 @@ static void place_rates(gpulet_fill_t *fill, gpulet_pack_t *pack, const double *
         place(fill, pack, fill->pieces[i].a, fill->piece_rates[fill->pieces[i].b]);
 }
 
-void gpulet_fill_all(gpulet_fill_t *fill, gpulet_pack_t *pack, const gpulet_fill_policy_t *policy)
+void gpulet_fill_place(gpulet_fill_t *fill, gpulet_pack_t *pack, const gpulet_fill_policy_t *policy,
+                       uint32_t model, double rate_rps)
 {
     fill->policy = *policy;
+    if (rate_rps > CRUMB * fill->ws->models[model].rate_rps)
+        place(fill, pack, model, rate_rps);
+}
+
+void gpulet_fill_all(gpulet_fill_t *fill, gpulet_pack_t *pack, const gpulet_fill_policy_t *policy)
+{
     gpulet_pack_clear(pack);
+    gpulet_fill_cut(fill, pack, policy);
+}
+
+void gpulet_fill_cut(gpulet_fill_t *fill, gpulet_pack_t *pack, const gpulet_fill_policy_t *policy)
+{
+    fill->policy = *policy;
     for (size_t m = 0; m < fill->ws->models_count; m++)
         fill->rates[m] = fill->ws->models[m].rate_rps;
     place_rates(fill, pack, fill->rates);

@@ -21,6 +21,10 @@ typedef enum gpulet_fill_size {
     GPULET_FILL_SIZE_EFFICIENT, /* most rate for its share of the device */
     GPULET_FILL_SIZE_COVER,     /* the set of sizes that covers the rate with the least share */
     GPULET_FILL_SIZE_WHOLE,     /* the largest size only: temporal sharing of whole devices */
+    GPULET_FILL_SIZE_SEARCHED,  /* how many are above: those that elastic searches */
+    GPULET_FILL_SIZE_HALF = GPULET_FILL_SIZE_SEARCHED, /* the largest size that a device holds twice
+                                                          only, or whole where there is none */
+    GPULET_FILL_SIZE_REQUIRED, /* the smallest that covers the rate, else the largest */
     GPULET_FILL_SIZE_COUNT
 } gpulet_fill_size_t;
 
@@ -40,6 +44,7 @@ typedef struct gpulet_fill_policy {
     bool merge_first; /* sharing is tried before free space on open devices */
     bool fragment; /* before a new device is opened, smaller gpu-lets may use up what is free on the
                       open ones */
+    bool precut;   /* the devices are open and cut already: only their gpu-lets are filled */
 } gpulet_fill_policy_t;
 
 typedef struct gpulet_fill gpulet_fill_t;
@@ -50,6 +55,17 @@ void gpulet_fill_destroy(gpulet_fill_t *fill);
 
 /* Clears the pack and places the whole workload; what does not fit is in pack->missing_rps. */
 void gpulet_fill_all(gpulet_fill_t *fill, gpulet_pack_t *pack, const gpulet_fill_policy_t *policy);
+
+/* The same without clearing it first: on devices that are cut already. */
+void gpulet_fill_cut(gpulet_fill_t *fill, gpulet_pack_t *pack, const gpulet_fill_policy_t *policy);
+
+/* A new gpu-let of that size, best fit on the open devices of the type or on a new one; the rate
+ * placed, 0 when there is no room. */
+double gpulet_fill_new(gpulet_fill_t *fill, gpulet_pack_t *pack, size_t type, uint32_t size,
+                       uint32_t model, double rate_rps);
+/* Places a rate of one model by the policy; what does not fit is missing. */
+void gpulet_fill_place(gpulet_fill_t *fill, gpulet_pack_t *pack, const gpulet_fill_policy_t *policy,
+                       uint32_t model, double rate_rps);
 
 /* Improves a pack by taking a few devices out and placing what they held again, until it costs no
  * more than cost_enough or both packs have done work_max. `scratch` is another pack of the same

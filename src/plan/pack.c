@@ -365,6 +365,43 @@ static bool append_member(gpulet_pack_t *pack, gpulet_pack_gpulet_t *g, uint32_t
     return true;
 }
 
+/* An empty gpu-let at the end of the device; NULL when out of memory. */
+static gpulet_pack_gpulet_t *append_gpulet(gpulet_pack_t *pack, gpulet_pack_device_t *d,
+                                           uint32_t size)
+{
+    if (!reserve_gpulets(d, d->count + 1)) {
+        pack->failed = true;
+        return NULL;
+    }
+    gpulet_pack_gpulet_t *g = &d->gpulets[d->count++];
+    gpulet_pack_member_t *members = g->members;
+    uint32_t capacity = g->capacity;
+    *g = (gpulet_pack_gpulet_t){.size = size,
+                                .capacity = capacity,
+                                .members = members,
+                                .pressure = -INFINITY,
+                                .beside = -INFINITY,
+                                .slack_ms = INFINITY};
+    d->units_used += pack->ws->types[d->type].type->sizes[size];
+    return g;
+}
+
+bool gpulet_pack_cut(gpulet_pack_t *pack, size_t device, const uint32_t *sizes, size_t count)
+{
+    if (!begin_trial(pack, device))
+        return false;
+    gpulet_pack_device_t *d = &pack->trial;
+    for (size_t i = 0; i < count; i++) {
+        if (append_gpulet(pack, d, sizes[i]) == NULL)
+            return false;
+    }
+    if (!sizes_fit(pack->ws, d))
+        return false;
+    commit_trial(pack, device);
+    pack->gpulets_count += count;
+    return true;
+}
+
 bool gpulet_pack_try_new(gpulet_pack_t *pack, size_t device, uint32_t size, uint32_t model,
                          double rate_rps)
 {
@@ -377,18 +414,8 @@ bool gpulet_pack_try_new(gpulet_pack_t *pack, size_t device, uint32_t size, uint
     if (!begin_trial(pack, device))
         return false;
     gpulet_pack_device_t *d = &pack->trial;
-    if (!reserve_gpulets(d, d->count + 1)) {
-        pack->failed = true;
-        return false;
-    }
-    gpulet_pack_gpulet_t *g = &d->gpulets[d->count];
-    g->size = size;
-    g->count = 0;
-    g->pressure = -INFINITY;
-    g->beside = -INFINITY;
-    d->units_used += type->sizes[size];
-    d->count++;
-    if (!append_member(pack, g, model, rate_rps) || !sizes_fit(ws, d) ||
+    gpulet_pack_gpulet_t *g = append_gpulet(pack, d, size);
+    if (g == NULL || !append_member(pack, g, model, rate_rps) || !sizes_fit(ws, d) ||
         !solve(pack, d, d->count - 1))
         return false;
     commit_trial(pack, device);

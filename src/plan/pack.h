@@ -78,6 +78,10 @@ size_t gpulet_pack_open(gpulet_pack_t *pack, size_t type);
 /* Removes a device; the last one takes its index. */
 void gpulet_pack_close(gpulet_pack_t *pack, size_t device);
 
+/* Adds empty gpu-lets of these sizes (indices) to a device, for try_add to fill; false when they do
+ * not fit on it. Empty gpu-lets disturb nobody and are in no plan. */
+bool gpulet_pack_cut(gpulet_pack_t *pack, size_t device, const uint32_t *sizes, size_t count);
+
 /* A new gpu-let for rate_rps of the model on the device. */
 bool gpulet_pack_try_new(gpulet_pack_t *pack, size_t device, uint32_t size, uint32_t model,
                          double rate_rps);

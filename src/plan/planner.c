@@ -13,8 +13,14 @@ static const double REASON_DEVICES_MAX = 5000.0;
 
 static const gpulet_planner_t planners[] = {
     {"temporal", "squishy bin packing: models take turns on whole devices", gpulet_plan_temporal},
+    {"even", "squishy bin packing on devices cut in two halves", gpulet_plan_even},
+    {"selftune", "guided self-tuning: shares follow what is missing, no turns",
+     gpulet_plan_selftune},
+    {"greedy", "space-share: the smallest size that covers the rate, no turns", gpulet_plan_greedy},
     {"elastic", "elastic partitioning: gpu-lets of the size of most gain, small loads in turns",
      gpulet_plan_elastic},
+    {"exhaustive", "every cut of the devices, each filled greedily, the first that serves all",
+     gpulet_plan_exhaustive},
     {NULL, NULL, NULL},
 };
 
@@ -137,7 +143,8 @@ static double slo_enough(const gpulet_plan_input_t *input, const char *model)
     return isfinite(least_ms) ? 2.0 * least_ms / fraction : NAN;
 }
 
-/* How many devices a plan without limits uses, 0 when that is not known. */
+/* How many devices a plan without limits uses; 0 when there is none: a planner may know only sizes
+ * at which a model misses its SLO. */
 static gpulet_status_t devices_enough(size_t *out, const gpulet_plan_input_t *input,
                                       const gpulet_planner_t *planner)
 {
@@ -199,7 +206,12 @@ static gpulet_status_t set_reason(gpulet_plan_t *plan, const gpulet_plan_input_t
     char rate[64] = "";
     if (left_rps > 0.0)
         snprintf(rate, sizeof(rate), ", or a rate of %.1f", left_rps);
-    if (enough > 0)
+    if (enough == 0 && devices <= REASON_DEVICES_MAX)
+        snprintf(plan->reason, sizeof(plan->reason),
+                 "%s misses %.1f requests/s%s; the planner %s finds no plan with any number of "
+                 "devices%s",
+                 s.demand->model, s.missing_rps, others, planner->name, rate);
+    else if (enough > 0)
         snprintf(plan->reason, sizeof(plan->reason),
                  "%s misses %.1f requests/s%s; %zu %s would be enough%s", s.demand->model,
                  s.missing_rps, others, enough, enough == 1 ? "device" : "devices", rate);

@@ -60,7 +60,9 @@ static const char *check_plan(const gpulet_plan_t *plan, const gpulet_plan_input
         return "proved optimal above the bound";
     if (plan->feasible != (plan->reason[0] == '\0'))
         return "a reason is given exactly when there is no plan";
-    if (!plan->feasible && !isnan(plan->lower_bound) && unlimited(input->devices))
+    /* Half of a device may be too small for an SLO. */
+    if (!plan->feasible && !isnan(plan->lower_bound) && unlimited(input->devices) &&
+        strcmp(plan->planner, "even") != 0)
         return "infeasible with as many devices as needed";
     return NULL;
 }
@@ -194,30 +196,48 @@ static gpulet_plan_t *check_seed(tally_t *tally, instance_t *in, const char *nam
     return plan;
 }
 
+enum { PLANNERS_MAX = 16 };
+
+static size_t index_of(const char *name)
+{
+    return (size_t)(gpulet_planner_find(name) - gpulet_planners());
+}
+
+/* Every planner of the table on one instance. */
+static void check_instance(tally_t *tallies, uint64_t seed)
+{
+    instance_t in;
+    gpulet_plan_t *plans[PLANNERS_MAX] = {NULL};
+    instance_init(&in, seed);
+    for (size_t i = 0; gpulet_planners()[i].name != NULL; i++)
+        plans[i] = check_seed(&tallies[i], &in, gpulet_planners()[i].name, seed);
+    size_t elastic = index_of("elastic");
+    size_t temporal = index_of("temporal");
+    if (plans[elastic] != NULL && plans[temporal] != NULL && worse(plans[elastic], plans[temporal]))
+        report(&tallies[elastic], seed, "elastic", "worse than temporal");
+    for (size_t i = 0; i < PLANNERS_MAX; i++)
+        gpulet_plan_destroy(plans[i]);
+    instance_deinit(&in);
+}
+
 int main(int argc, char **argv)
 {
     uint64_t count = argc > 1 ? strtoull(argv[1], NULL, 10) : 2000;
     uint64_t first = argc > 2 ? strtoull(argv[2], NULL, 10) : 1;
-    tally_t temporal = {0};
-    tally_t elastic = {0};
-    for (uint64_t seed = first; seed < first + count; seed++) {
-        instance_t in;
-        instance_init(&in, seed);
-        gpulet_plan_t *a = check_seed(&temporal, &in, "temporal", seed);
-        gpulet_plan_t *b = check_seed(&elastic, &in, "elastic", seed);
-        if (a != NULL && b != NULL && worse(b, a))
-            report(&elastic, seed, "elastic", "worse than temporal");
-        gpulet_plan_destroy(a);
-        gpulet_plan_destroy(b);
-        instance_deinit(&in);
-    }
-    const tally_t *tallies[] = {&temporal, &elastic};
-    for (int i = 0; i < 2; i++)
+    tally_t tallies[PLANNERS_MAX] = {{0}};
+    uint64_t passed = 0;
+    uint64_t failed = 0;
+    for (uint64_t seed = first; seed < first + count; seed++)
+        check_instance(tallies, seed);
+    for (size_t i = 0; gpulet_planners()[i].name != NULL; i++) {
+        const tally_t *t = &tallies[i];
         printf("%s: feasible %" PRIu64 ", infeasible %" PRIu64 ", proved optimal %" PRIu64
                ", easier but worse %" PRIu64 " of %" PRIu64 " cold starts\n",
-               i == 0 ? "temporal" : "elastic", tallies[i]->feasible, tallies[i]->infeasible,
-               tallies[i]->proved, tallies[i]->cold_worse, tallies[i]->cold_checked);
-    printf("%" PRIu64 " passed, %" PRIu64 " failed\n", temporal.passed + elastic.passed,
-           temporal.failed + elastic.failed);
-    return temporal.failed + elastic.failed > 0 ? 1 : 0;
+               gpulet_planners()[i].name, t->feasible, t->infeasible, t->proved, t->cold_worse,
+               t->cold_checked);
+        passed += t->passed;
+        failed += t->failed;
+    }
+    printf("%" PRIu64 " passed, %" PRIu64 " failed\n", passed, failed);
+    return failed > 0 ? 1 : 0;
 }
