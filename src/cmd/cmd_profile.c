@@ -240,7 +240,7 @@ static void on_row(void *context, const gpulet_profiler_row_t *row)
     profile_run_t *run = context;
     gpulet_error_t err = {""};
     gpulet_profile_point_t point = {
-        row->batch, row->latency_ms, row->latency_ms_p99, NAN, row->memory_mb, NAN, NAN};
+        row->batch, row->latency_ms, row->latency_ms_p99, NAN, row->memory_mb, NAN, NAN, NAN};
     run->measured++;
     (void)fprintf(stderr,
                   "%-20s %4u units  batch %4u  p50 %9.3f ms  p99 %9.3f ms  %7.1f MiB  %5u runs\n",

@@ -133,6 +133,13 @@ gpulet_status_t gpulet_device_set_override_counts(gpulet_device_set_t *set, cons
     return st;
 }
 
+double gpulet_device_type_models_mb(const gpulet_device_type_t *type, uint32_t size)
+{
+    double most_mb =
+        type->memory_mb_by_size != NULL ? type->memory_mb_by_size[size] : type->memory_mb;
+    return most_mb - type->memory_mb_process;
+}
+
 int gpulet_device_type_size_index(const gpulet_device_type_t *type, uint32_t units)
 {
     uint32_t low = 0;

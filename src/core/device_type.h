@@ -34,9 +34,14 @@ typedef struct gpulet_device_type {
     uint32_t *sizes;           /* ascending, each 1..units; owned */
     uint32_t gpulets_max;      /* at most so many gpu-lets a device; ≥ 1 (default: units) */
     uint32_t models_max;       /* models a gpu-let may hold, 0: no limit (default 0) */
-    double memory_mb;          /* of the whole device, > 0; INFINITY when not given */
+    double memory_mb;          /* of the whole device, > 0; INFINITY when not given. This and the
+                                  sizes' are what may be used: the headroom is taken off */
     double *memory_mb_by_size; /* sizes_count entries, or NULL: not given (memory is then shared by
                                   the device); owned */
+    double memory_mb_process;  /* what the process of a gpu-let takes beside its models; 0 when not
+                                  given */
+    double network_gbps;       /* 2^30 bits a second that the inputs of all its requests may take
+                                  together; 0: not limited */
     uint32_t slots;            /* 0: no placement rule, a sum of sizes ≤ units is enough */
     gpulet_placement_t *placements; /* sizes_count entries when slots > 0; owned */
     bool isolated;                  /* gpu-lets do not disturb one another */
@@ -65,6 +70,9 @@ int gpulet_device_set_find(const gpulet_device_set_t *set, const char *name);
 /* `text` is "N" (one type only) or "type=N,type=N"; N ≥ 1 or -1. 0 is E_INVALID (a usage error). */
 gpulet_status_t gpulet_device_set_override_counts(gpulet_device_set_t *set, const char *text,
                                                   gpulet_error_t *err) GPULET_MUST_USE;
+/* What the models of one gpu-let of that size (an index) may hold at most, without its process;
+ * INFINITY when no memory is given, and below 0 when not even the process fits. */
+double gpulet_device_type_models_mb(const gpulet_device_type_t *type, uint32_t size);
 /* Index into type->sizes, or -1 when the size is not allowed. */
 int gpulet_device_type_size_index(const gpulet_device_type_t *type, uint32_t units);
 

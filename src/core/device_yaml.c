@@ -32,12 +32,25 @@ enum {
     KEY_PLACEMENT,
     KEY_ISOLATED,
     KEY_COST,
+    KEY_MEMORY_HEADROOM,
+    KEY_MEMORY_MB_PROCESS,
+    KEY_NETWORK_GBPS,
     KEYS_COUNT
 };
 
-static const char *const type_keys[] = {
-    "units",     "sizes",    "gpulets_max", "models_max", "memory_mb", "memory_mb_by_size",
-    "placement", "isolated", "cost",        NULL};
+static const char *const type_keys[] = {"units",
+                                        "sizes",
+                                        "gpulets_max",
+                                        "models_max",
+                                        "memory_mb",
+                                        "memory_mb_by_size",
+                                        "placement",
+                                        "isolated",
+                                        "cost",
+                                        "memory_headroom",
+                                        "memory_mb_process",
+                                        "network_gbps",
+                                        NULL};
 
 /* What a list of numbers may hold. */
 typedef struct list_limits {
@@ -345,6 +358,19 @@ static gpulet_status_t read_placements(const reader_t *r, const yaml_node_t *nod
     return GPULET_OK;
 }
 
+/* Takes the headroom off: the part of the memory that may be used. */
+static gpulet_status_t read_headroom(const reader_t *r, const yaml_node_t *node,
+                                     gpulet_device_type_t *type)
+{
+    double part = 0;
+    if (read_positive(r, node, "memory_headroom", &part) != GPULET_OK || part > 1)
+        return fail_node(r, node, "memory_headroom", "a number above 0 and at most 1");
+    type->memory_mb *= part;
+    for (uint32_t i = 0; type->memory_mb_by_size != NULL && i < type->sizes_count; i++)
+        type->memory_mb_by_size[i] *= part;
+    return GPULET_OK;
+}
+
 /* The keys that need nothing but units and sizes, each with a default. */
 static gpulet_status_t read_limits(const reader_t *r, const yaml_node_t *const *values,
                                    gpulet_device_type_t *type)
@@ -366,6 +392,11 @@ static gpulet_status_t read_limits(const reader_t *r, const yaml_node_t *const *
         st = read_bool(r, values[KEY_ISOLATED], "isolated", &type->isolated);
     if (st == GPULET_OK && values[KEY_COST] != NULL)
         st = read_positive(r, values[KEY_COST], "cost", &type->cost);
+    if (st == GPULET_OK && values[KEY_MEMORY_MB_PROCESS] != NULL)
+        st = read_positive(r, values[KEY_MEMORY_MB_PROCESS], "memory_mb_process",
+                           &type->memory_mb_process);
+    if (st == GPULET_OK && values[KEY_NETWORK_GBPS] != NULL)
+        st = read_positive(r, values[KEY_NETWORK_GBPS], "network_gbps", &type->network_gbps);
     return st;
 }
 
@@ -389,6 +420,8 @@ static gpulet_status_t read_type(const reader_t *r, const yaml_node_t *node,
         st = read_limits(r, values, type);
     if (st == GPULET_OK && values[KEY_MEMORY_MB_BY_SIZE] != NULL)
         st = read_memory_by_size(r, values[KEY_MEMORY_MB_BY_SIZE], type);
+    if (st == GPULET_OK && values[KEY_MEMORY_HEADROOM] != NULL)
+        st = read_headroom(r, values[KEY_MEMORY_HEADROOM], type);
     if (st == GPULET_OK && values[KEY_PLACEMENT] != NULL)
         st = read_placements(r, values[KEY_PLACEMENT], type);
     return st;

@@ -34,6 +34,7 @@ typedef struct gpulet_profile_point {
     double memory_mb;      /* of all instances; NAN when absent */
     double l2_util;        /* 0..1; NAN when absent */
     double dram_util;      /* 0..1; NAN when absent */
+    double input_bytes;    /* of one item on the network; 0 or NAN when absent */
 } gpulet_profile_point_t;
 
 /* Borrowed from the profile; points ascend by batch, points_count ≥ 1. */
@@ -103,5 +104,7 @@ double gpulet_curve_memory_mb(const gpulet_curve_t *curve, uint32_t batch);
 /* Utilisations, interpolated; NAN when unknown. */
 double gpulet_curve_l2_util(const gpulet_curve_t *curve, uint32_t batch);
 double gpulet_curve_dram_util(const gpulet_curve_t *curve, uint32_t batch);
+/* Bytes of an item's inputs: the most that any point of the curve says; 0 when none does. */
+double gpulet_curve_input_bytes(const gpulet_curve_t *curve);
 
 #endif

@@ -9,7 +9,7 @@
 #include "core/csv.h"
 #include "core/profile_store.h"
 
-enum { COLUMNS_KNOWN = 11 };
+enum { COLUMNS_KNOWN = 12 };
 
 /* Where the known columns stand in the file; -1: not there. */
 typedef struct columns {
@@ -24,6 +24,7 @@ typedef struct columns {
     int memory_mb;
     int l2_util;
     int dram_util;
+    int input_bytes;
     size_t extras_count;
     int extras[GPULET_CSV_COLUMNS_MAX];
 } columns_t;
@@ -48,8 +49,8 @@ typedef struct rows {
 static bool is_known(const char *name)
 {
     static const char *const known[COLUMNS_KNOWN] = {
-        "device",         "model",          "units",     "instances", "batch",    "latency_ms",
-        "latency_ms_p99", "throughput_rps", "memory_mb", "l2_util",   "dram_util"};
+        "device",         "model",          "units",     "instances", "batch",     "latency_ms",
+        "latency_ms_p99", "throughput_rps", "memory_mb", "l2_util",   "dram_util", "input_bytes"};
     for (size_t i = 0; i < COLUMNS_KNOWN; i++) {
         if (strcmp(name, known[i]) == 0)
             return true;
@@ -75,6 +76,7 @@ static gpulet_status_t find_columns(const gpulet_csv_t *csv, columns_t *columns,
     columns->memory_mb = gpulet_csv_column(csv, "memory_mb");
     columns->l2_util = gpulet_csv_column(csv, "l2_util");
     columns->dram_util = gpulet_csv_column(csv, "dram_util");
+    columns->input_bytes = gpulet_csv_column(csv, "input_bytes");
     columns->extras_count = 0;
     for (size_t i = 0; i < csv->columns_count; i++) {
         if (!is_known(csv->names[i]))
@@ -120,6 +122,9 @@ static gpulet_status_t read_point(const gpulet_csv_t *csv, const columns_t *colu
         st = optional_f64(csv, columns->l2_util, &point->l2_util, &gpulet_text_fraction, err);
     if (st == GPULET_OK)
         st = optional_f64(csv, columns->dram_util, &point->dram_util, &gpulet_text_fraction, err);
+    if (st == GPULET_OK)
+        st =
+            optional_f64(csv, columns->input_bytes, &point->input_bytes, &gpulet_text_natural, err);
     return st;
 }
 
@@ -323,7 +328,7 @@ gpulet_status_t gpulet_profile_parse(gpulet_profile_t **out, const char *text, s
                                      const char *glet_device, gpulet_error_t *err)
 {
     static const char *const glet_names[] = {"model", "partition", "batch", "latency_ms", NULL};
-    columns_t columns = {-1, 0, 1, -1, 2, 3, -1, -1, -1, -1, -1, 0, {0}};
+    columns_t columns = {-1, 0, 1, -1, 2, 3, -1, -1, -1, -1, -1, -1, 0, {0}};
     bool glet = format == GPULET_PROFILE_FORMAT_GLET;
     const char *device = glet && glet_device == NULL ? "gpu" : glet_device;
     gpulet_csv_t csv;
@@ -361,9 +366,9 @@ gpulet_status_t gpulet_profile_load(gpulet_profile_t **out, const char *path,
 }
 
 /* The optional values of a point, in the order of their columns. */
-enum { OPTIONAL_COUNT = 5 };
-static const char *const optional_names[OPTIONAL_COUNT] = {"latency_ms_p99", "throughput_rps",
-                                                           "memory_mb", "l2_util", "dram_util"};
+enum { OPTIONAL_COUNT = 6 };
+static const char *const optional_names[OPTIONAL_COUNT] = {
+    "latency_ms_p99", "throughput_rps", "memory_mb", "l2_util", "dram_util", "input_bytes"};
 
 static void optional_values(const gpulet_profile_point_t *point, double values[OPTIONAL_COUNT])
 {
@@ -372,6 +377,7 @@ static void optional_values(const gpulet_profile_point_t *point, double values[O
     values[2] = point->memory_mb;
     values[3] = point->l2_util;
     values[4] = point->dram_util;
+    values[5] = point->input_bytes > 0 ? point->input_bytes : NAN;
 }
 
 typedef struct used {

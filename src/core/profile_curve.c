@@ -84,6 +84,14 @@ double gpulet_curve_dram_util(const gpulet_curve_t *curve, uint32_t batch)
                : NAN;
 }
 
+double gpulet_curve_input_bytes(const gpulet_curve_t *curve)
+{
+    double most = 0;
+    for (uint32_t i = 0; i < curve->points_count; i++)
+        most = fmax(most, curve->points[i].input_bytes); /* fmax passes over NAN */
+    return most;
+}
+
 /* Two measured sizes of the same device, model and instances with none between them. */
 typedef struct size_pair {
     const gpulet_curve_t *lower;
@@ -117,6 +125,7 @@ static gpulet_profile_point_t point_between(const size_pair_t *pair, uint32_t ba
         .l2_util = between(gpulet_curve_l2_util(a, batch), gpulet_curve_l2_util(b, batch), part),
         .dram_util =
             between(gpulet_curve_dram_util(a, batch), gpulet_curve_dram_util(b, batch), part),
+        .input_bytes = fmax(gpulet_curve_input_bytes(a), gpulet_curve_input_bytes(b)),
     };
 }
 

@@ -55,8 +55,7 @@ static double rate_alone(const bounder_t *b, const gpulet_device_type_t *type, u
     const gpulet_plan_input_t *input = b->input;
     double margin = input->latency_margin > 0.0 ? input->latency_margin : 1.0;
     double slo_ms = demand->slo_ms * (input->slo_fraction > 0.0 ? input->slo_fraction : 1.0);
-    double memory_mb =
-        type->memory_mb_by_size != NULL ? type->memory_mb_by_size[size] : type->memory_mb;
+    double memory_mb = gpulet_device_type_models_mb(type, size);
     size_t count;
     size_t first =
         gpulet_curves_find(&count, input->profile, type->name, demand->model, type->sizes[size]);
@@ -66,7 +65,8 @@ static double rate_alone(const bounder_t *b, const gpulet_device_type_t *type, u
         for (uint32_t batch = gpulet_curve_batch_min(curve); batch <= gpulet_curve_batch_max(curve);
              batch++) {
             double latency_ms = margin * gpulet_curve_latency_ms(curve, batch, input->p99);
-            if (!(2.0 * latency_ms <= slo_ms) || gpulet_curve_memory_mb(curve, batch) > memory_mb)
+            if (!(2.0 * latency_ms <= slo_ms) || gpulet_curve_memory_mb(curve, batch) > memory_mb ||
+                memory_mb < 0.0)
                 continue;
             best = fmax(best, 1000.0 * load_of(b, (uint64_t)batch * curve->instances) / latency_ms);
         }

@@ -39,6 +39,25 @@ static const gpulet_choice_t *choice_of(const gpulet_pack_t *pack, const gpulet_
     return &gpulet_workspace_choices(pack->ws, m->model, d->type, g->size)->items[m->choice];
 }
 
+/* Rates are routed in proportion to what each share holds, so that none is loaded more than
+ * another; where the network of a device is limited, in proportion to the rates that it was checked
+ * with. */
+static bool routed_as_placed(const gpulet_pack_t *pack)
+{
+    bool limited = false;
+    for (size_t t = 0; t < pack->ws->types_count; t++)
+        limited = limited || pack->ws->types[t].type->network_gbps > 0.0;
+    return limited;
+}
+
+static double weight_of(const gpulet_pack_t *pack, const gpulet_pack_device_t *d,
+                        const gpulet_pack_gpulet_t *g, uint32_t member)
+{
+    if (routed_as_placed(pack))
+        return g->members[member].rate_rps;
+    return choice_of(pack, d, g, member)->load * 1000.0 / g->duty_ms;
+}
+
 /* What each model's shares hold together, in requests a second. */
 static void sum_held(double *held_rps, const gpulet_pack_t *pack)
 {
@@ -47,8 +66,7 @@ static void sum_held(double *held_rps, const gpulet_pack_t *pack)
         for (uint32_t k = 0; k < d->count; k++) {
             const gpulet_pack_gpulet_t *g = &d->gpulets[k];
             for (uint32_t j = 0; j < g->count; j++)
-                held_rps[g->members[j].model] +=
-                    choice_of(pack, d, g, j)->load * 1000.0 / g->duty_ms;
+                held_rps[g->members[j].model] += weight_of(pack, d, g, j);
         }
     }
 }
@@ -92,8 +110,7 @@ static gpulet_status_t write_gpulet(gpulet_plan_gpulet_t *out, const writer_t *w
         share->latency_ms = gpulet_choice_latency_ms(o, beside);
         share->worst_ms = out->duty_ms + share->latency_ms;
         share->capacity_rps = (double)o->instances * (double)o->batch * 1000.0 / out->duty_ms;
-        /* In proportion to what each share holds: none is loaded more than another. */
-        double holds_rps = o->load * 1000.0 / out->duty_ms;
+        double holds_rps = weight_of(w->pack, d, g, j);
         share->rate_rps = holds_rps * fmin(1.0, ws->models[m].rate_rps / w->held_rps[m]);
         w->capacity_rps[m] += share->capacity_rps;
     }

@@ -389,8 +389,11 @@ static double new_on(gpulet_pack_t *pack, size_t device, uint32_t size, uint32_t
 {
     const gpulet_workspace_t *ws = pack->ws;
     size_t type = pack->devices[device].type;
-    double most = gpulet_workspace_choices(ws, model, type, size)->rate_rps;
+    double most = fmin(gpulet_workspace_choices(ws, model, type, size)->rate_rps,
+                       gpulet_pack_network_rps(pack, device, size, model));
     double rate = fmin(rate_rps, most);
+    if (rate <= CRUMB * rate_rps)
+        return 0.0;
     if (gpulet_pack_try_new(pack, device, size, model, rate))
         return rate;
     if (ws->types[type].row == NULL || pack->devices[device].count == 0)
@@ -502,8 +505,11 @@ static double fill_empty(gpulet_pack_t *pack, const ranked_t *at, uint32_t model
 {
     const gpulet_pack_device_t *d = &pack->devices[at->a];
     uint32_t size = d->gpulets[at->b].size;
-    double most = gpulet_workspace_choices(pack->ws, model, d->type, size)->rate_rps;
+    double most = fmin(gpulet_workspace_choices(pack->ws, model, d->type, size)->rate_rps,
+                       gpulet_pack_network_rps(pack, at->a, size, model));
     double rate = fmin(rate_rps, most);
+    if (rate <= CRUMB * rate_rps)
+        return 0.0;
     if (gpulet_pack_try_add(pack, at->a, at->b, size, model, rate))
         return rate;
     for (int i = 9; i >= 3 && pack->ws->types[d->type].row != NULL; i -= 2) {

@@ -211,7 +211,8 @@ static double choose(const gpulet_workspace_t *ws, size_t type, gpulet_pack_gpul
 static void describe(const gpulet_workspace_t *ws, size_t type, gpulet_pack_gpulet_t *g)
 {
     g->pressure = -INFINITY;
-    g->memory_mb = 0.0;
+    g->memory_mb = g->count > 0 ? ws->types[type].type->memory_mb_process : 0.0;
+    g->network_bps = 0.0;
     g->used = 0.0;
     for (uint32_t i = 0; i < g->count; i++) {
         const gpulet_choices_t *c =
@@ -219,6 +220,7 @@ static void describe(const gpulet_workspace_t *ws, size_t type, gpulet_pack_gpul
         const gpulet_choice_t *o = &c->items[g->members[i].choice];
         g->pressure = fmax(g->pressure, o->pressure);
         g->memory_mb += o->memory_mb;
+        g->network_bps += g->members[i].rate_rps * c->input_bytes;
         g->used += g->members[i].rate_rps / c->rate_rps;
     }
 }
@@ -300,6 +302,34 @@ static bool memory_fits(const gpulet_workspace_t *ws, const gpulet_pack_device_t
     return type->memory_mb_by_size != NULL || sum_mb <= type->memory_mb;
 }
 
+/* Bytes a second that the network of a device of the type takes; INFINITY when not limited. */
+static double network_most(const gpulet_device_type_t *type)
+{
+    return type->network_gbps > 0.0 ? type->network_gbps * GPULET_WORKSPACE_GBPS : INFINITY;
+}
+
+static double network_used(const gpulet_pack_device_t *d)
+{
+    double sum_bps = 0.0;
+    for (uint32_t i = 0; i < d->count; i++)
+        sum_bps += d->gpulets[i].network_bps;
+    return sum_bps;
+}
+
+static bool network_fits(const gpulet_workspace_t *ws, const gpulet_pack_device_t *d)
+{
+    return network_used(d) <= network_most(ws->types[d->type].type) * (1.0 + 1e-12);
+}
+
+double gpulet_pack_network_rps(const gpulet_pack_t *pack, size_t device, uint32_t size,
+                               uint32_t model)
+{
+    const gpulet_pack_device_t *d = &pack->devices[device];
+    double bytes = gpulet_workspace_choices(pack->ws, model, d->type, size)->input_bytes;
+    double left_bps = network_most(pack->ws->types[d->type].type) - network_used(d);
+    return bytes > 0.0 ? fmax(0.0, left_bps) / bytes : INFINITY;
+}
+
 static bool solve_once(gpulet_pack_t *pack, gpulet_pack_device_t *d, uint32_t changed, bool lean)
 {
     const gpulet_workspace_t *ws = pack->ws;
@@ -310,7 +340,7 @@ static bool solve_once(gpulet_pack_t *pack, gpulet_pack_device_t *d, uint32_t ch
     } else {
         solved = solve_coupled(pack, d, lean);
     }
-    return solved && memory_fits(ws, d);
+    return solved && memory_fits(ws, d) && network_fits(ws, d);
 }
 
 /* Several instances cost memory: when that is what fails, one instance may do. */

@@ -40,6 +40,7 @@ typedef struct gpulet_pack_gpulet {
     double used;   /* Σ rate / rate alone: over 1 never fits */
     double slack_ms; /* least SLO − duty − latency of its members */
     double memory_mb;
+    double network_bps; /* bytes a second of the rates placed */
 } gpulet_pack_gpulet_t;
 
 typedef struct gpulet_pack_device {
@@ -89,6 +90,10 @@ bool gpulet_pack_try_new(gpulet_pack_t *pack, size_t device, uint32_t size, uint
  * grown or shrunk to it. */
 bool gpulet_pack_try_add(gpulet_pack_t *pack, size_t device, size_t gpulet, uint32_t size,
                          uint32_t model, double rate_rps);
+/* The rate of the model that a device's network still takes beside what is placed on it, INFINITY
+ * when it has no limit. */
+double gpulet_pack_network_rps(const gpulet_pack_t *pack, size_t device, uint32_t size,
+                               uint32_t model);
 /* Multiplies the rates of one gpu-let. */
 bool gpulet_pack_try_scale(gpulet_pack_t *pack, size_t device, size_t gpulet, double factor);
 

@@ -132,10 +132,9 @@ static double slo_enough(const gpulet_plan_input_t *input, const char *model)
         int size = gpulet_device_type_size_index(type, curve->units);
         if (size < 0)
             continue;
-        double most_mb =
-            type->memory_mb_by_size != NULL ? type->memory_mb_by_size[size] : type->memory_mb;
+        double most_mb = gpulet_device_type_models_mb(type, (uint32_t)size);
         for (uint32_t b = gpulet_curve_batch_min(curve); b <= gpulet_curve_batch_max(curve); b++) {
-            if (!(gpulet_curve_memory_mb(curve, b) > most_mb))
+            if (!(gpulet_curve_memory_mb(curve, b) > most_mb) && most_mb >= 0.0)
                 least_ms = fmin(least_ms, margin * gpulet_curve_latency_ms(curve, b, input->p99));
         }
     }

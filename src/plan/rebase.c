@@ -87,6 +87,9 @@ static bool refresh_gpulet(gpulet_plan_device_t *d, size_t gpulet, const gpulet_
     gpulet_plan_gpulet_t *g = &d->gpulets[gpulet];
     double margin = input->latency_margin > 0.0 ? input->latency_margin : 1.0;
     double sum_ms = 0.0;
+    /* Where the network is limited a share is not given more than it had. */
+    int type = gpulet_device_set_find(input->devices, d->type);
+    bool network = type >= 0 && input->devices->types[type].network_gbps > 0.0;
     for (size_t i = 0; i < g->shares_count; i++) {
         gpulet_plan_share_t *s = &g->shares[i];
         const gpulet_curve_t *curve = curve_of(input, d, gpulet, s);
@@ -109,7 +112,8 @@ static bool refresh_gpulet(gpulet_plan_device_t *d, size_t gpulet, const gpulet_
             load = gpulet_poisson_load_max(input->rate_percentile, items);
         s->worst_ms = g->duty_ms + s->latency_ms;
         s->capacity_rps = (double)items * 1000.0 / g->duty_ms;
-        s->rate_rps = load * 1000.0 / g->duty_ms;
+        double held_rps = load * 1000.0 / g->duty_ms;
+        s->rate_rps = network ? fmin(held_rps, s->rate_rps * (1.0 + 1e-7)) : held_rps;
     }
     return true;
 }

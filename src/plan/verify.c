@@ -256,20 +256,28 @@ static gpulet_status_t check_shape(const checker_t *c, const place_t *p)
     return GPULET_OK;
 }
 
-static gpulet_status_t check_gpulet(const checker_t *c, const place_t *p, double *memory_mb)
+/* What the gpu-let takes of its device beside units: memory, its process included, and network. */
+typedef struct takes {
+    double memory_mb;
+    double network_gbps;
+} takes_t;
+
+static gpulet_status_t check_gpulet(const checker_t *c, const place_t *p, takes_t *takes)
 {
     const gpulet_plan_gpulet_t *g = &p->device->gpulets[p->gpulet];
     gpulet_status_t st = check_shape(c, p);
     double sum_ms = 0.0;
-    *memory_mb = 0.0;
+    *takes = (takes_t){.memory_mb = p->type->memory_mb_process};
     for (size_t i = 0; st == GPULET_OK && i < g->shares_count; i++) {
         double latency_ms = 0.0;
         if ((st = latency_of(&latency_ms, c, p, &g->shares[i])) != GPULET_OK)
             return st;
         sum_ms += latency_ms;
-        double mb =
-            gpulet_curve_memory_mb(curve_of(c, p, p->gpulet, &g->shares[i]), g->shares[i].batch);
-        *memory_mb += isnan(mb) ? 0.0 : mb;
+        const gpulet_curve_t *curve = curve_of(c, p, p->gpulet, &g->shares[i]);
+        double mb = gpulet_curve_memory_mb(curve, g->shares[i].batch);
+        takes->memory_mb += isnan(mb) ? 0.0 : mb;
+        takes->network_gbps +=
+            g->shares[i].rate_rps * gpulet_curve_input_bytes(curve) * 8.0 / 1073741824.0;
     }
     for (size_t i = 0; st == GPULET_OK && i < g->shares_count; i++) {
         double latency_ms = 0.0;
@@ -291,23 +299,28 @@ static gpulet_status_t check_device(const checker_t *c, const gpulet_plan_device
         return BROKEN(c, &p, "the device holds no gpu-let");
     gpulet_status_t st = check_sizes(c, &p);
     double sum_mb = 0.0;
+    double sum_gbps = 0.0;
     for (p.gpulet = 0; st == GPULET_OK && p.gpulet < device->gpulets_count; p.gpulet++) {
-        double memory_mb = 0.0;
-        if ((st = check_gpulet(c, &p, &memory_mb)) != GPULET_OK)
+        takes_t takes;
+        if ((st = check_gpulet(c, &p, &takes)) != GPULET_OK)
             return st;
+        sum_gbps += takes.network_gbps;
         double most_mb = INFINITY;
         if (p.type->memory_mb_by_size != NULL)
             most_mb = p.type->memory_mb_by_size[gpulet_device_type_size_index(
                 p.type, device->gpulets[p.gpulet].units)];
         else
-            sum_mb += memory_mb;
-        if (over(memory_mb, most_mb))
-            return BROKEN(c, &p, "its models need %g MiB of %g MiB", memory_mb, most_mb);
+            sum_mb += takes.memory_mb;
+        if (over(takes.memory_mb, most_mb))
+            return BROKEN(c, &p, "its models need %g MiB of %g MiB", takes.memory_mb, most_mb);
     }
     p.gpulet = 0;
     if (st == GPULET_OK && over(sum_mb, p.type->memory_mb))
         return BROKEN(c, &p, "all models need %g MiB of the device's %g MiB", sum_mb,
                       p.type->memory_mb);
+    if (st == GPULET_OK && p.type->network_gbps > 0.0 && over(sum_gbps, p.type->network_gbps))
+        st = BROKEN(c, &p, "all requests bring %g of the device's %g Gbit/s", sum_gbps,
+                    p.type->network_gbps);
     return st;
 }
 

@@ -111,11 +111,6 @@ typedef struct reader {
     gpulet_choices_t *out;
 } reader_t;
 
-static double memory_limit(const gpulet_device_type_t *type, uint32_t size)
-{
-    return type->memory_mb_by_size != NULL ? type->memory_mb_by_size[size] : type->memory_mb;
-}
-
 static gpulet_status_t set_interference(gpulet_choice_t *choice, const reader_t *r,
                                         const gpulet_curve_t *curve, gpulet_error_t *err)
 {
@@ -166,6 +161,7 @@ static gpulet_status_t read_size(reader_t *r, size_t first, size_t count, gpulet
     size_t room = 0;
     for (size_t i = 0; i < count; i++) {
         const gpulet_curve_t *curve = gpulet_profile_curve_at(profile, first + i);
+        r->out->input_bytes = fmax(r->out->input_bytes, gpulet_curve_input_bytes(curve));
         room += gpulet_curve_batch_max(curve) - gpulet_curve_batch_min(curve) + 1;
     }
     r->out->items = malloc(room * sizeof(*r->out->items));
@@ -199,7 +195,8 @@ static gpulet_status_t read_model(gpulet_workspace_t *ws, size_t m, gpulet_error
             size_t first = gpulet_curves_find(&count, profile, type->name, model->demand->model,
                                               type->sizes[s]);
             gpulet_choices_t *out = &ws->choices[m * ws->sizes_total + ws->types[t].offset + s];
-            reader_t reader = {ws, model, &ws->types[t], s, memory_limit(type, s), out};
+            reader_t reader = {ws, model, &ws->types[t], s, gpulet_device_type_models_mb(type, s),
+                               out};
             gpulet_status_t st = count > 0 ? read_size(&reader, first, count, err) : GPULET_OK;
             if (st != GPULET_OK)
                 return st;

@@ -24,6 +24,8 @@
 #define GPULET_WORKSPACE_SLACK                                                                     \
     1e-9 /* relative: rounding may not decide whether a batch is enough */
 
+#define GPULET_WORKSPACE_GBPS (1073741824.0 / 8.0) /* bytes a second in a network_gbps */
+
 typedef struct gpulet_choice {
     double
         load; /* mean arrivals a cycle that the batch holds; batch·instances without a percentile */
@@ -45,6 +47,7 @@ typedef struct gpulet_choices {
     double rate_rps;       /* that rate; 0 when count is 0 */
     double latency_ms_min; /* over all choices */
     double work_ms;        /* least latency an item */
+    double input_bytes;    /* of an item; 0 when unknown */
     uint32_t instances_min;
 } gpulet_choices_t;
 

@@ -52,6 +52,8 @@ typedef struct maker {
     bool memory;
     bool utilisation;
     bool p99;
+    bool network;
+    double input_bytes; /* of the model being made */
 } maker_t;
 
 static double between(maker_t *m, double low, double high)
@@ -78,6 +80,11 @@ static void write_type(maker_t *m, gpulet_buf_t *buf, size_t t)
     }
     if (m->memory)
         gpulet_buf_printf(buf, "    memory_mb: %.1f\n", between(m, 1500.0, 6000.0));
+    if (m->memory && chance(m, 0.3))
+        gpulet_buf_printf(buf, "    memory_headroom: 0.9\n    memory_mb_process: %.1f\n",
+                          between(m, 50.0, 400.0));
+    if (m->network)
+        gpulet_buf_printf(buf, "    network_gbps: %.3f\n", between(m, 0.2, 3.0));
     if (chance(m, 0.2))
         gpulet_buf_printf(buf, "    isolated: true\n");
     if (m->types_count > 1 && chance(m, 0.5))
@@ -120,6 +127,7 @@ static void add_curve(maker_t *m, const char *device, const char *model, uint32_
         p.latency_ms_p99 = m->p99 && chance(m, 0.8) ? p.latency_ms * between(m, 1.0, 1.5) : NAN;
         p.throughput_rps = NAN;
         p.memory_mb = m->memory && chance(m, 0.95) ? (200.0 + 20.0 * b) * instances : NAN;
+        p.input_bytes = m->network ? m->input_bytes : NAN;
         p.l2_util = m->utilisation ? fmin(1.0, intensity * (0.6 + 0.05 * b)) : NAN;
         p.dram_util = m->utilisation ? fmin(1.0, intensity * (0.4 + 0.05 * b)) : NAN;
         gpulet_error_t err = {{0}};
@@ -137,6 +145,7 @@ static void add_model(maker_t *m, size_t index)
     snprintf(demand.model, sizeof(demand.model), "m%zu", index);
     double weight = exp(between(m, log(0.1), log(20.0)));
     double gain = between(m, 0.2, 1.0);
+    m->input_bytes = exp(between(m, log(1e3), log(2e6)));
     uint32_t instances_max = chance(m, 0.3) ? 3 : 1;
     for (size_t t = 0; t < m->types_count; t++) {
         char device[32];
@@ -183,6 +192,7 @@ void instance_init(instance_t *in, uint64_t seed)
     m.memory = chance(&m, 0.5);
     m.utilisation = chance(&m, 0.5);
     m.p99 = chance(&m, 0.3);
+    m.network = chance(&m, 0.3);
     if (gpulet_profile_create(&in->profile) != GPULET_OK ||
         gpulet_workload_create(&in->workload) != GPULET_OK)
         abort();

@@ -187,7 +187,7 @@ static void the_prototypes_files_are_read(void **state)
 
 static gpulet_profile_point_t point_of(uint32_t batch, double latency_ms)
 {
-    return (gpulet_profile_point_t){batch, latency_ms, NAN, NAN, NAN, NAN, NAN};
+    return (gpulet_profile_point_t){batch, latency_ms, NAN, NAN, NAN, NAN, NAN, NAN};
 }
 
 static void rows_are_added_once_unless_replaced(void **state)
