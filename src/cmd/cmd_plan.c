@@ -5,27 +5,17 @@
 
 #include "base/clock.h"
 #include "cmd/cmd.h"
+#include "cmd/cmd_planning.h"
 #include "core/plan.h"
-#include "device/backend.h"
 #include "plan/planner.h"
 #include "proto/oip.h"
 
 typedef struct plan_settings {
-    char *profiles;
-    char *format;
-    char *devices;
+    cmd_planning_t planning;
     char *workload;
     char *scenario;
     char *planner;
-    char *interference;
-    double latency_margin;
-    double slo_fraction;
-    double rate_percentile;
-    bool p99;
-    bool prototype_duty;
-    bool interpolate_units;
     char *from;
-    char *count;
     char *verify;
     bool json;
     bool help;
@@ -35,34 +25,14 @@ typedef struct plan_settings {
 #define ANY       1, 0
 
 const gpulet_option_t cmd_plan_options[] = {
-    {"profiles", GPULET_OPTION_STRING, AT(profiles), NULL, ANY, "FILE", "measured latencies (CSV)",
-     "Inputs"},
-    {"format", GPULET_OPTION_STRING, AT(format), "csv", ANY, "NAME",
-     "of the profiles: csv, or glet (model,partition,batch,ms)", NULL},
-    {"devices", GPULET_OPTION_STRING, AT(devices), NULL, ANY, "FILE",
-     "device types and counts (YAML) [this machine's CPU]", NULL},
+    CMD_PLANNING_INPUTS(plan_settings_t),
     {"workload", GPULET_OPTION_STRING, AT(workload), NULL, ANY, "FILE", "rates and SLOs (CSV)",
      NULL},
     {"scenario", GPULET_OPTION_STRING, AT(scenario), NULL, ANY, "NAME", "scenario of the workload",
      NULL},
-    {"interference", GPULET_OPTION_STRING, AT(interference), NULL, ANY, "FILE",
-     "interference coefficients (CSV)", NULL},
     {"planner", GPULET_OPTION_STRING, AT(planner), "elastic", ANY, "NAME",
      "which planner (see docs/planning.md)", "Planning"},
-    {"count", GPULET_OPTION_STRING, AT(count), NULL, ANY, "N",
-     "devices, over the file's: N, or type=N,...; -1: as many as needed", NULL},
-    {"latency-margin", GPULET_OPTION_F64, AT(latency_margin), "1.0", 1, 100, "X",
-     "multiplies every latency", NULL},
-    {"slo-fraction", GPULET_OPTION_F64, AT(slo_fraction), "1.0", 0.001, 1, "X",
-     "multiplies every SLO", NULL},
-    {"rate-percentile", GPULET_OPTION_F64, AT(rate_percentile), "0", 0, 0.99999, "P",
-     "hold this percentile of Poisson arrivals over a duty cycle; 0: the bare rate", NULL},
-    {"p99", GPULET_OPTION_BOOL, AT(p99), NULL, ANY, NULL,
-     "plan with latency_ms_p99 where the profile has it", NULL},
-    {"prototype-duty", GPULET_OPTION_BOOL, AT(prototype_duty), NULL, ANY, NULL,
-     "the stricter rule duty + sum of latencies <= SLO", NULL},
-    {"interpolate-units", GPULET_OPTION_BOOL, AT(interpolate_units), NULL, ANY, NULL,
-     "fill in sizes between measured sizes", NULL},
+    CMD_PLANNING_RULES(plan_settings_t),
     {"from", GPULET_OPTION_STRING, AT(from), NULL, ANY, "FILE", "the plan that runs now (JSON)",
      NULL},
     {"verify", GPULET_OPTION_STRING, AT(verify), NULL, ANY, "FILE",
@@ -72,70 +42,6 @@ const gpulet_option_t cmd_plan_options[] = {
     {"help", GPULET_OPTION_BOOL, AT(help), NULL, ANY, NULL, "print this", NULL},
     {NULL, GPULET_OPTION_BOOL, 0, NULL, ANY, NULL, NULL, NULL},
 };
-
-/* All that was read from files; the planner's input borrows from it. */
-typedef struct plan_files {
-    gpulet_profile_t *profile;
-    gpulet_device_set_t *devices;
-    gpulet_workload_t *workload;
-    gpulet_interference_t *interference;
-    gpulet_plan_t *from;
-} plan_files_t;
-
-static void close_files(plan_files_t *files)
-{
-    gpulet_profile_destroy(files->profile);
-    gpulet_device_set_destroy(files->devices);
-    gpulet_workload_destroy(files->workload);
-    gpulet_interference_destroy(files->interference);
-    gpulet_plan_destroy(files->from);
-}
-
-static gpulet_status_t own_cpu(gpulet_device_set_t **out, gpulet_error_t *err)
-{
-    gpulet_device_desc_t desc;
-    uint32_t count = 0;
-    gpulet_device_options_t options = {0};
-    gpulet_status_t st = gpulet_device_backend_find("cpu")->probe(&desc, 1, &count, &options, err);
-    if (st != GPULET_OK)
-        return st;
-    return gpulet_device_set_create_simple(out, desc.type, desc.units, desc.memory_mb,
-                                           (int32_t)count);
-}
-
-static gpulet_status_t interpolate(plan_files_t *files, gpulet_error_t *err)
-{
-    for (uint32_t i = 0; i < files->devices->types_count; i++) {
-        const gpulet_device_type_t *type = &files->devices->types[i];
-        gpulet_status_t st = gpulet_profile_interpolate_units(files->profile, type->name,
-                                                              type->sizes, type->sizes_count, err);
-        if (st != GPULET_OK)
-            return st;
-    }
-    return GPULET_OK;
-}
-
-static gpulet_status_t open_files(plan_files_t *files, const plan_settings_t *s,
-                                  gpulet_error_t *err)
-{
-    bool glet = strcmp(s->format, "glet") == 0;
-    gpulet_status_t st = s->devices != NULL
-                             ? gpulet_device_set_load(&files->devices, s->devices, err)
-                             : own_cpu(&files->devices, err);
-    if (st == GPULET_OK)
-        st = gpulet_profile_load(&files->profile, s->profiles,
-                                 glet ? GPULET_PROFILE_FORMAT_GLET : GPULET_PROFILE_FORMAT_CSV,
-                                 glet ? files->devices->types[0].name : NULL, err);
-    if (st == GPULET_OK)
-        st = gpulet_workload_load(&files->workload, s->workload, s->scenario, err);
-    if (st == GPULET_OK && s->interference != NULL)
-        st = gpulet_interference_load(&files->interference, s->interference, err);
-    if (st == GPULET_OK && s->from != NULL)
-        st = gpulet_plan_load(&files->from, s->from, err);
-    if (st == GPULET_OK && s->interpolate_units)
-        st = interpolate(files, err);
-    return st;
-}
 
 /* ---- for people ---- */
 
@@ -258,15 +164,10 @@ static int make(const plan_settings_t *s, const gpulet_plan_input_t *input)
 static int check_usage(const plan_settings_t *s)
 {
     gpulet_error_t err = {""};
-    if (s->profiles == NULL || s->workload == NULL)
+    if (s->planning.profiles == NULL || s->workload == NULL)
         return cmd_complain("plan", CMD_USAGE,
-                            s->profiles == NULL ? "expected --profiles FILE"
-                                                : "expected --workload FILE");
-    if (strcmp(s->format, "csv") != 0 && strcmp(s->format, "glet") != 0) {
-        (void)gpulet_fail(&err, GPULET_E_INVALID, "--format: expected csv or glet, found '%s'",
-                          s->format);
-        return cmd_complain("plan", CMD_USAGE, err.text);
-    }
+                            s->planning.profiles == NULL ? "expected --profiles FILE"
+                                                         : "expected --workload FILE");
     if (gpulet_planner_find(s->planner) == NULL) {
         gpulet_buf_t names = GPULET_BUF_INIT;
         for (const gpulet_planner_t *p = gpulet_planners(); p->name != NULL; p++)
@@ -281,30 +182,26 @@ static int check_usage(const plan_settings_t *s)
 
 static int run(const plan_settings_t *s)
 {
-    plan_files_t files = {0};
+    cmd_planning_files_t files = {0};
+    gpulet_workload_t *workload = NULL;
+    gpulet_plan_t *from = NULL;
     gpulet_error_t err = {""};
-    int exit_code = CMD_DONE;
-    if (open_files(&files, s, &err) != GPULET_OK) {
-        exit_code = cmd_complain("plan", CMD_FAILED, err.text);
-    } else if (s->count != NULL &&
-               gpulet_device_set_override_counts(files.devices, s->count, &err) != GPULET_OK) {
-        exit_code = cmd_complain("plan", CMD_USAGE, err.text);
-    } else {
-        gpulet_plan_input_t input = {
-            .profile = files.profile,
-            .devices = files.devices,
-            .workload = files.workload,
-            .interference = files.interference,
-            .latency_margin = s->latency_margin,
-            .slo_fraction = s->slo_fraction,
-            .rate_percentile = s->rate_percentile,
-            .p99 = s->p99,
-            .prototype_duty = s->prototype_duty,
-            .from = files.from,
-        };
+    int exit_code = cmd_planning_open(&files, &s->planning, &err);
+    if (exit_code == CMD_DONE &&
+        (gpulet_workload_load(&workload, s->workload, s->scenario, &err) != GPULET_OK ||
+         (s->from != NULL && gpulet_plan_load(&from, s->from, &err) != GPULET_OK)))
+        exit_code = CMD_FAILED;
+    if (exit_code == CMD_DONE) {
+        gpulet_plan_input_t input = cmd_planning_input(&files, &s->planning);
+        input.workload = workload;
+        input.from = from;
         exit_code = s->verify != NULL ? verify(s, &input) : make(s, &input);
+    } else {
+        (void)cmd_complain("plan", exit_code, err.text);
     }
-    close_files(&files);
+    gpulet_plan_destroy(from);
+    gpulet_workload_destroy(workload);
+    cmd_planning_close(&files);
     return exit_code;
 }
 
