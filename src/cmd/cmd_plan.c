@@ -1,14 +1,15 @@
-#include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "cmd/cmd.h"
 #include "cmd/cmd_planning.h"
+#include "cmd/cmd_terminal.h"
 #include "core/plan.h"
 #include "plan/planner.h"
 #include "proto/oip.h"
+#include "view/plan_text.h"
 
 typedef struct plan_settings {
     cmd_planning_t planning;
@@ -18,6 +19,7 @@ typedef struct plan_settings {
     char *from;
     char *verify;
     bool json;
+    char *out;
     bool help;
 } plan_settings_t;
 
@@ -39,83 +41,11 @@ const gpulet_option_t cmd_plan_options[] = {
      "check this plan (JSON) instead of making one", NULL},
     {"json", GPULET_OPTION_BOOL, AT(json), NULL, ANY, NULL, "one JSON document on stdout",
      "Output"},
+    {"out", GPULET_OPTION_STRING, AT(out), NULL, ANY, "FILE",
+     "write the JSON document there as well", NULL},
     {"help", GPULET_OPTION_BOOL, AT(help), NULL, ANY, NULL, "print this", NULL},
     {NULL, GPULET_OPTION_BOOL, 0, NULL, ANY, NULL, NULL, NULL},
 };
-
-/* ---- for people ---- */
-
-static void print_bar(const gpulet_plan_device_t *device, uint32_t units)
-{
-    enum { WIDTH = 60 };
-    uint32_t used = 0;
-    uint32_t drawn = 0;
-    (void)printf("%-12s %2u |", device->type, device->index);
-    for (size_t i = 0; i < device->gpulets_count; i++) {
-        const gpulet_plan_gpulet_t *g = &device->gpulets[i];
-        char text[512] = "";
-        size_t length = 0;
-        used += g->units;
-        int width = (int)(used * WIDTH / units) - (int)drawn - 1;
-        for (size_t k = 0; k < g->shares_count && length < sizeof(text) - 1; k++)
-            length += (size_t)snprintf(text + length, sizeof(text) - length, "%s%s x%u",
-                                       k > 0 ? ", " : "", g->shares[k].model, g->shares[k].batch);
-        (void)printf("%-*.*s|", width > 0 ? width : 0, width > 0 ? width : 0, text);
-        drawn = used * WIDTH / units;
-    }
-    int rest = WIDTH - (int)drawn;
-    if (rest > 0)
-        (void)printf("%*s", rest, "");
-    (void)printf("\n");
-}
-
-static void print_gpulets(const gpulet_plan_t *plan)
-{
-    (void)printf("\n%-16s %5s %9s  %-20s %5s %9s %10s %9s %9s\n", "device", "units", "duty ms",
-                 "model", "batch", "rate/s", "capacity/s", "exec ms", "worst ms");
-    for (size_t d = 0; d < plan->devices_count; d++) {
-        for (size_t i = 0; i < plan->devices[d].gpulets_count; i++) {
-            const gpulet_plan_gpulet_t *g = &plan->devices[d].gpulets[i];
-            for (size_t k = 0; k < g->shares_count; k++) {
-                const gpulet_plan_share_t *s = &g->shares[k];
-                (void)printf("%-12s %3u %5u %9.2f  %-20s %5u %9.1f %10.1f %9.2f %9.2f\n",
-                             plan->devices[d].type, plan->devices[d].index, g->units, g->duty_ms,
-                             s->model, s->batch, s->rate_rps, s->capacity_rps, s->latency_ms,
-                             s->worst_ms);
-            }
-        }
-    }
-}
-
-static void print_models(const gpulet_plan_t *plan)
-{
-    (void)printf("\n%-20s %10s %10s %9s\n", "model", "rate/s", "capacity/s", "SLO ms");
-    for (size_t i = 0; i < plan->models_count; i++)
-        (void)printf(
-            "%-20s %10.1f %10.1f %9.1f%s\n", plan->models[i].model, plan->models[i].rate_rps,
-            plan->models[i].capacity_rps, plan->models[i].slo_ms,
-            plan->models[i].capacity_rps < plan->models[i].rate_rps * (1 - 1e-6) ? "  misses" : "");
-}
-
-static void print_plan(const gpulet_plan_t *plan, const gpulet_device_set_t *devices)
-{
-    for (size_t d = 0; d < plan->devices_count; d++) {
-        int type = gpulet_device_set_find(devices, plan->devices[d].type);
-        print_bar(&plan->devices[d], type >= 0 ? devices->types[type].units : 1);
-    }
-    print_gpulets(plan);
-    print_models(plan);
-    if (!plan->feasible)
-        (void)printf("\nNo plan meets every objective: %s\n", plan->reason);
-    else if (isnan(plan->lower_bound))
-        (void)printf("\n%u device(s) are enough.\n", plan->devices_used);
-    else
-        (void)printf("\n%u device(s) are enough; no plan can do with less than %.4g%s.\n",
-                     plan->devices_used, plan->lower_bound,
-                     plan->proved_optimal ? ", so this is the best possible" : "");
-}
-
-/* ---- the command ---- */
 
 static int verify(const plan_settings_t *s, const gpulet_plan_input_t *input)
 {
@@ -139,10 +69,33 @@ static int verify(const plan_settings_t *s, const gpulet_plan_input_t *input)
     return st == GPULET_OK ? CMD_DONE : st == GPULET_E_INFEASIBLE ? CMD_NO : CMD_FAILED;
 }
 
+/* All outputs are made before the first is written. */
+static gpulet_status_t put_out(const plan_settings_t *s, const gpulet_plan_t *plan,
+                               const gpulet_device_set_t *devices, gpulet_error_t *err)
+{
+    gpulet_buf_t json = GPULET_BUF_INIT;
+    gpulet_buf_t text = GPULET_BUF_INIT;
+    gpulet_view_style_t style = cmd_terminal_style();
+    gpulet_status_t st = GPULET_OK;
+    if (s->json || s->out != NULL)
+        st = gpulet_plan_format_json(&json, plan);
+    if (st == GPULET_OK && !s->json)
+        st = gpulet_view_plan_text(&text, plan, devices, &style);
+    if (st != GPULET_OK)
+        (void)gpulet_fail(err, st, "%s", gpulet_status_text(st));
+    if (st == GPULET_OK && s->out != NULL)
+        st = gpulet_file_write(s->out, json.data, json.size, err);
+    if (st == GPULET_OK)
+        st = gpulet_file_write("-", s->json ? json.data : text.data,
+                               s->json ? json.size : text.size, err);
+    gpulet_buf_deinit(&json);
+    gpulet_buf_deinit(&text);
+    return st;
+}
+
 static int make(const plan_settings_t *s, const gpulet_plan_input_t *input)
 {
     gpulet_plan_t *plan = NULL;
-    gpulet_buf_t out = GPULET_BUF_INIT;
     gpulet_error_t err = {""};
     uint64_t begin_ns = gpulet_clock_ns();
     gpulet_status_t st = gpulet_planner_run(&plan, gpulet_planner_find(s->planner), input, &err);
@@ -150,13 +103,8 @@ static int make(const plan_settings_t *s, const gpulet_plan_input_t *input)
         return cmd_complain("plan", CMD_FAILED, err.text);
     plan->elapsed_ms = (double)(gpulet_clock_ns() - begin_ns) / 1e6;
     int exit_code = plan->feasible ? CMD_DONE : CMD_NO;
-    if (!s->json)
-        print_plan(plan, input->devices);
-    else if (gpulet_plan_format_json(&out, plan) == GPULET_OK)
-        (void)fputs(out.data, stdout);
-    else
-        exit_code = cmd_complain("plan", CMD_FAILED, "out of memory");
-    gpulet_buf_deinit(&out);
+    if (put_out(s, plan, input->devices, &err) != GPULET_OK)
+        exit_code = cmd_complain("plan", CMD_FAILED, err.text);
     gpulet_plan_destroy(plan);
     return exit_code;
 }
