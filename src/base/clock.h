@@ -1,5 +1,5 @@
-/* The monotonic clock, in nanoseconds. Only the runtimes (net, worker, server, client, cmd) read
- * it, once a turn of their loop; pure code gets now_ns as a parameter. */
+/* The monotonic clock, in nanoseconds. Only the runtimes (net, worker, server, client, study, cmd)
+ * read it, once a turn of their loop; pure code gets now_ns as a parameter. */
 #ifndef GPULET_BASE_CLOCK_H
 #define GPULET_BASE_CLOCK_H
 

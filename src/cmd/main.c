@@ -10,6 +10,8 @@
 const cmd_row_t cmd_rows[] = {
     {"plan", "", "how many devices a workload needs, and how to cut them", cmd_plan_options,
      cmd_plan},
+    {"study", "", "how many of many workloads each planner can schedule", cmd_study_options,
+     cmd_study},
     {"profile", "", "measure a model repository on this machine", cmd_profile_options, cmd_profile},
     {"bench", "", "open-loop load on any server of the Open Inference Protocol", cmd_bench_options,
      cmd_bench},

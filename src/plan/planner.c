@@ -196,8 +196,9 @@ static gpulet_status_t set_reason(gpulet_plan_t *plan, const gpulet_plan_input_t
         snprintf(others, sizeof(others), " (and %zu more %s)", s.others,
                  s.others == 1 ? "model" : "models");
     size_t enough = 0;
-    gpulet_status_t st =
-        devices <= REASON_DEVICES_MAX ? devices_enough(&enough, input, planner) : GPULET_OK;
+    gpulet_status_t st = !input->brief && devices <= REASON_DEVICES_MAX
+                             ? devices_enough(&enough, input, planner)
+                             : GPULET_OK;
     if (st != GPULET_OK)
         return st;
     /* Precise enough to act on: the rate that is left is rounded down. */

@@ -29,6 +29,8 @@ typedef struct gpulet_plan_input {
     bool p99;               /* plan with latency_ms_p99 where the profile has it */
     bool prototype_duty;    /* D + ΣL ≤ SLO in place of D + L ≤ SLO */
     const gpulet_plan_t *from; /* NULL, or the plan to start from */
+    bool brief; /* the reason of an infeasible plan leaves out what would be enough, which takes
+                   planning again */
 } gpulet_plan_input_t;
 
 typedef gpulet_status_t (*gpulet_planner_fn)(gpulet_plan_t **out, const gpulet_plan_input_t *input,

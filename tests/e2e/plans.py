@@ -1,4 +1,6 @@
 """Where plans come from, what happens without one, and what the server refuses to start with."""
+import csv
+import json
 import os
 import socket
 import unittest
@@ -118,6 +120,57 @@ class Plans(Case):
             self.assertEqual(server.model_status("a")["rate_rps"], rate)
             self.serves_all(server, "a", "b")
             server.stop()
+
+
+class Study(Case):
+    def study(self, *words, code=0, profiles=None, rates="0,50,200,9000"):
+        profiles = profiles or self.write("p.csv", profile_csv({"a": 2, "b": 4}))
+        found, out, err = run(GPULET, "study", "--profiles", profiles, "--devices", self.write("d.yaml", DEVICES), "--models", "a,b",
+                              "--slo-ms", "a=60,b=120", "--rates", rates, *words)
+        self.assertEqual(found, code, out + err)
+        return out if code == 0 else err
+
+    def test_every_combination_is_judged_by_every_planner(self):
+        path = self.repository.join(".files", "cases.csv")
+        result = json.loads(self.study("--planners", "temporal,elastic", "--json", "--csv", path))
+        self.assertEqual(result["scenarios"], 15)
+        self.assertEqual(set(result["schedulable"]), {"temporal", "elastic"})
+        self.assertEqual(set(result["elapsed_ms"]), {"temporal", "elastic"})
+        with open(path) as f:
+            rows = list(csv.DictReader(f))
+        self.assertEqual([(float(r["a"]), float(r["b"])) for r in rows],
+                         [(a, b) for a in (0, 50, 200, 9000) for b in (0, 50, 200, 9000) if a or b])
+        for planner in ("temporal", "elastic"):
+            for key, word in (("schedulable", "yes"), ("proved_infeasible", "no"), ("missed", "missed"), ("open", "open")):
+                self.assertEqual(result[key][planner], sum(r[planner] == word for r in rows), (key, planner))
+        self.assertTrue(all(r["elastic"] == "no" for r in rows if "9000" in (r["a"], r["b"])), "the bound excludes those")
+        self.assertGreater(result["schedulable"]["elastic"], 0)
+
+    def test_for_people_and_on_any_number_of_threads(self):
+        out = self.study("--planners", "elastic")
+        self.assertIn("15 scenarios", out)
+        self.assertIn("elastic", out)
+        paths = [self.repository.join(".files", "cases%d.csv" % n) for n in (1, 5)]
+        for n, path in zip((1, 5), paths):
+            self.study("--threads", str(n), "--csv", path)
+        texts = []
+        for path in paths:
+            with open(path) as f:
+                texts.append(f.read())
+        self.assertEqual(texts[0], texts[1])
+
+    def test_wrong_usage_and_failures_write_nothing(self):
+        path = self.repository.join(".files", "cases.csv")
+        for words, mentions in ((["--slo-ms", "a=60"], "--slo-ms"), (["--rates", "1,x"], "'x'"), (["--planners", "elastic,nobody"], "nobody"),
+                                (["--models", "a,a"], "--models"), (["--count", "0"], "count"), (["--format", "xml"], "xml"),
+                                (["--models", "elastic", "--slo-ms", "elastic=1"], "--csv")):
+            self.assertIn(mentions, self.study("--csv", path, *words, code=2))
+        self.assertIn("p1.csv", self.study("--csv", path, code=1, profiles=self.write("p1.csv", profile_csv({"a": 2}))))
+        self.assertFalse(os.path.exists(path))
+        self.assertIn("/nowhere", self.study("--csv", "/nowhere/cases.csv", code=1))
+        code, _, err = run(GPULET, "study")
+        self.assertEqual(code, 2)
+        self.assertIn("--profiles", err)
 
 
 class Calibration(Case):

@@ -1,0 +1,169 @@
+/* The table of models and the verdict. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "view/fold.h"
+#include "view/plan_text.h"
+
+enum { NAME_MIN = 5, NAME_MAX = 40 };
+
+/* What the plan does for one model. */
+typedef struct model_sum {
+    double routed_rps;
+    double worst_ms;
+} model_sum_t;
+
+static model_sum_t sum_of(const gpulet_plan_t *plan, const char *model)
+{
+    model_sum_t sum = {0};
+    for (size_t d = 0; d < plan->devices_count; d++) {
+        for (size_t i = 0; i < plan->devices[d].gpulets_count; i++) {
+            const gpulet_plan_gpulet_t *g = &plan->devices[d].gpulets[i];
+            for (size_t k = 0; k < g->shares_count; k++) {
+                if (strcmp(g->shares[k].model, model) != 0)
+                    continue;
+                sum.routed_rps += g->shares[k].rate_rps;
+                sum.worst_ms = fmax(sum.worst_ms, g->shares[k].worst_ms);
+            }
+        }
+    }
+    return sum;
+}
+
+static size_t count_gpulets(const gpulet_plan_t *plan, const char *model, uint32_t units)
+{
+    size_t count = 0;
+    for (size_t d = 0; d < plan->devices_count; d++) {
+        for (size_t i = 0; i < plan->devices[d].gpulets_count; i++) {
+            const gpulet_plan_gpulet_t *g = &plan->devices[d].gpulets[i];
+            for (size_t k = 0; g->units == units && k < g->shares_count; k++)
+                count += strcmp(g->shares[k].model, model) == 0 ? 1 : 0;
+        }
+    }
+    return count;
+}
+
+/* "2×3 1×1": how many gpu-lets of which size hold the model, the large ones first. */
+static void put_sizes(gpulet_buf_t *out, const gpulet_plan_t *plan, const char *model,
+                      const gpulet_view_style_t *style)
+{
+    uint32_t below = UINT32_MAX;
+    for (;;) {
+        uint32_t largest = 0;
+        for (size_t d = 0; d < plan->devices_count; d++) {
+            for (size_t i = 0; i < plan->devices[d].gpulets_count; i++) {
+                uint32_t units = plan->devices[d].gpulets[i].units;
+                if (units < below && units > largest && count_gpulets(plan, model, units) > 0)
+                    largest = units;
+            }
+        }
+        if (largest == 0)
+            return;
+        gpulet_buf_printf(out, "%s%zu%s%u", below == UINT32_MAX ? "" : " ",
+                          count_gpulets(plan, model, largest), style->utf8 ? "×" : "x", largest);
+        below = largest;
+    }
+}
+
+static void put_name(gpulet_buf_t *out, const char *name, size_t width,
+                     const gpulet_view_style_t *style)
+{
+    size_t length = 0;
+    for (const char *p = name; *p != '\0'; p++) {
+        bool begins = ((unsigned char)*p & 0xC0) != 0x80;
+        length += begins ? 1 : 0;
+        if (!style->utf8 && (unsigned char)*p >= 0x80) {
+            if (begins)
+                gpulet_buf_append_char(out, '?');
+        } else {
+            gpulet_buf_append_char(out, *p);
+        }
+    }
+    if (length < width)
+        gpulet_buf_printf(out, "%*s", (int)(width - length), "");
+}
+
+gpulet_status_t gpulet_view_models(gpulet_buf_t *out, const gpulet_plan_t *plan,
+                                   const gpulet_view_style_t *style)
+{
+    char key[GPULET_VIEW_KEY_SIZE];
+    size_t width = NAME_MIN;
+    for (size_t i = 0; i < plan->models_count; i++) {
+        size_t length = gpulet_view_length(plan->models[i].model);
+        width = length > width ? length : width;
+    }
+    width = width > NAME_MAX ? NAME_MAX : width;
+    gpulet_buf_printf(out, "    %-*s %10s %10s %5s %9s %9s  %s\n", (int)width, "model", "rate/s",
+                      "capacity/s", "used", "SLO ms", "worst ms", "gpu-lets (number x units)");
+    for (size_t i = 0; i < plan->models_count; i++) {
+        const gpulet_plan_model_t *m = &plan->models[i];
+        model_sum_t sum = sum_of(plan, m->model);
+        double missing_rps = m->rate_rps - sum.routed_rps;
+        char used[16] = "-";
+        char worst[32] = "-";
+        if (m->capacity_rps > 0.0) {
+            (void)snprintf(used, sizeof(used), "%.0f%%", 100.0 * sum.routed_rps / m->capacity_rps);
+            (void)snprintf(worst, sizeof(worst), "%.2f", sum.worst_ms);
+        }
+        gpulet_buf_printf(out, "%-3s ", gpulet_view_key(key, i));
+        put_name(out, m->model, width, style);
+        gpulet_buf_printf(out, " %10.1f %10.1f %5s %9.2f %9s  ", m->rate_rps, m->capacity_rps, used,
+                          m->slo_ms, worst);
+        put_sizes(out, plan, m->model, style);
+        if (m->rate_rps > 0.0 && missing_rps > 1e-6 * m->rate_rps)
+            gpulet_buf_printf(out, "  misses %.1f/s", missing_rps);
+        gpulet_buf_append_char(out, '\n');
+    }
+    return gpulet_buf_status(out);
+}
+
+static void put_bound(gpulet_buf_t *out, const gpulet_plan_t *plan)
+{
+    bool costs = !isnan(plan->cost);
+    double used = costs ? plan->cost : (double)plan->devices_used;
+    if (isnan(plan->lower_bound))
+        return;
+    if (plan->proved_optimal)
+        gpulet_buf_printf(out, ", and no plan can do with %s", costs ? "a lower cost" : "fewer");
+    else
+        gpulet_buf_printf(out, "; no plan can do with %s than %.6g (%.2g%% less)",
+                          costs ? "a lower cost" : "fewer", plan->lower_bound,
+                          used > 0.0 ? 100.0 * (used - plan->lower_bound) / used : 0.0);
+}
+
+gpulet_status_t gpulet_view_verdict(gpulet_buf_t *out, const gpulet_plan_t *plan)
+{
+    if (!plan->feasible) {
+        gpulet_buf_printf(out, "Not enough: %s.\n", plan->reason);
+        return gpulet_buf_status(out);
+    }
+    if (plan->devices_used == 0) {
+        gpulet_buf_append_str(out, "Nothing is asked for: no device is needed.\n");
+        return gpulet_buf_status(out);
+    }
+    gpulet_buf_printf(out, "%u %s", plan->devices_used,
+                      plan->devices_used == 1 ? "device is enough" : "devices are enough");
+    if (!isnan(plan->cost))
+        gpulet_buf_printf(out, " at a cost of %.6g", plan->cost);
+    put_bound(out, plan);
+    gpulet_buf_append_str(out, ".\n");
+    return gpulet_buf_status(out);
+}
+
+gpulet_status_t gpulet_view_plan_text(gpulet_buf_t *out, const gpulet_plan_t *plan,
+                                      const gpulet_device_set_t *devices,
+                                      const gpulet_view_style_t *style)
+{
+    gpulet_status_t st = gpulet_view_bars(out, plan, devices, style);
+    if (st == GPULET_OK && plan->devices_count > 0)
+        gpulet_buf_append_char(out, '\n');
+    if (st == GPULET_OK && plan->models_count > 0) {
+        st = gpulet_view_models(out, plan, style);
+        gpulet_buf_append_char(out, '\n');
+    }
+    if (st == GPULET_OK)
+        st = gpulet_view_verdict(out, plan);
+    return st;
+}
