@@ -1,4 +1,5 @@
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -6,7 +7,9 @@
 #include "cmd/cmd.h"
 #include "cmd/cmd_planning.h"
 #include "cmd/cmd_terminal.h"
+#include "core/glet.h"
 #include "core/plan.h"
+#include "plan/elastic.h"
 #include "plan/planner.h"
 #include "proto/oip.h"
 #include "view/plan_text.h"
@@ -20,11 +23,14 @@ typedef struct plan_settings {
     char *verify;
     bool json;
     char *out;
+    char *model_list;
     bool help;
 } plan_settings_t;
 
 #define AT(field) offsetof(plan_settings_t, field)
 #define ANY       1, 0
+
+enum { MODEL_LIST_SIZE_MAX = 64 << 20 };
 
 const gpulet_option_t cmd_plan_options[] = {
     CMD_PLANNING_INPUTS(plan_settings_t),
@@ -38,20 +44,48 @@ const gpulet_option_t cmd_plan_options[] = {
     {"from", GPULET_OPTION_STRING, AT(from), NULL, ANY, "FILE", "the plan that runs now (JSON)",
      NULL},
     {"verify", GPULET_OPTION_STRING, AT(verify), NULL, ANY, "FILE",
-     "check this plan (JSON) instead of making one", NULL},
+     "check this plan (JSON; ModelList.txt with --format glet) instead of making one", NULL},
     {"json", GPULET_OPTION_BOOL, AT(json), NULL, ANY, NULL, "one JSON document on stdout",
      "Output"},
     {"out", GPULET_OPTION_STRING, AT(out), NULL, ANY, "FILE",
      "write the JSON document there as well", NULL},
+    {"model-list", GPULET_OPTION_STRING, AT(model_list), NULL, ANY, "FILE",
+     "write the plan as the prototype's ModelList.txt as well", NULL},
     {"help", GPULET_OPTION_BOOL, AT(help), NULL, ANY, NULL, "print this", NULL},
     {NULL, GPULET_OPTION_BOOL, 0, NULL, ANY, NULL, NULL, NULL},
 };
+
+/* ModelList.txt has gpu-lets, models, batches and duty cycles; what follows from them is computed.
+ */
+static gpulet_status_t load_model_list(gpulet_plan_t **out, const char *path,
+                                       const gpulet_plan_input_t *input, gpulet_error_t *err)
+{
+    char *text = NULL;
+    size_t size = 0;
+    gpulet_plan_t *listed = NULL;
+    gpulet_status_t st = gpulet_file_read(&text, &size, path, MODEL_LIST_SIZE_MAX, err);
+    if (st == GPULET_OK)
+        st = gpulet_glet_plan_parse(&listed, input->devices, text, size, path, err);
+    free(text);
+    if (st != GPULET_OK)
+        return st;
+    st = gpulet_plan_refresh(out, listed, input);
+    gpulet_plan_destroy(listed);
+    if (st == GPULET_OK && *out == NULL)
+        st = GPULET_E_NOT_FOUND;
+    return st == GPULET_OK
+               ? st
+               : gpulet_fail(err, st, "%s: the inputs do not know some size, model or batch of it",
+                             path);
+}
 
 static int verify(const plan_settings_t *s, const gpulet_plan_input_t *input)
 {
     gpulet_plan_t *plan = NULL;
     gpulet_error_t err = {""};
-    gpulet_status_t st = gpulet_plan_load(&plan, s->verify, &err);
+    gpulet_status_t st = cmd_planning_glet(&s->planning)
+                             ? load_model_list(&plan, s->verify, input, &err)
+                             : gpulet_plan_load(&plan, s->verify, &err);
     if (st != GPULET_OK)
         return cmd_complain("plan", CMD_FAILED, err.text);
     st = gpulet_plan_verify(plan, input, &err);
@@ -83,6 +117,11 @@ static gpulet_status_t put_out(const plan_settings_t *s, const gpulet_plan_t *pl
         st = gpulet_view_plan_text(&text, plan, devices, &style);
     if (st != GPULET_OK)
         (void)gpulet_fail(err, st, "%s", gpulet_status_text(st));
+    gpulet_buf_t list = GPULET_BUF_INIT;
+    if (st == GPULET_OK && s->model_list != NULL &&
+        (st = gpulet_glet_plan_format(&list, plan, devices, err)) == GPULET_OK)
+        st = gpulet_file_write(s->model_list, list.data != NULL ? list.data : "", list.size, err);
+    gpulet_buf_deinit(&list);
     if (st == GPULET_OK && s->out != NULL)
         st = gpulet_file_write(s->out, json.data, json.size, err);
     if (st == GPULET_OK)
@@ -136,7 +175,8 @@ static int run(const plan_settings_t *s)
     gpulet_error_t err = {""};
     int exit_code = cmd_planning_open(&files, &s->planning, &err);
     if (exit_code == CMD_DONE &&
-        (gpulet_workload_load(&workload, s->workload, s->scenario, &err) != GPULET_OK ||
+        (cmd_planning_workload(&workload, &files, &s->planning, s->workload, s->scenario, &err) !=
+             GPULET_OK ||
          (s->from != NULL && gpulet_plan_load(&from, s->from, &err) != GPULET_OK)))
         exit_code = CMD_FAILED;
     if (exit_code == CMD_DONE) {

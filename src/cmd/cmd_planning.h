@@ -16,6 +16,8 @@ typedef struct cmd_planning {
     char *format;
     char *devices;
     char *interference;
+    char *utilisation;
+    char *host_cost;
     char *count;
     double latency_margin;
     double slo_fraction;
@@ -23,6 +25,12 @@ typedef struct cmd_planning {
     bool p99;
     bool prototype_duty;
     bool interpolate_units;
+    char *elastic;
+    char *order;
+    char *knee;
+    double rate_slack;
+    double rate_enough;
+    double residual_slack;
 } cmd_planning_t;
 
 #define CMD_PLANNING_STRING(T, name, field, value, value_name, help, group)                        \
@@ -46,11 +54,16 @@ typedef struct cmd_planning {
     CMD_PLANNING_STRING(T, "profiles", profiles, NULL, "FILE", "measured latencies (CSV)",         \
                         "Inputs"),                                                                 \
     CMD_PLANNING_STRING(T, "format", format, "csv", "NAME",                                        \
-                        "of the profiles: csv, or glet (model,partition,batch,ms)", NULL),         \
+                        "of the inputs: csv, or glet (the prototype's files)", NULL),              \
     CMD_PLANNING_STRING(T, "devices", devices, NULL, "FILE",                                       \
                         "device types and counts (YAML) [this machine's CPU]", NULL),              \
     CMD_PLANNING_STRING(T, "interference", interference, NULL, "FILE",                             \
-                        "interference coefficients (CSV)", NULL)
+                        "interference coefficients (CSV)", NULL),                                  \
+    CMD_PLANNING_STRING(T, "utilisation", utilisation, NULL, "FILE",                               \
+                        "the prototype's UTIL.CSV, with --format glet", NULL),                     \
+    CMD_PLANNING_STRING(T, "host-cost", host_cost, NULL, "FILE",                                   \
+                        "cost of batching on the host (CSV model,batch,ms), added to latencies",   \
+                        NULL)
 
 #define CMD_PLANNING_RULES(T)                                                                      \
     CMD_PLANNING_STRING(T, "count", count, NULL, "N",                                              \
@@ -67,7 +80,22 @@ typedef struct cmd_planning {
     CMD_PLANNING_BOOL(T, "prototype-duty", prototype_duty,                                         \
                       "the stricter rule duty + sum of latencies <= SLO"),                         \
     CMD_PLANNING_BOOL(T, "interpolate-units", interpolate_units,                                   \
-                      "fill in sizes between measured sizes")
+                      "fill in sizes between measured sizes"),                                     \
+    CMD_PLANNING_STRING(T, "elastic", elastic, "best", "FORM",                                     \
+                        "of elastic: best (many passes), or one pass as in the paper or "          \
+                        "prototype",                                                               \
+                        "Published forms of elastic"),                                             \
+    CMD_PLANNING_STRING(T, "order", order, "default", "NAME",                                      \
+                        "of models in one pass: rate, rate-slo, load, slo, piece", NULL),          \
+    CMD_PLANNING_STRING(T, "knee", knee, "default", "NAME",                                        \
+                        "in one pass, by curvature or gain", NULL),                                \
+    CMD_PLANNING_F64(T, "rate-slack", rate_slack, "0", 0, 1e9, "RPS",                              \
+                     "so much of each rate may be left over (the prototype: 15)"),                 \
+    CMD_PLANNING_F64(T, "rate-enough", rate_enough, "0", 0, 1, "PART",                             \
+                     "a model that gets this part of its rate is served; place others once more "  \
+                     "(the prototype: 0.85)"),                                                     \
+    CMD_PLANNING_F64(T, "residual-slack", residual_slack, "1", 1, 2, "X",                          \
+                     "multiplies SLOs beside a neighbour that disturbs (the prototype: 1.05)")
 // clang-format on
 
 /* All that was read from files; the planner's input borrows from it. */
@@ -81,6 +109,11 @@ typedef struct cmd_planning_files {
  * Close in either case. */
 int cmd_planning_open(cmd_planning_files_t *files, const cmd_planning_t *s, gpulet_error_t *err);
 void cmd_planning_close(cmd_planning_files_t *files);
+/* The workload, in the format of the other inputs. With glet the profile may be given aliases. */
+gpulet_status_t cmd_planning_workload(gpulet_workload_t **out, cmd_planning_files_t *files,
+                                      const cmd_planning_t *s, const char *path,
+                                      const char *scenario, gpulet_error_t *err) GPULET_MUST_USE;
+bool cmd_planning_glet(const cmd_planning_t *s);
 /* The input without a workload. */
 gpulet_plan_input_t cmd_planning_input(const cmd_planning_files_t *files, const cmd_planning_t *s);
 

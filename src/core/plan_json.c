@@ -142,6 +142,9 @@ static void write_head(writer_t *w, const gpulet_plan_t *plan)
         write_bound(w, plan->lower_bound_devices);
     }
     gpulet_buf_printf(w->out, ", \"proved_optimal\": %s", plan->proved_optimal ? "true" : "false");
+    if (plan->by_prototype_rule)
+        gpulet_buf_printf(w->out, ", \"rule\": \"prototype\", \"promises_kept\": %s",
+                          plan->promises_kept ? "true" : "false");
     write_key_f64(w, "elapsed_ms", plan->elapsed_ms);
 }
 

@@ -20,16 +20,20 @@ static gpulet_status_t one_pass(gpulet_plan_t **out, const gpulet_plan_input_t *
 gpulet_status_t gpulet_plan_temporal(gpulet_plan_t **out, const gpulet_plan_input_t *input,
                                      gpulet_error_t *err)
 {
-    static const gpulet_fill_policy_t squishy = {
-        GPULET_FILL_SIZE_WHOLE, GPULET_FILL_ORDER_PIECE, true, true, false, false};
+    static const gpulet_fill_policy_t squishy = {.size = GPULET_FILL_SIZE_WHOLE,
+                                                 .order = GPULET_FILL_ORDER_PIECE,
+                                                 .merge = true,
+                                                 .merge_first = true};
     return one_pass(out, input, &squishy, err);
 }
 
 gpulet_status_t gpulet_plan_even(gpulet_plan_t **out, const gpulet_plan_input_t *input,
                                  gpulet_error_t *err)
 {
-    static const gpulet_fill_policy_t halves = {
-        GPULET_FILL_SIZE_HALF, GPULET_FILL_ORDER_PIECE, true, true, false, false};
+    static const gpulet_fill_policy_t halves = {.size = GPULET_FILL_SIZE_HALF,
+                                                .order = GPULET_FILL_ORDER_PIECE,
+                                                .merge = true,
+                                                .merge_first = true};
     return one_pass(out, input, &halves, err);
 }
 
@@ -38,7 +42,7 @@ gpulet_status_t gpulet_plan_even(gpulet_plan_t **out, const gpulet_plan_input_t 
 gpulet_status_t gpulet_plan_greedy(gpulet_plan_t **out, const gpulet_plan_input_t *input,
                                    gpulet_error_t *err)
 {
-    static const gpulet_fill_policy_t space = {
-        GPULET_FILL_SIZE_REQUIRED, GPULET_FILL_ORDER_RATE_SLO, false, false, false, false};
+    static const gpulet_fill_policy_t space = {.size = GPULET_FILL_SIZE_REQUIRED,
+                                               .order = GPULET_FILL_ORDER_RATE_SLO};
     return one_pass(out, input, &space, err);
 }

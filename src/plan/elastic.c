@@ -9,13 +9,31 @@ static const uint64_t WORK_ALL = 10000000;
 
 /* Tried first and always: large workloads get only these. */
 static const gpulet_fill_policy_t first_policies[] = {
-    {GPULET_FILL_SIZE_EFFICIENT, GPULET_FILL_ORDER_PIECE, true, true, false, false},
-    {GPULET_FILL_SIZE_COVER, GPULET_FILL_ORDER_PIECE, true, true, true, false},
-    {GPULET_FILL_SIZE_KNEE, GPULET_FILL_ORDER_RATE, true, false, false,
-     false}, /* as the paper has it */
-    {GPULET_FILL_SIZE_GAIN, GPULET_FILL_ORDER_LOAD, true, true, false, false},
-    {GPULET_FILL_SIZE_WHOLE, GPULET_FILL_ORDER_PIECE, true, true, false, false},
-    {GPULET_FILL_SIZE_EFFICIENT, GPULET_FILL_ORDER_SLO, true, true, true, false},
+    {.size = GPULET_FILL_SIZE_EFFICIENT,
+     .order = GPULET_FILL_ORDER_PIECE,
+     .merge = true,
+     .merge_first = true},
+    {.size = GPULET_FILL_SIZE_COVER,
+     .order = GPULET_FILL_ORDER_PIECE,
+     .merge = true,
+     .merge_first = true,
+     .fragment = true},
+    {.size = GPULET_FILL_SIZE_KNEE,
+     .order = GPULET_FILL_ORDER_RATE,
+     .merge = true}, /* as the paper has it */
+    {.size = GPULET_FILL_SIZE_GAIN,
+     .order = GPULET_FILL_ORDER_LOAD,
+     .merge = true,
+     .merge_first = true},
+    {.size = GPULET_FILL_SIZE_WHOLE,
+     .order = GPULET_FILL_ORDER_PIECE,
+     .merge = true,
+     .merge_first = true},
+    {.size = GPULET_FILL_SIZE_EFFICIENT,
+     .order = GPULET_FILL_ORDER_SLO,
+     .merge = true,
+     .merge_first = true,
+     .fragment = true},
 };
 enum { FIRST_COUNT = sizeof(first_policies) / sizeof(first_policies[0]) };
 enum { POLICIES_COUNT = FIRST_COUNT + 4 * GPULET_FILL_SIZE_SEARCHED * GPULET_FILL_ORDER_COUNT };
@@ -39,8 +57,8 @@ static bool good_enough(const gpulet_pack_t *pack, double cost_enough)
     return gpulet_job_complete(pack) && gpulet_pack_cost(pack) <= cost_enough;
 }
 
-gpulet_status_t gpulet_plan_elastic(gpulet_plan_t **out, const gpulet_plan_input_t *input,
-                                    gpulet_error_t *err)
+static gpulet_status_t plan_best(gpulet_plan_t **out, const gpulet_plan_input_t *input,
+                                 gpulet_error_t *err)
 {
     gpulet_job_t job;
     gpulet_status_t st = gpulet_job_init(&job, input, err);
@@ -62,4 +80,12 @@ gpulet_status_t gpulet_plan_elastic(gpulet_plan_t **out, const gpulet_plan_input
     }
     gpulet_fill_improve(job.fill, &job.best, &job.scratch, WORK_ALL, enough);
     return gpulet_job_finish(out, &job, err);
+}
+
+gpulet_status_t gpulet_plan_elastic(gpulet_plan_t **out, const gpulet_plan_input_t *input,
+                                    gpulet_error_t *err)
+{
+    if (input->elastic.form == GPULET_ELASTIC_FORM_BEST && !gpulet_elastic_lenient(&input->elastic))
+        return plan_best(out, input, err);
+    return gpulet_plan_elastic_once(out, input, err);
 }

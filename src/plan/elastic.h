@@ -8,6 +8,9 @@
 /* Elastic partitioning: many greedy passes under different policies, the best of them improved. */
 gpulet_status_t gpulet_plan_elastic(gpulet_plan_t **out, const gpulet_plan_input_t *input,
                                     gpulet_error_t *err) GPULET_MUST_USE;
+/* The forms of one pass: the paper's and the prototype's. */
+gpulet_status_t gpulet_plan_elastic_once(gpulet_plan_t **out, const gpulet_plan_input_t *input,
+                                         gpulet_error_t *err) GPULET_MUST_USE;
 /* Squishy bin packing (Nexus) on whole devices: one pass, gpu-lets by occupancy. */
 gpulet_status_t gpulet_plan_temporal(gpulet_plan_t **out, const gpulet_plan_input_t *input,
                                      gpulet_error_t *err) GPULET_MUST_USE;
@@ -30,6 +33,10 @@ gpulet_status_t gpulet_plan_exhaustive(gpulet_plan_t **out, const gpulet_plan_in
  */
 gpulet_status_t gpulet_plan_rebase(gpulet_plan_t **out, const gpulet_plan_t *from,
                                    const gpulet_plan_input_t *input) GPULET_MUST_USE;
+
+/* The same with the cycles that `from` has, where its batches fit in them: for plans of others. */
+gpulet_status_t gpulet_plan_refresh(gpulet_plan_t **out, const gpulet_plan_t *from,
+                                    const gpulet_plan_input_t *input) GPULET_MUST_USE;
 
 /* The verifier; with partial, capacity and rate may fall short of the demand (an infeasible plan's
  * promises). */

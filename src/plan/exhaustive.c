@@ -19,10 +19,25 @@ static const uint64_t WORK_MAX = 10000000;
 
 /* How each cut is filled: the same for all. */
 static const gpulet_fill_policy_t fillings[] = {
-    {GPULET_FILL_SIZE_KNEE, GPULET_FILL_ORDER_RATE, true, true, false, true},
-    {GPULET_FILL_SIZE_EFFICIENT, GPULET_FILL_ORDER_PIECE, true, true, false, true},
-    {GPULET_FILL_SIZE_COVER, GPULET_FILL_ORDER_PIECE, true, false, false, true},
-    {GPULET_FILL_SIZE_REQUIRED, GPULET_FILL_ORDER_LOAD, true, true, false, true},
+    {.size = GPULET_FILL_SIZE_KNEE,
+     .order = GPULET_FILL_ORDER_RATE,
+     .merge = true,
+     .merge_first = true,
+     .precut = true},
+    {.size = GPULET_FILL_SIZE_EFFICIENT,
+     .order = GPULET_FILL_ORDER_PIECE,
+     .merge = true,
+     .merge_first = true,
+     .precut = true},
+    {.size = GPULET_FILL_SIZE_COVER,
+     .order = GPULET_FILL_ORDER_PIECE,
+     .merge = true,
+     .precut = true},
+    {.size = GPULET_FILL_SIZE_REQUIRED,
+     .order = GPULET_FILL_ORDER_LOAD,
+     .merge = true,
+     .merge_first = true,
+     .precut = true},
 };
 enum { FILLINGS_COUNT = sizeof(fillings) / sizeof(fillings[0]) };
 

@@ -45,6 +45,8 @@ struct gpulet_fill {
     size_t pieces_capacity;
     double *rates; /* scratch by model */
     gpulet_fill_policy_t policy;
+    double slack_rps;
+    size_t first; /* SIZE_MAX: none */
 };
 
 static const curve_t *curve_of(const gpulet_fill_t *fill, size_t model, size_t type)
@@ -158,6 +160,7 @@ gpulet_status_t gpulet_fill_create(gpulet_fill_t **out, const gpulet_workspace_t
     if (fill == NULL)
         return GPULET_E_NOMEM;
     fill->ws = ws;
+    fill->first = SIZE_MAX;
     size_t cells = ws->models_count * ws->sizes_total + 1;
     size_t pairs = ws->models_count * ws->types_count + 1;
     fill->points = calloc(cells, sizeof(*fill->points));
@@ -191,6 +194,16 @@ void gpulet_fill_destroy(gpulet_fill_t *fill)
     free(fill->piece_rates);
     free(fill->rates);
     free(fill);
+}
+
+void gpulet_fill_set_slack(gpulet_fill_t *fill, double slack_rps)
+{
+    fill->slack_rps = slack_rps;
+}
+
+void gpulet_fill_set_first(gpulet_fill_t *fill, size_t model)
+{
+    fill->first = model;
 }
 
 /* ---- the size of the next gpu-let ---- */
@@ -406,6 +419,17 @@ static double new_on(gpulet_pack_t *pack, size_t device, uint32_t size, uint32_t
     return 0.0;
 }
 
+/* The size that a new gpu-let gets: larger where it is the last that the device may have. */
+static uint32_t size_on(const gpulet_fill_t *fill, const gpulet_pack_device_t *d, uint32_t size)
+{
+    const gpulet_device_type_t *dt = fill->ws->types[d->type].type;
+    if (!fill->policy.grow_last || d->count == 0 || d->count + 1 < dt->gpulets_max)
+        return size;
+    while (size + 1 < dt->sizes_count && d->units_used + dt->sizes[size + 1] <= dt->units)
+        size++;
+    return size;
+}
+
 /* Best fit: the open device of the type that is left with least. */
 static double new_on_open(gpulet_fill_t *fill, gpulet_pack_t *pack, size_t type, uint32_t size,
                           uint32_t model, double rate_rps)
@@ -425,7 +449,11 @@ static double new_on_open(gpulet_fill_t *fill, gpulet_pack_t *pack, size_t type,
     }
     sort_ranked(fill->ranked, count);
     for (size_t i = 0; i < count && i < HOSTS_MAX; i++) {
-        double got = new_on(pack, fill->ranked[i].a, size, model, rate_rps);
+        size_t device = fill->ranked[i].a;
+        uint32_t grown = size_on(fill, &pack->devices[device], size);
+        double got = new_on(pack, device, grown, model, rate_rps);
+        if (got <= 0.0 && grown != size)
+            got = new_on(pack, device, size, model, rate_rps);
         if (got > 0.0)
             return got;
     }
@@ -577,11 +605,13 @@ static double place_step(gpulet_fill_t *fill, gpulet_pack_t *pack, uint32_t mode
 {
     const gpulet_fill_policy_t *policy = &fill->policy;
     bool whole = policy->size == GPULET_FILL_SIZE_WHOLE;
-    bool fixed = fixed_size(policy);
+    bool fixed = fixed_size(policy) || policy->strict;
     double got = 0.0;
     pack->work += 8;
     if (policy->merge && policy->merge_first && merge_whole(fill, pack, model, rate_rps))
         return rate_rps;
+    if (policy->spread && (got = split_new(fill, pack, model, rate_rps)) > 0.0)
+        return got;
     if (!whole && (got = split_open(fill, pack, model, rate_rps)) > 0.0)
         return got;
     if (policy->merge && !policy->merge_first && merge_whole(fill, pack, model, rate_rps))
@@ -606,6 +636,7 @@ static void place(gpulet_fill_t *fill, gpulet_pack_t *pack, uint32_t model, doub
         pack->missing_rps[model] += rate_rps;
         return;
     }
+    crumb = fmax(crumb, fill->slack_rps);
     for (int step = 0; step < PLACE_STEPS_MAX && left > crumb && !pack->failed; step++) {
         double got = fill->policy.precut ? place_step_precut(fill, pack, model, left)
                                          : place_step(fill, pack, model, left);
@@ -673,6 +704,10 @@ static void push_model(gpulet_fill_t *fill, gpulet_pack_t *pack, size_t model, d
 {
     const gpulet_ws_model_t *m = &fill->ws->models[model];
     double key = 0.0;
+    if (model == fill->first) {
+        (void)piece_push(fill, pack, -INFINITY, model, rate_rps);
+        return;
+    }
     switch (fill->policy.order) {
     case GPULET_FILL_ORDER_RATE:
         key = -rate_rps;

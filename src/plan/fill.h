@@ -44,7 +44,10 @@ typedef struct gpulet_fill_policy {
     bool merge_first; /* sharing is tried before free space on open devices */
     bool fragment; /* before a new device is opened, smaller gpu-lets may use up what is free on the
                       open ones */
-    bool precut;   /* the devices are open and cut already: only their gpu-lets are filled */
+    bool strict;   /* neither grown nor cut smaller than the ideal size: the paper's algorithm 1 */
+    bool grow_last; /* the last gpu-let that a device may have takes all that is left of it */
+    bool spread;    /* a new device before the open ones, as the prototype does */
+    bool precut;    /* the devices are open and cut already: only their gpu-lets are filled */
 } gpulet_fill_policy_t;
 
 typedef struct gpulet_fill gpulet_fill_t;
@@ -52,6 +55,12 @@ typedef struct gpulet_fill gpulet_fill_t;
 gpulet_status_t gpulet_fill_create(gpulet_fill_t **out,
                                    const gpulet_workspace_t *ws) GPULET_MUST_USE;
 void gpulet_fill_destroy(gpulet_fill_t *fill);
+
+/* From now on so much of a model's rate may be left over without being missing (the prototype's
+ * slack). */
+void gpulet_fill_set_slack(gpulet_fill_t *fill, double slack_rps);
+/* Places this model before all others in passes to come; SIZE_MAX: none. */
+void gpulet_fill_set_first(gpulet_fill_t *fill, size_t model);
 
 /* Clears the pack and places the whole workload; what does not fit is in pack->missing_rps. */
 void gpulet_fill_all(gpulet_fill_t *fill, gpulet_pack_t *pack, const gpulet_fill_policy_t *policy);

@@ -28,7 +28,8 @@ gpulet_status_t gpulet_job_init(gpulet_job_t *job, const gpulet_plan_input_t *in
 
 gpulet_status_t gpulet_job_finish(gpulet_plan_t **out, gpulet_job_t *job, gpulet_error_t *err)
 {
-    gpulet_pack_spread(&job->best);
+    if (!job->as_placed)
+        gpulet_pack_spread(&job->best);
     gpulet_status_t st = job->scratch.failed ? GPULET_E_NOMEM : gpulet_pack_emit(out, &job->best);
     if (st != GPULET_OK)
         (void)gpulet_fail(err, st, "%s",

@@ -10,6 +10,7 @@ typedef struct gpulet_job {
     gpulet_fill_t *fill;
     gpulet_pack_t best;
     gpulet_pack_t scratch;
+    bool as_placed; /* no spare capacity is handed out at the end */
 } gpulet_job_t;
 
 /* After an error there is nothing to free. */

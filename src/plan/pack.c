@@ -181,8 +181,9 @@ static bool meets_slo(const gpulet_workspace_t *ws, const gpulet_pack_gpulet_t *
                       double *slack_ms)
 {
     double least = INFINITY;
+    double slack = g->beside == -INFINITY ? 1.0 : ws->slo_beside;
     for (uint32_t i = 0; i < g->count; i++) {
-        double slo_ms = ws->models[g->members[i].model].slo_ms;
+        double slo_ms = slack * ws->models[g->members[i].model].slo_ms;
         double own_ms = ws->input->prototype_duty ? sum_ms : g->members[i].latency_ms;
         least = fmin(least, slo_ms * (1.0 + SLO_SLACK) - g->duty_ms - own_ms);
     }
@@ -244,7 +245,7 @@ static bool solve_gpulet(gpulet_pack_t *pack, size_t type, gpulet_pack_gpulet_t 
     for (int step = 0; step < STEPS_MAX; step++) {
         pack->work += g->count;
         double sum_ms = choose(ws, type, g, duty_ms, lean);
-        if (sum_ms > slo_least * (1.0 + SLO_SLACK))
+        if (sum_ms > slo_least * ws->slo_beside * (1.0 + SLO_SLACK))
             return false;
         if (sum_ms <= duty_ms * (1.0 + 1e-12)) {
             g->duty_ms = fmax(duty_ms, sum_ms);

@@ -72,7 +72,8 @@ static void set_figures(gpulet_plan_t *plan, const gpulet_plan_input_t *input,
     plan->lower_bound = costs ? bound : devices;
     plan->lower_bound_devices = costs ? devices : NAN;
     double used = costs ? cost : (double)plan->devices_count;
-    plan->proved_optimal = plan->feasible && used <= plan->lower_bound * (1.0 + 1e-9);
+    plan->proved_optimal =
+        plan->feasible && !plan->by_prototype_rule && used <= plan->lower_bound * (1.0 + 1e-9);
 }
 
 /* ---- why not ---- */
@@ -206,7 +207,7 @@ static gpulet_status_t set_reason(gpulet_plan_t *plan, const gpulet_plan_input_t
     char rate[64] = "";
     if (left_rps > 0.0)
         snprintf(rate, sizeof(rate), ", or a rate of %.1f", left_rps);
-    if (enough == 0 && devices <= REASON_DEVICES_MAX)
+    if (enough == 0 && !input->brief && devices <= REASON_DEVICES_MAX)
         snprintf(plan->reason, sizeof(plan->reason),
                  "%s misses %.1f requests/s%s; the planner %s finds no plan with any number of "
                  "devices%s",
@@ -242,6 +243,37 @@ static gpulet_status_t prefer_from(gpulet_plan_t **plan, const gpulet_plan_input
     return GPULET_OK;
 }
 
+/* What the verifier says of a plan that was made with tolerances stands beside it; sizes, memory
+ * and the like hold even so. */
+static gpulet_status_t check_tolerant(gpulet_plan_t *plan, const gpulet_plan_input_t *input,
+                                      gpulet_error_t *why)
+{
+    gpulet_plan_input_t tolerant = *input;
+    double fraction = input->slo_fraction > 0.0 ? input->slo_fraction : 1.0;
+    gpulet_status_t st = gpulet_plan_verify(plan, input, why);
+    if (st != GPULET_OK && st != GPULET_E_INFEASIBLE)
+        return st;
+    plan->promises_kept = st == GPULET_OK;
+    if (plan->feasible && !plan->promises_kept)
+        snprintf(plan->reason, sizeof(plan->reason),
+                 "by the prototype's rule alone; the verifier: %s", why->text);
+    tolerant.slo_fraction = fraction * fmax(1.0, input->elastic.residual_slack);
+    return gpulet_plan_verify_partial(plan, &tolerant, true, why);
+}
+
+static gpulet_status_t check_plan(gpulet_plan_t *plan, const gpulet_plan_input_t *input,
+                                  const gpulet_planner_t *planner, gpulet_error_t *err)
+{
+    gpulet_error_t why = {{0}};
+    gpulet_status_t st = plan->by_prototype_rule
+                             ? check_tolerant(plan, input, &why)
+                             : gpulet_plan_verify_partial(plan, input, !plan->feasible, &why);
+    if (st == GPULET_E_INFEASIBLE)
+        st = gpulet_fail(err, GPULET_E_INTERNAL, "the plan of %s does not hold: %s", planner->name,
+                         why.text);
+    return st;
+}
+
 gpulet_status_t gpulet_planner_run(gpulet_plan_t **out, const gpulet_planner_t *planner,
                                    const gpulet_plan_input_t *input, gpulet_error_t *err)
 {
@@ -255,11 +287,7 @@ gpulet_status_t gpulet_planner_run(gpulet_plan_t **out, const gpulet_planner_t *
     set_figures(plan, input, planner);
     if (!plan->feasible && (st = set_reason(plan, input, planner)) != GPULET_OK)
         goto fail;
-    gpulet_error_t why = {{0}};
-    if ((st = gpulet_plan_verify_partial(plan, input, !plan->feasible, &why)) != GPULET_OK) {
-        if (st == GPULET_E_INFEASIBLE)
-            st = gpulet_fail(err, GPULET_E_INTERNAL, "the plan of %s does not hold: %s",
-                             planner->name, why.text);
+    if ((st = check_plan(plan, input, planner, err)) != GPULET_OK) {
         gpulet_plan_destroy(plan);
         return st;
     }

@@ -15,6 +15,49 @@
 #include "core/profile.h"
 #include "core/workload.h"
 
+/* How `elastic` works. Zero is the default: many greedy passes, the best of them improved. The
+ * other forms are one pass each, for comparison: the paper's algorithm 1, and what the authors'
+ * prototype does beyond it. */
+typedef enum gpulet_elastic_form {
+    GPULET_ELASTIC_FORM_BEST,
+    GPULET_ELASTIC_FORM_PAPER,     /* models by rate, knee by curvature, turns before a cut */
+    GPULET_ELASTIC_FORM_PROTOTYPE, /* models by rate·SLO ascending, knee by gain, whole devices
+                                      first, turns last; on 1, 2, … devices until it succeeds */
+} gpulet_elastic_form_t;
+
+typedef enum gpulet_elastic_order {
+    GPULET_ELASTIC_ORDER_DEFAULT, /* the form's */
+    GPULET_ELASTIC_ORDER_RATE,
+    GPULET_ELASTIC_ORDER_RATE_SLO,
+    GPULET_ELASTIC_ORDER_LOAD,
+    GPULET_ELASTIC_ORDER_SLO,
+    GPULET_ELASTIC_ORDER_PIECE,
+} gpulet_elastic_order_t;
+
+typedef enum gpulet_elastic_knee {
+    GPULET_ELASTIC_KNEE_DEFAULT, /* the form's */
+    GPULET_ELASTIC_KNEE_CURVATURE,
+    GPULET_ELASTIC_KNEE_GAIN,
+} gpulet_elastic_knee_t;
+
+/* Order and knee belong to the forms of one pass. The last three are the prototype's tolerances:
+ * each lets a plan break a promise, so with any of them `feasible` is the prototype's own verdict,
+ * and the plan says so (by_prototype_rule, promises_kept, reason). */
+typedef struct gpulet_elastic_options {
+    gpulet_elastic_form_t form;
+    gpulet_elastic_order_t order;
+    gpulet_elastic_knee_t knee;
+    double rate_slack_rps; /* so much of a model's rate may be left over; the prototype: 15 */
+    double rate_enough;    /* 0: all of it; else a model that gets this part of its rate is served,
+                              and one that does not is placed once more, before the others; the
+                              prototype, with interference: 0.85 */
+    double residual_slack; /* 0 means 1; multiplies the SLO of gpu-lets beside a neighbour that
+                              disturbs them; the prototype: 1.05 */
+} gpulet_elastic_options_t;
+
+/* Whether plans may break promises under these options. */
+bool gpulet_elastic_lenient(const gpulet_elastic_options_t *options);
+
 /* What every planner, the verifier and the bound read; all borrowed. Zero-initialise and set what
  * is known; 0 means the default. */
 typedef struct gpulet_plan_input {
@@ -28,6 +71,7 @@ typedef struct gpulet_plan_input {
                                of Poisson arrivals over one duty cycle */
     bool p99;               /* plan with latency_ms_p99 where the profile has it */
     bool prototype_duty;    /* D + ΣL ≤ SLO in place of D + L ≤ SLO */
+    gpulet_elastic_options_t elastic;
     const gpulet_plan_t *from; /* NULL, or the plan to start from */
     bool brief; /* the reason of an infeasible plan leaves out what would be enough, which takes
                    planning again */

@@ -82,7 +82,8 @@ static double factor_of(const gpulet_plan_input_t *input, const gpulet_plan_devi
 }
 
 /* Latency and what follows from it; rate_rps is set to the most that the share holds. */
-static bool refresh_gpulet(gpulet_plan_device_t *d, size_t gpulet, const gpulet_plan_input_t *input)
+static bool refresh_gpulet(gpulet_plan_device_t *d, size_t gpulet, const gpulet_plan_input_t *input,
+                           bool keep_duty)
 {
     gpulet_plan_gpulet_t *g = &d->gpulets[gpulet];
     double margin = input->latency_margin > 0.0 ? input->latency_margin : 1.0;
@@ -102,7 +103,7 @@ static bool refresh_gpulet(gpulet_plan_device_t *d, size_t gpulet, const gpulet_
     if (!(sum_ms > 0.0))
         return false;
     /* A document rounds: a cycle that its batches filled exactly is never cut short by that. */
-    if (g->shares_count == 1 || g->duty_ms < sum_ms)
+    if ((g->shares_count == 1 && !keep_duty) || g->duty_ms < sum_ms)
         g->duty_ms = sum_ms;
     for (size_t i = 0; i < g->shares_count; i++) {
         gpulet_plan_share_t *s = &g->shares[i];
@@ -181,8 +182,8 @@ static gpulet_status_t set_models(gpulet_plan_t *plan, const gpulet_workload_t *
     return st;
 }
 
-gpulet_status_t gpulet_plan_rebase(gpulet_plan_t **out, const gpulet_plan_t *from,
-                                   const gpulet_plan_input_t *input)
+static gpulet_status_t renew(gpulet_plan_t **out, const gpulet_plan_t *from,
+                             const gpulet_plan_input_t *input, bool keep_duty)
 {
     gpulet_plan_t *plan = NULL;
     *out = NULL;
@@ -192,7 +193,7 @@ gpulet_status_t gpulet_plan_rebase(gpulet_plan_t **out, const gpulet_plan_t *fro
     drop_unwanted(plan, input);
     for (size_t i = 0; i < plan->devices_count; i++) {
         for (size_t k = 0; k < plan->devices[i].gpulets_count; k++) {
-            if (!refresh_gpulet(&plan->devices[i], k, input)) {
+            if (!refresh_gpulet(&plan->devices[i], k, input, keep_duty)) {
                 gpulet_plan_destroy(plan);
                 return GPULET_OK;
             }
@@ -206,4 +207,16 @@ gpulet_status_t gpulet_plan_rebase(gpulet_plan_t **out, const gpulet_plan_t *fro
     plan->proved_optimal = false;
     *out = plan;
     return GPULET_OK;
+}
+
+gpulet_status_t gpulet_plan_rebase(gpulet_plan_t **out, const gpulet_plan_t *from,
+                                   const gpulet_plan_input_t *input)
+{
+    return renew(out, from, input, false);
+}
+
+gpulet_status_t gpulet_plan_refresh(gpulet_plan_t **out, const gpulet_plan_t *from,
+                                    const gpulet_plan_input_t *input)
+{
+    return renew(out, from, input, true);
 }

@@ -173,7 +173,7 @@ gpulet_status_t gpulet_plan_selftune(gpulet_plan_t **out, const gpulet_plan_inpu
                                      gpulet_error_t *err)
 {
     static const gpulet_fill_policy_t rest = {
-        GPULET_FILL_SIZE_REQUIRED, GPULET_FILL_ORDER_PIECE, false, false, true, false};
+        .size = GPULET_FILL_SIZE_REQUIRED, .order = GPULET_FILL_ORDER_PIECE, .fragment = true};
     gpulet_job_t job;
     gpulet_status_t st = gpulet_job_init(&job, input, err);
     if (st != GPULET_OK)

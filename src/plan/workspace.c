@@ -274,6 +274,7 @@ gpulet_status_t gpulet_workspace_create(gpulet_workspace_t **out, const gpulet_p
     ws->input = input;
     ws->margin = input->latency_margin > 0.0 ? input->latency_margin : 1.0;
     ws->percentile = input->rate_percentile;
+    ws->slo_beside = 1.0;
     gpulet_status_t st;
     if ((st = set_types(ws)) != GPULET_OK || (st = set_models(ws, err)) != GPULET_OK ||
         (st = set_loads(ws)) != GPULET_OK)

@@ -73,6 +73,8 @@ typedef struct gpulet_workspace {
     const gpulet_plan_input_t *input; /* borrowed */
     double margin;
     double percentile; /* 0: none */
+    double slo_beside; /* multiplies the SLO of gpu-lets with a neighbour that disturbs them; 1 but
+                          for elastic's residual_slack */
     size_t models_count;
     gpulet_ws_model_t *models; /* owned */
     size_t types_count;

@@ -129,7 +129,7 @@ static gpulet_status_t run_case(worker_t *w, size_t index)
         w->planners[i].cpu_ms += now_ms(CLOCK_THREAD_CPUTIME_ID) - begin_cpu_ms;
         gpulet_study_verdict_t verdict = gpulet_study_judge(plan, input.devices, spec->planners[i]);
         if (verdict == GPULET_STUDY_VERDICT_YES)
-            has_plan = spec->planners[i];
+            has_plan = plan->by_prototype_rule ? has_plan : spec->planners[i];
         else if (excluded(plan, input.devices))
             has_proof = spec->planners[i];
         job->verdicts[index * spec->planners_count + i] = (uint8_t)verdict;

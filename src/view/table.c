@@ -149,6 +149,8 @@ gpulet_status_t gpulet_view_verdict(gpulet_buf_t *out, const gpulet_plan_t *plan
         gpulet_buf_printf(out, " at a cost of %.6g", plan->cost);
     put_bound(out, plan);
     gpulet_buf_append_str(out, ".\n");
+    if (plan->reason[0] != '\0') /* feasible under tolerances only */
+        gpulet_buf_printf(out, "But %s.\n", plan->reason);
     return gpulet_buf_status(out);
 }
 

@@ -58,7 +58,7 @@ static gpulet_store_t *open_store(const char *path)
 static void put(gpulet_store_t *store, const char *key, uint32_t units, uint32_t batch, double ms)
 {
     gpulet_error_t err = {""};
-    gpulet_profile_point_t point = {batch, ms, NAN, NAN, 12.5, NAN, NAN};
+    gpulet_profile_point_t point = {batch, ms, NAN, NAN, 12.5, NAN, NAN, NAN};
     if (gpulet_store_put_point(store, "cpu", "ort", key, "m", units, 1, &point, &err) != GPULET_OK)
         fail_msg("%s", err.text);
 }
@@ -240,7 +240,7 @@ static void open_and_put(const char *path, int go, uint32_t units)
 {
     gpulet_store_t *store = NULL;
     gpulet_error_t err = {""};
-    gpulet_profile_point_t point = {1, 1, NAN, NAN, NAN, NAN, NAN};
+    gpulet_profile_point_t point = {1, 1, NAN, NAN, NAN, NAN, NAN, NAN};
     char byte = 0;
     if (read(go, &byte, 1) != 0) /* all begin when the pipe is closed */
         _exit(2);
