@@ -11,7 +11,9 @@ enum {
     COVER_SIZES_MAX = 32,
     COVER_UNITS_MAX = 1024,
     PLACE_STEPS_MAX = 200000,
-    ROUNDS_MAX = 1000
+    ROUNDS_MAX = 1000,
+    ROUNDS_VAIN_MAX = 400,    /* in a row without a gain, when all is served already */
+    ROUNDS_HOPELESS_MAX = 100 /* when the bound says that not all can be served */
 };
 
 /* A rate below this part of the demand is rounding. */
@@ -824,15 +826,29 @@ static gpulet_fill_policy_t draw_policy(gpulet_rng_t *rng, const gpulet_fill_t *
     return policy;
 }
 
+/* Whether the bound, of cost, is above what all devices that there are cost. */
+static bool hopeless(const gpulet_pack_t *pack, double cost_bound)
+{
+    double cost = 0.0;
+    for (size_t t = 0; t < pack->ws->types_count; t++) {
+        if (pack->devices_max[t] < 0)
+            return false;
+        cost += (double)pack->devices_max[t] * pack->ws->types[t].type->cost;
+    }
+    return cost_bound > cost * (1.0 + 1e-9);
+}
+
 void gpulet_fill_improve(gpulet_fill_t *fill, gpulet_pack_t *pack, gpulet_pack_t *scratch,
                          uint64_t work_max, double cost_enough)
 {
+    size_t rounds_max = hopeless(pack, cost_enough) ? ROUNDS_HOPELESS_MAX : ROUNDS_MAX;
+    size_t vain = 0;
     gpulet_rng_t rng;
     gpulet_rng_init(&rng, 1); /* fixed: the same input gives the same plan */
-    for (size_t round = 0; round < ROUNDS_MAX && !pack->failed && !scratch->failed; round++) {
+    for (size_t round = 0; round < rounds_max && !pack->failed && !scratch->failed; round++) {
         bool complete = gpulet_pack_missing(pack) <= 0.0;
         if (pack->count == 0 || (complete && gpulet_pack_cost(pack) <= cost_enough) ||
-            pack->work + scratch->work > work_max)
+            pack->work + scratch->work > work_max || (complete && vain >= ROUNDS_VAIN_MAX))
             return;
         scratch->work += pack->gpulets_count;
         gpulet_pack_copy(scratch, pack);
@@ -845,7 +861,9 @@ void gpulet_fill_improve(gpulet_fill_t *fill, gpulet_pack_t *pack, gpulet_pack_t
             take_out(scratch, (size_t)gpulet_rng_below(&rng, scratch->count), fill->rates);
         fill->policy = draw_policy(&rng, fill);
         place_rates(fill, scratch, fill->rates);
+        vain++;
         if (gpulet_fill_compare(scratch, pack) < 0) {
+            vain = 0;
             gpulet_pack_t swap = *pack;
             *pack = *scratch;
             *scratch = swap;

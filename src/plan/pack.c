@@ -231,17 +231,24 @@ static bool solve_gpulet(gpulet_pack_t *pack, size_t type, gpulet_pack_gpulet_t 
     const gpulet_workspace_t *ws = pack->ws;
     double slo_least = INFINITY;
     double used = 0.0;
+    double line_ms = 0.0; /* Σ L_i(D) ≥ line_ms + line_part · D */
+    double line_part = 0.0;
     for (uint32_t i = 0; i < g->count; i++) {
         const gpulet_choices_t *c =
             gpulet_workspace_choices(ws, g->members[i].model, type, g->size);
         if (c->count == 0)
             return false;
         used += g->members[i].rate_rps / c->rate_rps;
+        line_ms += c->line_ms;
+        line_part += c->line_slope_ms * g->members[i].rate_rps / 1000.0;
         slo_least = fmin(slo_least, ws->models[g->members[i].model].slo_ms);
     }
     if (used > 1.0 + 1e-7)
         return false;
+    /* No cycle shorter than this holds its batches, so the search for the shortest begins there. */
     double duty_ms = 0.0;
+    if (line_ms > 0.0 && line_part < 1.0)
+        duty_ms = line_ms / (1.0 - line_part) * (1.0 - 1e-9);
     for (int step = 0; step < STEPS_MAX; step++) {
         pack->work += g->count;
         double sum_ms = choose(ws, type, g, duty_ms, lean);

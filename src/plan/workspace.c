@@ -79,6 +79,23 @@ static size_t prune(gpulet_choice_t *items, size_t count)
     return kept;
 }
 
+/* A line below all choices, through the first: what bounds a duty cycle from below. */
+static void draw_line(gpulet_choices_t *c)
+{
+    double slope = INFINITY;
+    c->line_ms = c->latency_ms_min;
+    c->line_slope_ms = 0.0;
+    for (size_t i = 1; i < c->count; i++) {
+        double wide = c->items[i].load - c->items[0].load;
+        double high = c->items[i].latency_ms - c->items[0].latency_ms;
+        slope = fmin(slope, wide > 0.0 ? high / wide : 0.0);
+    }
+    if (c->count < 2 || !(slope > 0.0))
+        return;
+    c->line_slope_ms = slope;
+    c->line_ms = c->items[0].latency_ms - slope * c->items[0].load;
+}
+
 static void summarise(gpulet_choices_t *c)
 {
     c->latency_ms_min = INFINITY;
@@ -99,6 +116,7 @@ static void summarise(gpulet_choices_t *c)
     }
     c->latency_ms_min = after;
     c->rate_rps = c->count > 0 ? 1000.0 / c->work_ms : 0.0;
+    draw_line(c);
 }
 
 /* What is known of one (model, type, size) while its choices are read. */

@@ -48,6 +48,8 @@ typedef struct gpulet_choices {
     double latency_ms_min; /* over all choices */
     double work_ms;        /* least latency an item */
     double input_bytes;    /* of an item; 0 when unknown */
+    double line_ms;        /* no choice takes less than line_ms + line_slope_ms · its load */
+    double line_slope_ms;  /* ≥ 0 */
     uint32_t instances_min;
 } gpulet_choices_t;
 
