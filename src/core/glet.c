@@ -16,7 +16,7 @@ static const char *const model_names[] = {"lenet1",          "lenet2", "lenet3",
                                           "lenet5",          "lenet6", "googlenet",  "resnet50",
                                           "ssd-mobilenetv1", "vgg16",  "mnasnet1_0", "mobilenet_v2",
                                           "densenet161",     "bert"};
-enum { MODELS_COUNT = sizeof(model_names) / sizeof(model_names[0]) };
+enum { CONSTANTS_COUNT = 5, MODELS_COUNT = sizeof(model_names) / sizeof(model_names[0]) };
 
 gpulet_status_t gpulet_glet_text_trim(gpulet_buf_t *out, const char *text, size_t size,
                                       const char *file, gpulet_error_t *err)
@@ -142,47 +142,66 @@ gpulet_status_t gpulet_glet_tasks_parse(gpulet_workload_t **out, const char *tex
 
 /* ---- interference ---- */
 
+static const char *const constant_names[CONSTANTS_COUNT] = {
+    "l2_util_m1", "l2_util_m2", "dram_util_m1", "dram_util_m2", "constant"};
+
+/* The one row, as a row of our own format behind the device's name. */
+static gpulet_status_t read_constants(gpulet_buf_t *ours, gpulet_csv_t *csv, gpulet_error_t *err)
+{
+    int columns[CONSTANTS_COUNT];
+    bool more = false;
+    gpulet_status_t st = GPULET_OK;
+    for (size_t i = 0; i < CONSTANTS_COUNT && st == GPULET_OK; i++)
+        st = gpulet_csv_require(csv, &columns[i], constant_names[i], err);
+    if (st != GPULET_OK || (st = gpulet_csv_next(csv, &more, err)) != GPULET_OK)
+        return st;
+    if (!more)
+        return gpulet_fail(err, GPULET_E_INVALID,
+                           "%s:%zu: row: expected five numbers, found nothing", csv->file,
+                           csv->line);
+    for (size_t i = 0; i < CONSTANTS_COUNT; i++) {
+        double value = 0;
+        if ((st = gpulet_csv_f64(csv, columns[i], &value, &gpulet_text_any, err)) != GPULET_OK)
+            return st;
+        gpulet_buf_append_char(ours, ',');
+        gpulet_csv_append_f64(ours, value);
+    }
+    gpulet_buf_append_char(ours, '\n');
+    if ((st = gpulet_csv_next(csv, &more, err)) == GPULET_OK && more)
+        st = gpulet_fail(err, GPULET_E_INVALID, "%s:%zu: row: expected one row, found another",
+                         csv->file, csv->line);
+    return st;
+}
+
+static gpulet_status_t open_constants(gpulet_csv_t *csv, const gpulet_buf_t *text, const char *file,
+                                      gpulet_error_t *err)
+{
+    const char *names[CONSTANTS_COUNT + 1] = {NULL};
+    size_t first = 0;
+    while (first < text->size && isspace((unsigned char)text->data[first]))
+        first++;
+    if (first < text->size && isalpha((unsigned char)text->data[first]))
+        return gpulet_csv_open(csv, text->data, text->size, file, err);
+    memcpy(names, constant_names, sizeof(constant_names));
+    return gpulet_csv_open_bare(csv, text->data, text->size, file, names, err);
+}
+
 gpulet_status_t gpulet_glet_constants_parse(gpulet_interference_t **out, const char *device,
                                             const char *text, size_t size, const char *file,
                                             gpulet_error_t *err)
 {
-    static const char *const names[] = {"l2_util_m1",   "l2_util_m2", "dram_util_m1",
-                                        "dram_util_m2", "constant",   NULL};
     gpulet_buf_t trimmed = GPULET_BUF_INIT;
     gpulet_buf_t ours = GPULET_BUF_INIT;
     gpulet_csv_t csv;
-    bool more = false;
     gpulet_status_t st = gpulet_glet_text_trim(&trimmed, text, size, file, err);
-    size_t first = 0;
-    while (first < trimmed.size && isspace((unsigned char)trimmed.data[first]))
-        first++;
-    bool header = first < trimmed.size && isalpha((unsigned char)trimmed.data[first]);
-    if (st == GPULET_OK)
-        st = header ? gpulet_csv_open(&csv, trimmed.data, trimmed.size, file, err)
-                    : gpulet_csv_open_bare(&csv, trimmed.data, trimmed.size, file, names, err);
-    if (st != GPULET_OK)
-        goto done;
     gpulet_buf_append_str(&ours, "device,l2_self,l2_other,dram_self,dram_other,constant\n");
     gpulet_csv_append(&ours, device);
-    if ((st = gpulet_csv_next(&csv, &more, err)) == GPULET_OK && !more)
-        st = gpulet_fail(err, GPULET_E_INVALID, "%s:%zu: row: expected five numbers, found nothing",
-                         file, csv.line);
-    for (size_t i = 0; st == GPULET_OK && names[i] != NULL; i++) {
-        double value = 0;
-        int column = 0;
-        if ((st = gpulet_csv_require(&csv, &column, names[i], err)) == GPULET_OK)
-            st = gpulet_csv_f64(&csv, column, &value, &gpulet_text_any, err);
-        gpulet_buf_append_char(&ours, ',');
-        gpulet_csv_append_f64(&ours, value);
+    if (st == GPULET_OK && (st = open_constants(&csv, &trimmed, file, err)) == GPULET_OK) {
+        st = read_constants(&ours, &csv, err);
+        gpulet_csv_close(&csv);
     }
-    if (st == GPULET_OK && (st = gpulet_csv_next(&csv, &more, err)) == GPULET_OK && more)
-        st = gpulet_fail(err, GPULET_E_INVALID, "%s:%zu: row: expected one row, found another",
-                         file, csv.line);
-    gpulet_csv_close(&csv);
-    gpulet_buf_append_char(&ours, '\n');
     if (st == GPULET_OK && (st = gpulet_buf_status(&ours)) == GPULET_OK)
         st = gpulet_interference_parse(out, ours.data, ours.size, file, err);
-done:
     gpulet_buf_deinit(&trimmed);
     gpulet_buf_deinit(&ours);
     return st;

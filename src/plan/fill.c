@@ -425,7 +425,7 @@ static double new_on(gpulet_pack_t *pack, size_t device, uint32_t size, uint32_t
 static uint32_t size_on(const gpulet_fill_t *fill, const gpulet_pack_device_t *d, uint32_t size)
 {
     const gpulet_device_type_t *dt = fill->ws->types[d->type].type;
-    if (!fill->policy.grow_last || d->count == 0 || d->count + 1 < dt->gpulets_max)
+    if (!fill->policy.grow_last || d->count + 1 < dt->gpulets_max)
         return size;
     while (size + 1 < dt->sizes_count && d->units_used + dt->sizes[size + 1] <= dt->units)
         size++;

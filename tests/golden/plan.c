@@ -20,7 +20,8 @@
 #define GOLDEN GPULET_SOURCE_DIR "/tests/golden/"
 
 static const char *const cases[] = {"cpu-two-cores", "mps-pairs", "mig-slices"};
-static const char *const planners[] = {"temporal", "elastic"};
+static const char *const planners[] = {"temporal", "even",    "selftune",
+                                       "greedy",   "elastic", "exhaustive"};
 
 static const char *path_of(const char *name, const char *file)
 {
