@@ -149,8 +149,8 @@ static void a_plan_with_slack_says_that_it_breaks_a_promise(void **state)
     fixture_t f;
     gpulet_error_t err = {{0}};
     gpulet_elastic_options_t options = {.form = GPULET_ELASTIC_FORM_PROTOTYPE};
-    fixture_init(&f, profile, devices, "model,rate_rps,slo_ms\na,930,100\n", NULL);
-    f.devices->counts[0] = 1; /* 80 and 20 % of it serve 927 a second together */
+    fixture_init(&f, profile, devices, "model,rate_rps,slo_ms\na,1210,100\n", NULL);
+    f.devices->counts[0] = 1; /* two halves serve 1,200 a second together */
     gpulet_plan_t *plan = plan_form(&f, &options);
     assert_false(plan->feasible);
     gpulet_plan_destroy(plan);
