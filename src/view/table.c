@@ -122,15 +122,14 @@ gpulet_status_t gpulet_view_models(gpulet_buf_t *out, const gpulet_plan_t *plan,
 static void put_bound(gpulet_buf_t *out, const gpulet_plan_t *plan)
 {
     bool costs = !isnan(plan->cost);
-    double used = costs ? plan->cost : (double)plan->devices_used;
     if (isnan(plan->lower_bound))
         return;
     if (plan->proved_optimal)
-        gpulet_buf_printf(out, ", and no plan can do with %s", costs ? "a lower cost" : "fewer");
+        gpulet_buf_printf(out, ", and no plan can do with %s", costs ? "less" : "fewer");
     else
-        gpulet_buf_printf(out, "; no plan can do with %s than %.6g (%.2g%% less)",
-                          costs ? "a lower cost" : "fewer", plan->lower_bound,
-                          used > 0.0 ? 100.0 * (used - plan->lower_bound) / used : 0.0);
+        gpulet_buf_printf(out, "; whether %s would do is open, at least %.6g %s needed",
+                          costs ? "less" : "fewer", plan->lower_bound,
+                          plan->lower_bound == 1.0 || costs ? "is" : "are");
 }
 
 gpulet_status_t gpulet_view_verdict(gpulet_buf_t *out, const gpulet_plan_t *plan)
