@@ -9,11 +9,11 @@
 #include "view/plan_text.h"
 #include "view/svg.h"
 
-enum { TEXT_MAX = 640, ROWS_MAX = 200, TITLE_CHARACTERS = 120 };
+enum { TEXT_MAX = 640, ROWS_MAX = 200, TITLE_CHARACTERS = 100 };
 
 /* Pixels. */
 static const double WIDTH = 960, MARGIN = 20, LABEL = 130, BAR_HEIGHT = 58, LINE = 14, CAPTION = 14,
-                    ROW_GAP = 8, RULER = 26, TABLE_LINE = 18;
+                    ROW_GAP = 8, RULER = 26, TABLE_LINE = 18, SMALL_TEXT = 0.8;
 
 typedef struct picture {
     gpulet_buf_t *out;
@@ -57,46 +57,42 @@ static void hint_of(char *text, size_t size, const gpulet_plan_gpulet_t *g,
         share->rate_rps, share->capacity_rps, share->latency_ms, g->duty_ms, share->worst_ms);
 }
 
-/* A line a model by name where there is room, else by key, else all keys on one line. */
-static void put_names(const picture_t *p, const gpulet_plan_gpulet_t *g,
-                      const gpulet_svg_rect_t *box)
+/* The name and batch, else the key and batch, else the key, in what is left of one stripe; false
+ * when there is no room at all. */
+static bool put_name(const picture_t *p, const gpulet_svg_rect_t *stripe,
+                     const gpulet_plan_share_t *share)
 {
     char text[TEXT_MAX];
-    bool rows_fit = (double)g->shares_count * LINE <= box->height;
-    bool names_fit = true;
-    bool keys_fit = true;
-    bool stripes_fit = true; /* each line into the stripe that it names */
-    for (size_t i = 0; i < g->shares_count; i++) {
-        describe(text, sizeof(text), p, &g->shares[i], true);
-        names_fit = names_fit && gpulet_svg_width(text) + 8 <= box->width;
-        describe(text, sizeof(text), p, &g->shares[i], false);
-        keys_fit = keys_fit && gpulet_svg_width(text) + 4 <= box->width;
-        stripes_fit = stripes_fit && g->shares[i].latency_ms * box->height >= LINE * g->duty_ms;
-    }
-    if (rows_fit && (names_fit || keys_fit)) {
-        double y = box->y;
-        for (size_t i = 0; i < g->shares_count; i++) {
-            double height = stripes_fit && g->shares_count > 1
-                                ? box->height * g->shares[i].latency_ms / g->duty_ms
-                                : box->height / (double)g->shares_count;
-            describe(text, sizeof(text), p, &g->shares[i], names_fit);
-            gpulet_svg_text(p->out, box->x + box->width / 2, y + height / 2 + 4,
-                            GPULET_SVG_TEXT_INSIDE, GPULET_SVG_ANCHOR_MIDDLE, text);
-            y += height;
-        }
-        return;
-    }
-    size_t length = 0;
-    for (size_t i = 0; i < g->shares_count && length < sizeof(text) - GPULET_VIEW_KEY_SIZE - 2;
-         i++) {
-        char key[GPULET_VIEW_KEY_SIZE];
-        (void)gpulet_view_key(key, gpulet_view_model(p->plan, g->shares[i].model));
-        length +=
-            (size_t)snprintf(text + length, sizeof(text) - length, "%s%s", i > 0 ? "+" : "", key);
-    }
-    if (length > 0 && gpulet_svg_width(text) <= box->width)
-        gpulet_svg_text(p->out, box->x + box->width / 2, box->y + box->height / 2 + 4,
-                        GPULET_SVG_TEXT_INSIDE, GPULET_SVG_ANCHOR_MIDDLE, text);
+    bool large = stripe->height >= LINE - 1;
+    double shrink = large ? 1.0 : SMALL_TEXT;
+    if (stripe->height < LINE * SMALL_TEXT - 1)
+        return false;
+    describe(text, sizeof(text), p, share, true);
+    if (gpulet_svg_width(text) * shrink + 6 > stripe->width)
+        describe(text, sizeof(text), p, share, false);
+    if (gpulet_svg_width(text) * shrink + 4 > stripe->width)
+        (void)gpulet_view_key(text, gpulet_view_model(p->plan, share->model));
+    if (gpulet_svg_width(text) * shrink > stripe->width)
+        return false;
+    gpulet_svg_text(p->out, stripe->x + stripe->width / 2,
+                    stripe->y + stripe->height / 2 + 4 * shrink,
+                    large ? GPULET_SVG_TEXT_INSIDE : GPULET_SVG_TEXT_INSIDE_SMALL,
+                    GPULET_SVG_ANCHOR_MIDDLE, text);
+    return true;
+}
+
+/* Units and duty cycle below the box, with the keys of models whose stripes were too thin. */
+static void put_caption(const picture_t *p, const gpulet_plan_gpulet_t *g,
+                        const gpulet_svg_rect_t *box, const char *keys)
+{
+    char text[TEXT_MAX];
+    (void)snprintf(text, sizeof(text), "%u units, %.1f ms%s%s", g->units, g->duty_ms,
+                   keys[0] != '\0' ? ", also " : "", keys);
+    if (gpulet_svg_width(text) * SMALL_TEXT > box->width)
+        (void)snprintf(text, sizeof(text), "%u", g->units);
+    if (gpulet_svg_width(text) * SMALL_TEXT <= box->width)
+        gpulet_svg_text(p->out, box->x + box->width / 2, box->y + box->height + 10,
+                        GPULET_SVG_TEXT_SMALL, GPULET_SVG_ANCHOR_MIDDLE, text);
 }
 
 static void put_gpulet(const picture_t *p, const gpulet_plan_gpulet_t *g, gpulet_view_span_t span)
@@ -106,24 +102,28 @@ static void put_gpulet(const picture_t *p, const gpulet_plan_gpulet_t *g, gpulet
                              .width = (span.end - span.begin) * bar_width(),
                              .height = BAR_HEIGHT};
     char text[TEXT_MAX];
+    char keys[TEXT_MAX / 2] = "";
     double y = box.y;
     gpulet_svg_box(p->out, &box, "#ffffff", NULL); /* the idle part of the cycle */
     for (size_t i = 0; i < g->shares_count; i++) {
-        double part = g->duty_ms > 0.0 ? g->shares[i].latency_ms / g->duty_ms : 0.0;
+        const gpulet_plan_share_t *share = &g->shares[i];
+        double part = g->duty_ms > 0.0 ? share->latency_ms / g->duty_ms : 0.0;
         gpulet_svg_rect_t stripe = {box.x, y, box.width,
                                     fmin(part * BAR_HEIGHT, box.y + BAR_HEIGHT - y)};
-        hint_of(text, sizeof(text), g, &g->shares[i]);
-        gpulet_svg_box(p->out, &stripe,
-                       gpulet_svg_colour(gpulet_view_model(p->plan, g->shares[i].model)), text);
+        gpulet_svg_rect_t room = g->shares_count == 1 ? box : stripe;
+        hint_of(text, sizeof(text), g, share);
+        gpulet_svg_box(p->out, &stripe, gpulet_svg_colour(gpulet_view_model(p->plan, share->model)),
+                       text);
+        if (!put_name(p, &room, share)) {
+            size_t length = strlen(keys);
+            char key[GPULET_VIEW_KEY_SIZE];
+            (void)gpulet_view_key(key, gpulet_view_model(p->plan, share->model));
+            (void)snprintf(keys + length, sizeof(keys) - length, "%s%s", length > 0 ? "+" : "",
+                           key);
+        }
         y += stripe.height;
     }
-    put_names(p, g, &box);
-    (void)snprintf(text, sizeof(text), "%u units, %.1f ms", g->units, g->duty_ms);
-    if (gpulet_svg_width(text) * 0.85 > box.width)
-        (void)snprintf(text, sizeof(text), "%u", g->units);
-    if (gpulet_svg_width(text) * 0.85 <= box.width)
-        gpulet_svg_text(p->out, box.x + box.width / 2, box.y + BAR_HEIGHT + 10,
-                        GPULET_SVG_TEXT_SMALL, GPULET_SVG_ANCHOR_MIDDLE, text);
+    put_caption(p, g, &box, keys);
 }
 
 /* ---- rows ---- */
@@ -147,6 +147,22 @@ static void put_ruler(picture_t *p, const gpulet_plan_device_t *device)
     p->y += RULER;
 }
 
+/* At most `room` characters, the last of them an ellipsis when there are more. */
+static void cut(char *out, size_t size, const char *text, size_t room)
+{
+    size_t length = 0;
+    size_t at = 0;
+    bool long_text = gpulet_view_length(text) > room;
+    while (text[at] != '\0' && at + 4 < size) {
+        length += ((unsigned char)text[at] & 0xC0) != 0x80 ? 1 : 0;
+        if (long_text && length == room)
+            break;
+        out[at] = text[at];
+        at++;
+    }
+    (void)snprintf(out + at, size - at, "%s", long_text ? "…" : "");
+}
+
 static void put_row(picture_t *p, const gpulet_view_group_t *group)
 {
     const gpulet_plan_device_t *device = &p->plan->devices[group->first];
@@ -158,13 +174,14 @@ static void put_row(picture_t *p, const gpulet_view_group_t *group)
         (void)snprintf(label, sizeof(label), " ×%zu", group->count);
     else
         (void)snprintf(label, sizeof(label), " %u", device->index);
-    size_t tail = gpulet_view_length(label);
-    bool short_name = gpulet_view_length(device->type) + tail <= room;
-    gpulet_svg_text(p->out, MARGIN, p->y + BAR_HEIGHT / 2 - (short_name ? -4 : 4),
-                    GPULET_SVG_TEXT_PLAIN, GPULET_SVG_ANCHOR_START, device->type);
-    gpulet_svg_text(p->out, short_name ? bar_x() - 10 : MARGIN,
-                    p->y + BAR_HEIGHT / 2 + (short_name ? 4 : 14), GPULET_SVG_TEXT_PLAIN,
-                    short_name ? GPULET_SVG_ANCHOR_END : GPULET_SVG_ANCHOR_START, label + 1);
+    bool one_line = gpulet_view_length(device->type) + gpulet_view_length(label) <= room;
+    char name[GPULET_DEVICE_NAME_MAX + 8];
+    cut(name, sizeof(name), device->type, room);
+    gpulet_svg_text(p->out, MARGIN, p->y + BAR_HEIGHT / 2 - (one_line ? -4 : 4),
+                    GPULET_SVG_TEXT_PLAIN, GPULET_SVG_ANCHOR_START, name);
+    gpulet_svg_text(p->out, one_line ? bar_x() - 10 : MARGIN,
+                    p->y + BAR_HEIGHT / 2 + (one_line ? 4 : 14), GPULET_SVG_TEXT_PLAIN,
+                    one_line ? GPULET_SVG_ANCHOR_END : GPULET_SVG_ANCHOR_START, label + 1);
     gpulet_svg_frame(p->out, &whole);
     for (size_t i = 0; i < device->gpulets_count; i++)
         put_gpulet(p, &device->gpulets[i], gpulet_view_place(device, type, i));

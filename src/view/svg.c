@@ -15,6 +15,7 @@ static const char style[] =
     ".title{font-size:15px;font-weight:bold}\n"
     ".small{font-size:10px;fill:#4a525c}\n"
     ".inside{fill:#14181d}\n"
+    ".low{font-size:9.5px}\n"
     ".ground{fill:#ffffff}\n"
     ".box{stroke:#1b1f24;stroke-width:0.8}\n"
     ".frame{fill:#eef0f3;stroke:#6b7480;stroke-width:0.8}\n"
@@ -117,7 +118,7 @@ void gpulet_svg_text(gpulet_buf_t *out, double x, double y, gpulet_svg_text_t lo
                      gpulet_svg_anchor_t anchor, const char *text)
 {
     static const char *const looks[] = {" class=\"title\"", "", " class=\"small\"",
-                                        " class=\"inside\""};
+                                        " class=\"inside\"", " class=\"inside low\""};
     static const char *const anchors[] = {"", " text-anchor=\"middle\"", " text-anchor=\"end\""};
     gpulet_buf_printf(out, "<text x=\"%.2f\" y=\"%.2f\"%s%s>", x, y, looks[look], anchors[anchor]);
     gpulet_svg_escape(out, text);

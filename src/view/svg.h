@@ -24,10 +24,11 @@ typedef struct gpulet_svg_rect {
 
 /* How a text looks. */
 typedef enum gpulet_svg_text {
-    GPULET_SVG_TEXT_TITLE, /* 15 px, bold */
-    GPULET_SVG_TEXT_PLAIN, /* 12 px */
-    GPULET_SVG_TEXT_SMALL, /* 10 px, a little fainter */
-    GPULET_SVG_TEXT_INSIDE /* 12 px, dark on the light colours of models in either scheme */
+    GPULET_SVG_TEXT_TITLE,       /* 15 px, bold */
+    GPULET_SVG_TEXT_PLAIN,       /* 12 px */
+    GPULET_SVG_TEXT_SMALL,       /* 10 px, a little fainter */
+    GPULET_SVG_TEXT_INSIDE,      /* 12 px, dark on the light colours of models in either scheme */
+    GPULET_SVG_TEXT_INSIDE_SMALL /* 9.5 px */
 } gpulet_svg_text_t;
 
 /* Opens the picture and paints its background. `title` is what a screen reader says. */
