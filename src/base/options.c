@@ -21,6 +21,26 @@ static gpulet_status_t set_string(char **field, const char *value)
     return GPULET_OK;
 }
 
+static bool is_text(const gpulet_option_t *option)
+{
+    return option->kind == GPULET_OPTION_STRING || option->kind == GPULET_OPTION_STRINGS;
+}
+
+/* Puts one more value behind those that are there. */
+static gpulet_status_t add_string(char **field, const char *value)
+{
+    if (*field == NULL)
+        return set_string(field, value);
+    size_t before = strlen(*field);
+    char *longer = realloc(*field, before + strlen(value) + 2);
+    if (longer == NULL)
+        return GPULET_E_NOMEM;
+    longer[before] = '\n';
+    memcpy(longer + before + 1, value, strlen(value) + 1);
+    *field = longer;
+    return GPULET_OK;
+}
+
 static gpulet_status_t check_range(const gpulet_option_t *option, double number, const char *value,
                                    gpulet_error_t *err)
 {
@@ -65,6 +85,12 @@ static gpulet_status_t set_value(const gpulet_option_t *option, void *settings, 
         if (set_string(field_of(option, settings), value) != GPULET_OK)
             return gpulet_fail(err, GPULET_E_NOMEM, "--%s: out of memory", option->name);
         return GPULET_OK;
+    case GPULET_OPTION_STRINGS:
+        if (strchr(value, '\n') != NULL)
+            return gpulet_fail(err, GPULET_E_INVALID, "--%s: expected one line", option->name);
+        if (add_string(field_of(option, settings), value) != GPULET_OK)
+            return gpulet_fail(err, GPULET_E_NOMEM, "--%s: out of memory", option->name);
+        return GPULET_OK;
     case GPULET_OPTION_U64:
     case GPULET_OPTION_F64:
         break;
@@ -75,7 +101,7 @@ static gpulet_status_t set_value(const gpulet_option_t *option, void *settings, 
 gpulet_status_t gpulet_options_defaults(const gpulet_option_t *table, void *settings)
 {
     for (const gpulet_option_t *option = table; option->name != NULL; option++) {
-        if (option->kind == GPULET_OPTION_STRING)
+        if (is_text(option))
             *(char **)field_of(option, settings) = NULL;
         if (option->default_value == NULL)
             continue;
@@ -203,7 +229,7 @@ void gpulet_options_markdown(gpulet_buf_t *out, const gpulet_option_t *table)
 void gpulet_options_deinit(const gpulet_option_t *table, void *settings)
 {
     for (const gpulet_option_t *option = table; option->name != NULL; option++) {
-        if (option->kind == GPULET_OPTION_STRING) {
+        if (is_text(option)) {
             free(*(char **)field_of(option, settings));
             *(char **)field_of(option, settings) = NULL;
         }

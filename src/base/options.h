@@ -14,10 +14,11 @@
 #include "base/status.h"
 
 typedef enum gpulet_option_kind {
-    GPULET_OPTION_BOOL,  /* bool; --name, --no-name, --name=true|false */
-    GPULET_OPTION_U64,   /* uint64_t */
-    GPULET_OPTION_F64,   /* double */
-    GPULET_OPTION_STRING /* char *, NULL when the default is NULL */
+    GPULET_OPTION_BOOL,   /* bool; --name, --no-name, --name=true|false */
+    GPULET_OPTION_U64,    /* uint64_t */
+    GPULET_OPTION_F64,    /* double */
+    GPULET_OPTION_STRING, /* char *, NULL when the default is NULL */
+    GPULET_OPTION_STRINGS /* char *; may be given several times: the values, a newline in between */
 } gpulet_option_kind_t;
 
 typedef struct gpulet_option {

@@ -3,34 +3,16 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/file.h"
 #include "cmd/cmd.h"
+#include "cmd/cmd_plan.h"
 #include "cmd/cmd_planning.h"
-#include "cmd/cmd_terminal.h"
-#include "core/glet.h"
 #include "core/plan.h"
-#include "plan/elastic.h"
 #include "plan/planner.h"
 #include "proto/oip.h"
-#include "view/plan_text.h"
-
-typedef struct plan_settings {
-    cmd_planning_t planning;
-    char *workload;
-    char *scenario;
-    char *planner;
-    char *from;
-    char *verify;
-    bool json;
-    char *out;
-    char *model_list;
-    bool help;
-} plan_settings_t;
+#include "study/multiple.h"
 
 #define AT(field) offsetof(plan_settings_t, field)
 #define ANY       1, 0
-
-enum { MODEL_LIST_SIZE_MAX = 64 << 20 };
 
 const gpulet_option_t cmd_plan_options[] = {
     CMD_PLANNING_INPUTS(plan_settings_t),
@@ -45,46 +27,31 @@ const gpulet_option_t cmd_plan_options[] = {
      NULL},
     {"verify", GPULET_OPTION_STRING, AT(verify), NULL, ANY, "FILE",
      "check this plan (JSON; ModelList.txt with --format glet) instead of making one", NULL},
+    {"what-if", GPULET_OPTION_STRINGS, AT(what_if), NULL, ANY, "CHANGE",
+     "plan with a change as well: a.rate*2, a.slo=80, all.rate*1.5, devices=3, devices.TYPE+1; may "
+     "be given several times",
+     "More questions"},
+    {"max-multiple", GPULET_OPTION_BOOL, AT(max_multiple), NULL, ANY, NULL,
+     "the largest multiple of the workload that fits, to 0.1 %", NULL},
+    {"advice", GPULET_OPTION_BOOL, AT(advice), "true", ANY, NULL,
+     "when it does not fit, search what would be enough (--no-advice: do not)", NULL},
     {"json", GPULET_OPTION_BOOL, AT(json), NULL, ANY, NULL, "one JSON document on stdout",
      "Output"},
     {"out", GPULET_OPTION_STRING, AT(out), NULL, ANY, "FILE",
      "write the JSON document there as well", NULL},
     {"model-list", GPULET_OPTION_STRING, AT(model_list), NULL, ANY, "FILE",
      "write the plan as the prototype's ModelList.txt as well", NULL},
+    {"svg", GPULET_OPTION_STRING, AT(svg), NULL, ANY, "FILE", "draw the plan as a picture", NULL},
     {"help", GPULET_OPTION_BOOL, AT(help), NULL, ANY, NULL, "print this", NULL},
     {NULL, GPULET_OPTION_BOOL, 0, NULL, ANY, NULL, NULL, NULL},
 };
-
-/* ModelList.txt has gpu-lets, models, batches and duty cycles; what follows from them is computed.
- */
-static gpulet_status_t load_model_list(gpulet_plan_t **out, const char *path,
-                                       const gpulet_plan_input_t *input, gpulet_error_t *err)
-{
-    char *text = NULL;
-    size_t size = 0;
-    gpulet_plan_t *listed = NULL;
-    gpulet_status_t st = gpulet_file_read(&text, &size, path, MODEL_LIST_SIZE_MAX, err);
-    if (st == GPULET_OK)
-        st = gpulet_glet_plan_parse(&listed, input->devices, text, size, path, err);
-    free(text);
-    if (st != GPULET_OK)
-        return st;
-    st = gpulet_plan_refresh(out, listed, input);
-    gpulet_plan_destroy(listed);
-    if (st == GPULET_OK && *out == NULL)
-        st = GPULET_E_NOT_FOUND;
-    return st == GPULET_OK
-               ? st
-               : gpulet_fail(err, st, "%s: the inputs do not know some size, model or batch of it",
-                             path);
-}
 
 static int verify(const plan_settings_t *s, const gpulet_plan_input_t *input)
 {
     gpulet_plan_t *plan = NULL;
     gpulet_error_t err = {""};
     gpulet_status_t st = cmd_planning_glet(&s->planning)
-                             ? load_model_list(&plan, s->verify, input, &err)
+                             ? cmd_plan_load_model_list(&plan, s->verify, input, &err)
                              : gpulet_plan_load(&plan, s->verify, &err);
     if (st != GPULET_OK)
         return cmd_complain("plan", CMD_FAILED, err.text);
@@ -103,54 +70,50 @@ static int verify(const plan_settings_t *s, const gpulet_plan_input_t *input)
     return st == GPULET_OK ? CMD_DONE : st == GPULET_E_INFEASIBLE ? CMD_NO : CMD_FAILED;
 }
 
-/* All outputs are made before the first is written. */
-static gpulet_status_t put_out(const plan_settings_t *s, const gpulet_plan_t *plan,
-                               const gpulet_device_set_t *devices, gpulet_error_t *err)
+/* A planner that looks at everything is too slow for searches over many plans: what `elastic` finds
+ * feasible is feasible for it as well. */
+static const gpulet_planner_t *search_planner(const gpulet_planner_t *planner)
 {
-    gpulet_buf_t json = GPULET_BUF_INIT;
-    gpulet_buf_t text = GPULET_BUF_INIT;
-    gpulet_view_style_t style = cmd_terminal_style();
-    gpulet_status_t st = GPULET_OK;
-    if (s->json || s->out != NULL)
-        st = gpulet_plan_format_json(&json, plan);
-    if (st == GPULET_OK && !s->json)
-        st = gpulet_view_plan_text(&text, plan, devices, &style);
-    if (st != GPULET_OK)
-        (void)gpulet_fail(err, st, "%s", gpulet_status_text(st));
-    gpulet_buf_t list = GPULET_BUF_INIT;
-    if (st == GPULET_OK && s->model_list != NULL &&
-        (st = gpulet_glet_plan_format(&list, plan, devices, err)) == GPULET_OK)
-        st = gpulet_file_write(s->model_list, list.data != NULL ? list.data : "", list.size, err);
-    gpulet_buf_deinit(&list);
-    if (st == GPULET_OK && s->out != NULL)
-        st = gpulet_file_write(s->out, json.data, json.size, err);
-    if (st == GPULET_OK)
-        st = gpulet_file_write("-", s->json ? json.data : text.data,
-                               s->json ? json.size : text.size, err);
-    gpulet_buf_deinit(&json);
-    gpulet_buf_deinit(&text);
-    return st;
+    if (strcmp(planner->name, "optimal") == 0 || strcmp(planner->name, "exhaustive") == 0)
+        return gpulet_planner_find("elastic");
+    return planner;
 }
 
-static int make(const plan_settings_t *s, const gpulet_plan_input_t *input)
+static gpulet_status_t answer(plan_answers_t *answers, const plan_settings_t *s,
+                              const gpulet_plan_input_t *input, gpulet_error_t *err)
 {
-    gpulet_plan_t *plan = NULL;
-    gpulet_error_t err = {""};
+    const gpulet_planner_t *planner = gpulet_planner_find(s->planner);
     uint64_t begin_ns = gpulet_clock_ns();
-    gpulet_status_t st = gpulet_planner_run(&plan, gpulet_planner_find(s->planner), input, &err);
+    gpulet_status_t st = gpulet_planner_run(&answers->plan, planner, input, err);
+    if (st != GPULET_OK)
+        return st;
+    answers->plan->elapsed_ms = (double)(gpulet_clock_ns() - begin_ns) / 1e6;
+    answers->advice_given = s->advice && !answers->plan->feasible;
+    answers->multiple_given = s->max_multiple;
+    if (answers->advice_given)
+        st = gpulet_advise(&answers->advice, answers->plan, planner, search_planner(planner), input,
+                           err);
+    if (st == GPULET_OK && s->max_multiple)
+        st = gpulet_study_multiple(&answers->multiple, planner, input, err);
+    return st == GPULET_OK ? cmd_plan_what_if(answers, planner, input, err) : st;
+}
+
+static int make(const plan_settings_t *s, plan_answers_t *answers, const gpulet_plan_input_t *input)
+{
+    gpulet_error_t err = {""};
+    gpulet_status_t st = answer(answers, s, input, &err);
+    if (st == GPULET_OK)
+        st = cmd_plan_put_out(s, answers, input->devices, &err);
     if (st != GPULET_OK)
         return cmd_complain("plan", CMD_FAILED, err.text);
-    plan->elapsed_ms = (double)(gpulet_clock_ns() - begin_ns) / 1e6;
-    int exit_code = plan->feasible ? CMD_DONE : CMD_NO;
-    if (put_out(s, plan, input->devices, &err) != GPULET_OK)
-        exit_code = cmd_complain("plan", CMD_FAILED, err.text);
-    gpulet_plan_destroy(plan);
-    return exit_code;
+    return answers->plan->feasible ? CMD_DONE : CMD_NO;
 }
 
-static int check_usage(const plan_settings_t *s)
+static int check_usage(const plan_settings_t *s, plan_answers_t *answers)
 {
     gpulet_error_t err = {""};
+    if (cmd_plan_read_what_if(answers, s->what_if, &err) != GPULET_OK)
+        return cmd_complain("plan", CMD_USAGE, err.text);
     if (s->planning.profiles == NULL || s->workload == NULL)
         return cmd_complain("plan", CMD_USAGE,
                             s->planning.profiles == NULL ? "expected --profiles FILE"
@@ -167,7 +130,7 @@ static int check_usage(const plan_settings_t *s)
     return CMD_DONE;
 }
 
-static int run(const plan_settings_t *s)
+static int run(const plan_settings_t *s, plan_answers_t *answers)
 {
     cmd_planning_files_t files = {0};
     gpulet_workload_t *workload = NULL;
@@ -183,7 +146,7 @@ static int run(const plan_settings_t *s)
         gpulet_plan_input_t input = cmd_planning_input(&files, &s->planning);
         input.workload = workload;
         input.from = from;
-        exit_code = s->verify != NULL ? verify(s, &input) : make(s, &input);
+        exit_code = s->verify != NULL ? verify(s, &input) : make(s, answers, &input);
     } else {
         (void)cmd_complain("plan", exit_code, err.text);
     }
@@ -200,9 +163,16 @@ int cmd_plan(int argc, char **argv)
     int exit_code = CMD_DONE;
     if (!cmd_parse(cmd_find("plan"), &s, argc, argv, &words, &exit_code))
         return exit_code;
-    exit_code = check_usage(&s);
-    if (exit_code == CMD_DONE)
-        exit_code = run(&s);
+    plan_answers_t *answers = calloc(1, sizeof(*answers));
+    if (answers == NULL) {
+        exit_code = cmd_complain("plan", CMD_FAILED, "out of memory");
+    } else {
+        exit_code = check_usage(&s, answers);
+        if (exit_code == CMD_DONE)
+            exit_code = run(&s, answers);
+        cmd_plan_answers_deinit(answers);
+        free(answers);
+    }
     gpulet_options_deinit(cmd_plan_options, &s);
     return exit_code;
 }

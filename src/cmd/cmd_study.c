@@ -9,6 +9,7 @@
 #include "cmd/cmd.h"
 #include "cmd/cmd_planning.h"
 #include "study/study.h"
+#include "view/study_svg.h"
 
 typedef struct study_settings {
     cmd_planning_t planning;
@@ -19,6 +20,7 @@ typedef struct study_settings {
     uint64_t threads;
     bool json;
     char *csv;
+    char *svg;
     bool help;
 } study_settings_t;
 
@@ -42,6 +44,8 @@ const gpulet_option_t cmd_study_options[] = {
      "Output"},
     {"csv", GPULET_OPTION_STRING, AT(csv), NULL, ANY, "FILE",
      "a line a case: the rates, each planner's verdict", NULL},
+    {"svg", GPULET_OPTION_STRING, AT(svg), NULL, ANY, "FILE", "draw the verdicts as a picture",
+     NULL},
     {"help", GPULET_OPTION_BOOL, AT(help), NULL, ANY, NULL, "print this", NULL},
     {NULL, GPULET_OPTION_BOOL, 0, NULL, ANY, NULL, NULL, NULL},
 };
@@ -83,17 +87,23 @@ static gpulet_status_t put_out(const study_settings_t *s, const gpulet_study_spe
 {
     gpulet_buf_t text = GPULET_BUF_INIT;
     gpulet_buf_t csv = GPULET_BUF_INIT;
+    gpulet_buf_t svg = GPULET_BUF_INIT;
     gpulet_status_t st = s->json ? gpulet_study_format_json(&text, spec, result)
                                  : gpulet_study_format_text(&text, spec, result);
     if (st == GPULET_OK && s->csv != NULL)
         st = gpulet_study_format_csv(&csv, spec, result);
+    if (st == GPULET_OK && s->svg != NULL)
+        st = gpulet_view_study_svg(&svg, spec, result);
     if (st != GPULET_OK)
         (void)gpulet_fail(err, st, "%s", gpulet_status_text(st));
     if (st == GPULET_OK && s->csv != NULL)
         st = gpulet_file_write(s->csv, csv.data, csv.size, err);
+    if (st == GPULET_OK && s->svg != NULL)
+        st = gpulet_file_write(s->svg, svg.data, svg.size, err);
     if (st == GPULET_OK)
         st = gpulet_file_write("-", text.data, text.size, err);
     gpulet_buf_deinit(&csv);
+    gpulet_buf_deinit(&svg);
     gpulet_buf_deinit(&text);
     return st;
 }

@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -78,9 +79,13 @@ static void set_figures(gpulet_plan_t *plan, const gpulet_plan_input_t *input,
 
 /* ---- why not ---- */
 
+enum { REASON_MODELS_MAX = 3 };
+
+/* The models that miss most, the worst first. */
 typedef struct shortfall {
-    const gpulet_demand_t *demand; /* NULL: nothing is missing */
-    double missing_rps;
+    size_t count; /* of those that are named */
+    const gpulet_demand_t *demands[REASON_MODELS_MAX];
+    double missing_rps[REASON_MODELS_MAX];
     size_t others; /* models that miss something too */
 } shortfall_t;
 
@@ -99,24 +104,29 @@ static double routed(const gpulet_plan_t *plan, const char *model)
     return sum;
 }
 
-/* The model that misses most. */
 static shortfall_t find_shortfall(const gpulet_plan_t *plan, const gpulet_workload_t *workload)
 {
-    shortfall_t worst = {0};
-    size_t short_count = 0;
+    shortfall_t s = {0};
     for (size_t i = 0; i < workload->count; i++) {
         const gpulet_demand_t *demand = &workload->demands[i];
         double missing_rps = demand->rate_rps - routed(plan, demand->model);
         if (demand->rate_rps <= 0.0 || missing_rps <= 1e-7 * demand->rate_rps)
             continue;
-        short_count++;
-        if (missing_rps > worst.missing_rps) {
-            worst.demand = demand;
-            worst.missing_rps = missing_rps;
+        size_t at = s.count;
+        while (at > 0 && s.missing_rps[at - 1] < missing_rps)
+            at--;
+        s.others += s.count == REASON_MODELS_MAX ? 1 : 0;
+        s.count += s.count < REASON_MODELS_MAX ? 1 : 0;
+        if (at == REASON_MODELS_MAX)
+            continue;
+        for (size_t k = s.count - 1; k > at; k--) {
+            s.demands[k] = s.demands[k - 1];
+            s.missing_rps[k] = s.missing_rps[k - 1];
         }
+        s.demands[at] = demand;
+        s.missing_rps[at] = missing_rps;
     }
-    worst.others = short_count > 0 ? short_count - 1 : 0;
-    return worst;
+    return s;
 }
 
 /* The least SLO that some size could meet, NAN when memory rules every size out. */
@@ -143,25 +153,51 @@ static double slo_enough(const gpulet_plan_input_t *input, const char *model)
     return isfinite(least_ms) ? 2.0 * least_ms / fraction : NAN;
 }
 
-/* How many devices a plan without limits uses; 0 when there is none: a planner may know only sizes
- * at which a model misses its SLO. */
-static gpulet_status_t devices_enough(size_t *out, const gpulet_plan_input_t *input,
+static void append(gpulet_plan_t *plan, const char *fmt, ...) GPULET_PRINTF(2, 3);
+
+/* To the reason, as far as there is room. */
+static void append(gpulet_plan_t *plan, const char *fmt, ...)
+{
+    size_t length = strlen(plan->reason);
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(plan->reason + length, sizeof(plan->reason) - length, fmt, args);
+    va_end(args);
+}
+
+/* "5 devices would be enough", of each type where there are several; false when a plan without
+ * limits is not feasible either. */
+static gpulet_status_t append_devices(bool *out, gpulet_plan_t *plan,
+                                      const gpulet_plan_input_t *input,
                                       const gpulet_planner_t *planner)
 {
     gpulet_device_set_t set = *input->devices;
     gpulet_plan_input_t wide = *input;
-    gpulet_plan_t *plan = NULL;
-    *out = 0;
+    gpulet_plan_t *enough = NULL;
+    *out = false;
     set.counts = calloc(set.types_count + 1, sizeof(*set.counts));
     if (set.counts == NULL)
         return GPULET_E_NOMEM;
     for (uint32_t t = 0; t < set.types_count; t++)
         set.counts[t] = -1;
     wide.devices = &set;
-    gpulet_status_t st = planner->run(&plan, &wide, NULL);
-    if (st == GPULET_OK && plan->feasible)
-        *out = plan->devices_count;
-    gpulet_plan_destroy(plan);
+    gpulet_status_t st = planner->run(&enough, &wide, NULL);
+    *out = st == GPULET_OK && enough->feasible;
+    const char *joint = "; ";
+    for (uint32_t t = 0; *out && set.types_count > 1 && t < set.types_count; t++) {
+        size_t count = 0;
+        for (size_t d = 0; d < enough->devices_count; d++)
+            count += strcmp(enough->devices[d].type, set.types[t].name) == 0 ? 1 : 0;
+        if (count > 0)
+            append(plan, "%s%zu %s", joint, count, set.types[t].name);
+        joint = count > 0 ? " and " : joint;
+    }
+    if (*out && set.types_count == 1)
+        append(plan, "; %zu %s", enough->devices_count,
+               enough->devices_count == 1 ? "device" : "devices");
+    if (*out)
+        append(plan, " would be enough");
+    gpulet_plan_destroy(enough);
     free(set.counts);
     return st;
 }
@@ -191,36 +227,27 @@ static gpulet_status_t set_reason(gpulet_plan_t *plan, const gpulet_plan_input_t
         return GPULET_OK;
     }
     shortfall_t s = find_shortfall(plan, input->workload);
-    assert(s.demand != NULL);
-    char others[64] = "";
+    assert(s.count > 0);
+    append(plan, "%s misses %.1f requests/s", s.demands[0]->model, s.missing_rps[0]);
+    for (size_t i = 1; i < s.count; i++)
+        append(plan, ", %s %.1f", s.demands[i]->model, s.missing_rps[i]);
     if (s.others > 0)
-        snprintf(others, sizeof(others), " (and %zu more %s)", s.others,
-                 s.others == 1 ? "model" : "models");
-    size_t enough = 0;
-    gpulet_status_t st = !input->brief && devices <= REASON_DEVICES_MAX
-                             ? devices_enough(&enough, input, planner)
-                             : GPULET_OK;
-    if (st != GPULET_OK)
-        return st;
-    /* Precise enough to act on: the rate that is left is rounded down. */
-    double left_rps = floor(fmax(0.0, s.demand->rate_rps - s.missing_rps) * 10.0) / 10.0;
-    char rate[64] = "";
-    if (left_rps > 0.0)
-        snprintf(rate, sizeof(rate), ", or a rate of %.1f", left_rps);
-    if (enough == 0 && !input->brief && devices <= REASON_DEVICES_MAX)
-        snprintf(plan->reason, sizeof(plan->reason),
-                 "%s misses %.1f requests/s%s; the planner %s finds no plan with any number of "
-                 "devices%s",
-                 s.demand->model, s.missing_rps, others, planner->name, rate);
-    else if (enough > 0)
-        snprintf(plan->reason, sizeof(plan->reason),
-                 "%s misses %.1f requests/s%s; %zu %s would be enough%s", s.demand->model,
-                 s.missing_rps, others, enough, enough == 1 ? "device" : "devices", rate);
-    else
-        snprintf(plan->reason, sizeof(plan->reason),
-                 "%s misses %.1f requests/s%s; at least %.0f devices are needed%s", s.demand->model,
-                 s.missing_rps, others, devices, rate);
-    return GPULET_OK;
+        append(plan, " (and %zu more %s)", s.others, s.others == 1 ? "model" : "models");
+    bool enough = false;
+    gpulet_status_t st = GPULET_OK;
+    if (!input->brief && devices <= REASON_DEVICES_MAX)
+        st = append_devices(&enough, plan, input, planner);
+    /* A planner may know only sizes at which a model misses its SLO. */
+    if (st == GPULET_OK && !enough && !input->brief && devices <= REASON_DEVICES_MAX)
+        append(plan, "; the planner %s finds no plan with any number of devices", planner->name);
+    else if (st == GPULET_OK && !enough)
+        append(plan, "; at least %.0f devices are needed", devices);
+    /* Precise enough to act on: the rate that is left is rounded down. It is enough when all the
+     * others are served. */
+    double left_rps = floor(fmax(0.0, s.demands[0]->rate_rps - s.missing_rps[0]) * 10.0) / 10.0;
+    if (st == GPULET_OK && s.count == 1 && left_rps > 0.0)
+        append(plan, ", or a rate of %.1f", left_rps);
+    return st;
 }
 
 /* ---- from a running plan ---- */

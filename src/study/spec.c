@@ -204,18 +204,22 @@ gpulet_status_t gpulet_study_spec_parse(gpulet_study_spec_t *out, const char *mo
     return st;
 }
 
+size_t gpulet_study_case_number(const gpulet_study_spec_t *spec, size_t index)
+{
+    /* The combination without requests has the digit `zero` everywhere; those behind it move up. */
+    size_t zero = zero_rate(spec);
+    size_t nothing = 0;
+    assert(index < spec->cases_count);
+    if (zero == spec->rates_count)
+        return index;
+    for (size_t i = 0; i < spec->models_count; i++)
+        nothing = nothing * spec->rates_count + zero;
+    return index + (index >= nothing ? 1 : 0);
+}
+
 void gpulet_study_case_rates(double *rates_rps, const gpulet_study_spec_t *spec, size_t index)
 {
-    /* The case that asks for nothing has the digit `zero` everywhere; those behind it move up. */
-    size_t zero = zero_rate(spec);
-    size_t number = index;
-    assert(index < spec->cases_count);
-    if (zero < spec->rates_count) {
-        size_t nothing = 0;
-        for (size_t i = 0; i < spec->models_count; i++)
-            nothing = nothing * spec->rates_count + zero;
-        number += index >= nothing ? 1 : 0;
-    }
+    size_t number = gpulet_study_case_number(spec, index);
     for (size_t i = spec->models_count; i > 0; i--) {
         rates_rps[i - 1] = spec->rates_rps[number % spec->rates_count];
         number /= spec->rates_count;

@@ -41,5 +41,7 @@ gpulet_status_t gpulet_study_spec_parse(gpulet_study_spec_t *out, const char *mo
 /* The rates of a case, one a model. Cases are in lexicographic order: the first model's rate
  * changes last. */
 void gpulet_study_case_rates(double *rates_rps, const gpulet_study_spec_t *spec, size_t index);
+/* Its place among all combinations, the one that asks for nothing included. */
+size_t gpulet_study_case_number(const gpulet_study_spec_t *spec, size_t index);
 
 #endif

@@ -79,7 +79,8 @@ gpulet_study_verdict_t gpulet_study_judge(const gpulet_plan_t *plan,
 {
     if (plan->feasible)
         return GPULET_STUDY_VERDICT_YES;
-    if (excluded(plan, devices) || strcmp(planner->name, "exhaustive") == 0)
+    /* `exhaustive` looks at every cut, not at every way to fill it: its no is no proof. */
+    if (excluded(plan, devices))
         return GPULET_STUDY_VERDICT_NO;
     return strcmp(planner->name, "optimal") == 0 ? GPULET_STUDY_VERDICT_OPEN
                                                  : GPULET_STUDY_VERDICT_MISSED;

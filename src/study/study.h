@@ -16,8 +16,7 @@ enum { GPULET_STUDY_THREADS_MAX = 256 };
 
 typedef enum gpulet_study_verdict {
     GPULET_STUDY_VERDICT_YES,    /* the planner has a plan */
-    GPULET_STUDY_VERDICT_NO,     /* proved: its lower bound is above what there is, or the planner
-                                    looks at every plan of its kind */
+    GPULET_STUDY_VERDICT_NO,     /* proved: its lower bound is above what there is */
     GPULET_STUDY_VERDICT_MISSED, /* a planner that follows rules found none; nothing is proved */
     GPULET_STUDY_VERDICT_OPEN,   /* `optimal` found none and proved nothing within its steps */
     GPULET_STUDY_VERDICTS_COUNT

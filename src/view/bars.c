@@ -11,9 +11,6 @@
 
 enum { LABEL_MAX = 24, PIECE_MAX = 512, NO_COLOUR = -1, RULER_COLUMNS = 6 };
 
-/* Light backgrounds of the 256 colours under black letters. */
-static const unsigned backgrounds[] = {117, 150, 216, 222, 183, 152, 218, 187, 111, 180, 115, 209};
-
 typedef struct cell {
     char glyph[5]; /* one character */
     int colour;    /* index of a model, or NO_COLOUR */
@@ -141,7 +138,6 @@ static void fill_device(const canvas_t *c, const gpulet_plan_device_t *device)
 
 static void put_cells(const canvas_t *c)
 {
-    const size_t count = sizeof(backgrounds) / sizeof(backgrounds[0]);
     int colour = NO_COLOUR;
     for (size_t i = 0; i <= c->bar_width; i++) {
         if (c->style->colour && c->cells[i].colour != colour) {
@@ -150,7 +146,7 @@ static void put_cells(const canvas_t *c)
                 gpulet_buf_append_str(c->out, "\033[0m");
             else
                 gpulet_buf_printf(c->out, "\033[38;5;16;48;5;%um",
-                                  backgrounds[(size_t)colour % count]);
+                                  gpulet_view_background((size_t)colour));
         }
         gpulet_buf_append_str(c->out, c->cells[i].glyph);
     }

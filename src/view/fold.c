@@ -95,6 +95,13 @@ const char *gpulet_view_key(char out[GPULET_VIEW_KEY_SIZE], size_t model)
     return out;
 }
 
+unsigned gpulet_view_background(size_t model)
+{
+    static const unsigned backgrounds[] = {117, 150, 216, 222, 183, 152,
+                                           218, 187, 111, 180, 115, 209};
+    return backgrounds[model % (sizeof(backgrounds) / sizeof(backgrounds[0]))];
+}
+
 size_t gpulet_view_model(const gpulet_plan_t *plan, const char *name)
 {
     size_t i = 0;

@@ -40,6 +40,8 @@ const gpulet_device_type_t *gpulet_view_type(const gpulet_device_set_t *set, con
 
 /* A, B, …, Z, AA, AB, …; returns out. */
 const char *gpulet_view_key(char out[GPULET_VIEW_KEY_SIZE], size_t model);
+/* The light background of a model among 256 colours, for black letters. */
+unsigned gpulet_view_background(size_t model);
 /* Index of the model in plan->models; their count when it is not there. */
 size_t gpulet_view_model(const gpulet_plan_t *plan, const char *name);
 

@@ -107,7 +107,12 @@ gpulet_status_t gpulet_view_models(gpulet_buf_t *out, const gpulet_plan_t *plan,
             (void)snprintf(used, sizeof(used), "%.0f%%", 100.0 * sum.routed_rps / m->capacity_rps);
             (void)snprintf(worst, sizeof(worst), "%.2f", sum.worst_ms);
         }
-        gpulet_buf_printf(out, "%-3s ", gpulet_view_key(key, i));
+        (void)gpulet_view_key(key, i);
+        if (style->colour)
+            gpulet_buf_printf(out, "\033[38;5;16;48;5;%um%-3s\033[0m ", gpulet_view_background(i),
+                              key);
+        else
+            gpulet_buf_printf(out, "%-3s ", key);
         put_name(out, m->model, width, style);
         gpulet_buf_printf(out, " %10.1f %10.1f %5s %9.2f %9s  ", m->rate_rps, m->capacity_rps, used,
                           m->slo_ms, worst);
@@ -122,15 +127,14 @@ gpulet_status_t gpulet_view_models(gpulet_buf_t *out, const gpulet_plan_t *plan,
 static void put_bound(gpulet_buf_t *out, const gpulet_plan_t *plan)
 {
     bool costs = !isnan(plan->cost);
-    double used = costs ? plan->cost : (double)plan->devices_used;
     if (isnan(plan->lower_bound))
         return;
     if (plan->proved_optimal)
-        gpulet_buf_printf(out, ", and no plan can do with %s", costs ? "a lower cost" : "fewer");
+        gpulet_buf_printf(out, ", and no plan can do with %s", costs ? "less" : "fewer");
     else
-        gpulet_buf_printf(out, "; no plan can do with %s than %.6g (%.2g%% less)",
-                          costs ? "a lower cost" : "fewer", plan->lower_bound,
-                          used > 0.0 ? 100.0 * (used - plan->lower_bound) / used : 0.0);
+        gpulet_buf_printf(out, "; whether %s would do is open, at least %.6g %s needed",
+                          costs ? "less" : "fewer", plan->lower_bound,
+                          plan->lower_bound == 1.0 || costs ? "is" : "are");
 }
 
 gpulet_status_t gpulet_view_verdict(gpulet_buf_t *out, const gpulet_plan_t *plan)
@@ -154,6 +158,19 @@ gpulet_status_t gpulet_view_verdict(gpulet_buf_t *out, const gpulet_plan_t *plan
     return gpulet_buf_status(out);
 }
 
+/* Characters from `begin` on that are no ASCII become '?'. */
+static void keep_ascii(gpulet_buf_t *out, size_t begin)
+{
+    size_t kept = begin;
+    for (size_t i = begin; i < out->size; i++) {
+        unsigned char c = (unsigned char)out->data[i];
+        if ((c & 0xC0) != 0x80)
+            out->data[kept++] = c < 0x80 ? (char)c : '?';
+    }
+    out->size = kept;
+    out->data[kept] = '\0';
+}
+
 gpulet_status_t gpulet_view_plan_text(gpulet_buf_t *out, const gpulet_plan_t *plan,
                                       const gpulet_device_set_t *devices,
                                       const gpulet_view_style_t *style)
@@ -165,7 +182,10 @@ gpulet_status_t gpulet_view_plan_text(gpulet_buf_t *out, const gpulet_plan_t *pl
         st = gpulet_view_models(out, plan, style);
         gpulet_buf_append_char(out, '\n');
     }
+    size_t begin = out->size;
     if (st == GPULET_OK)
         st = gpulet_view_verdict(out, plan);
+    if (st == GPULET_OK && !style->utf8)
+        keep_ascii(out, begin);
     return st;
 }

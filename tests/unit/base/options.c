@@ -204,9 +204,32 @@ static void help_and_reference_name_every_row(void **state)
     gpulet_buf_deinit(&markdown);
 }
 
+static void values_of_a_list_add_up_in_their_order(void **state)
+{
+    static const gpulet_option_t lists[] = {
+        {"what", GPULET_OPTION_STRINGS, AT(plain), NULL, 1, 0, "TEXT", "several", NULL},
+        {NULL, GPULET_OPTION_BOOL, 0, NULL, 1, 0, NULL, NULL, NULL},
+    };
+    char words[][16] = {"--what", "a*2", "--what=b", "--what", ""};
+    char *argv[] = {words[0], words[1], words[2], words[3], words[4]};
+    sample_t s = {0};
+    int rest = 0;
+    gpulet_error_t err = {""};
+    (void)state;
+    assert_int_equal(gpulet_options_defaults(lists, &s), GPULET_OK);
+    assert_null(s.plain);
+    assert_int_equal(gpulet_options_parse(lists, &s, 0, 5, argv, &rest, NULL, &err), GPULET_OK);
+    assert_string_equal(s.plain, "a*2\nb\n");
+    assert_int_equal(gpulet_options_set(lists, &s, "what", "c\nd", &err), GPULET_E_INVALID);
+    assert_string_equal(s.plain, "a*2\nb\n");
+    gpulet_options_deinit(lists, &s);
+    assert_null(s.plain);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(values_of_a_list_add_up_in_their_order),
         cmocka_unit_test(without_words_there_are_the_defaults),
         cmocka_unit_test(every_way_of_writing_an_option_is_read),
         cmocka_unit_test(the_last_of_several_wins),

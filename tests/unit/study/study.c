@@ -117,7 +117,8 @@ static void a_bound_above_what_there_is_proves_a_no(void **state)
     begin("a", "a=10", "1", NULL);
     assert_int_equal(gpulet_study_judge(&plan, s.devices, &elastic), GPULET_STUDY_VERDICT_MISSED);
     assert_int_equal(gpulet_study_judge(&plan, s.devices, &optimal), GPULET_STUDY_VERDICT_OPEN);
-    assert_int_equal(gpulet_study_judge(&plan, s.devices, &exhaustive), GPULET_STUDY_VERDICT_NO);
+    assert_int_equal(gpulet_study_judge(&plan, s.devices, &exhaustive),
+                     GPULET_STUDY_VERDICT_MISSED);
     plan.lower_bound = 2;
     assert_int_equal(gpulet_study_judge(&plan, s.devices, &elastic), GPULET_STUDY_VERDICT_NO);
     assert_int_equal(gpulet_study_judge(&plan, s.devices, &optimal), GPULET_STUDY_VERDICT_NO);

@@ -1,0 +1,26 @@
+/* Questions that take several plans to answer: how much more, and what if. Pure: the same input,
+ * the same answer. */
+#ifndef GPULET_STUDY_MULTIPLE_H
+#define GPULET_STUDY_MULTIPLE_H
+
+#include <stddef.h>
+
+#include "base/status.h"
+#include "plan/planner.h"
+
+/* The largest multiple of all rates for which the planner has a plan, by bisection to 0.1 %: it has
+ * one for *out, and none for the next larger multiple that was tried. (Planners that follow rules
+ * may have plans for larger ones again.) 0 when it has none even for a millionth of the rates; NAN
+ * when there is no largest one, since as many devices as needed may be used or nothing is asked
+ * for. Errors are the planner's. */
+gpulet_status_t gpulet_study_multiple(double *out, const gpulet_planner_t *planner,
+                                      const gpulet_plan_input_t *input,
+                                      gpulet_error_t *err) GPULET_MUST_USE;
+
+/* Whether the planner has a plan when the demands in [first, first + count) have their rates
+ * multiplied by rate_factor and their SLOs by slo_factor. */
+gpulet_status_t gpulet_study_try(bool *feasible, const gpulet_planner_t *planner,
+                                 const gpulet_plan_input_t *input, size_t first, size_t count,
+                                 const double factors[2], gpulet_error_t *err) GPULET_MUST_USE;
+
+#endif
