@@ -59,8 +59,8 @@ typedef struct gpulet_plan {
                            do */
     double lower_bound_devices; /* NAN where types have no costs */
     bool proved_optimal;
-    bool by_prototype_rule; /* feasible is the prototype's verdict, which tolerates what the verifier
-                               does not */
+    bool by_prototype_rule; /* feasible is the prototype's verdict, which tolerates what the
+                               verifier does not */
     bool promises_kept;     /* the verifier's verdict; only written with by_prototype_rule */
     double elapsed_ms;
     size_t models_count;

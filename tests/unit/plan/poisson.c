@@ -12,6 +12,9 @@ static void quantiles_are_those_of_the_tables(void **state)
 {
     (void)state;
     /* The authors' prototype inflates rates by these and one more: 19, 68, 125, 554. */
+    /* The paper's prototype plans for one more than each of these: 19, 68, 125, 235, 342, 554. */
+    assert_int_equal(gpulet_poisson_quantile(0.99, 200.0), 234);
+    assert_int_equal(gpulet_poisson_quantile(0.99, 300.0), 341);
     assert_int_equal(gpulet_poisson_quantile(0.99, 10.0), 18);
     assert_int_equal(gpulet_poisson_quantile(0.99, 50.0), 67);
     assert_int_equal(gpulet_poisson_quantile(0.99, 100.0), 124);
