@@ -196,6 +196,47 @@ static gpulet_plan_t *check_seed(tally_t *tally, instance_t *in, const char *nam
     return plan;
 }
 
+/* One pass of elastic, as published; with the prototype's tolerances its plan says what it breaks.
+ */
+static void check_form(tally_t *tally, const instance_t *in, uint64_t seed,
+                       const gpulet_elastic_options_t *options)
+{
+    gpulet_plan_t *plan = NULL;
+    gpulet_error_t err = {{0}};
+    gpulet_plan_input_t input = in->input;
+    const char *wrong = NULL;
+    input.elastic = *options;
+    if (gpulet_planner_run(&plan, gpulet_planner_find("elastic"), &input, &err) != GPULET_OK) {
+        report(tally, seed, "elastic, one pass", err.text);
+        return;
+    }
+    if (!plan->by_prototype_rule)
+        wrong = check_plan(plan, &input, &err);
+    else if (plan->promises_kept != (gpulet_plan_verify(plan, &input, &err) == GPULET_OK))
+        wrong = "promises_kept is not what the verifier says";
+    else if (plan->feasible && (plan->reason[0] != '\0') == plan->promises_kept)
+        wrong = "a broken promise is not said, or one that holds is";
+    if (wrong != NULL)
+        report(tally, seed, "elastic, one pass", wrong);
+    else
+        tally->passed++;
+    gpulet_plan_destroy(plan);
+}
+
+static void check_forms(tally_t *tally, const instance_t *in, uint64_t seed)
+{
+    gpulet_elastic_options_t options = {.form = GPULET_ELASTIC_FORM_PAPER};
+    options.order = (gpulet_elastic_order_t)(seed % 6);
+    options.knee = (gpulet_elastic_knee_t)(seed / 6 % 3);
+    check_form(tally, in, seed, &options);
+    options.form = GPULET_ELASTIC_FORM_PROTOTYPE;
+    check_form(tally, in, seed, &options);
+    options.rate_slack_rps = seed % 2 == 0 ? 15.0 : 0.0;
+    options.rate_enough = 0.85;
+    options.residual_slack = seed % 4 < 2 ? 1.05 : 0.0;
+    check_form(tally, in, seed, &options);
+}
+
 enum { PLANNERS_MAX = 16 };
 
 static size_t index_of(const char *name)
@@ -215,6 +256,7 @@ static void check_instance(tally_t *tallies, uint64_t seed)
     size_t temporal = index_of("temporal");
     if (plans[elastic] != NULL && plans[temporal] != NULL && worse(plans[elastic], plans[temporal]))
         report(&tallies[elastic], seed, "elastic", "worse than temporal");
+    check_forms(&tallies[elastic], &in, seed);
     for (size_t i = 0; i < PLANNERS_MAX; i++)
         gpulet_plan_destroy(plans[i]);
     instance_deinit(&in);
