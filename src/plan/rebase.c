@@ -81,6 +81,13 @@ static double factor_of(const gpulet_plan_input_t *input, const gpulet_plan_devi
     return factor;
 }
 
+/* Where the network is limited a share is not given more than it had. */
+static bool network_limited(const gpulet_plan_input_t *input, const char *type)
+{
+    int index = gpulet_device_set_find(input->devices, type);
+    return index >= 0 && input->devices->types[index].network_gbps > 0.0;
+}
+
 /* Latency and what follows from it; rate_rps is set to the most that the share holds. */
 static bool refresh_gpulet(gpulet_plan_device_t *d, size_t gpulet, const gpulet_plan_input_t *input,
                            bool keep_duty)
@@ -88,9 +95,6 @@ static bool refresh_gpulet(gpulet_plan_device_t *d, size_t gpulet, const gpulet_
     gpulet_plan_gpulet_t *g = &d->gpulets[gpulet];
     double margin = input->latency_margin > 0.0 ? input->latency_margin : 1.0;
     double sum_ms = 0.0;
-    /* Where the network is limited a share is not given more than it had. */
-    int type = gpulet_device_set_find(input->devices, d->type);
-    bool network = type >= 0 && input->devices->types[type].network_gbps > 0.0;
     for (size_t i = 0; i < g->shares_count; i++) {
         gpulet_plan_share_t *s = &g->shares[i];
         const gpulet_curve_t *curve = curve_of(input, d, gpulet, s);
@@ -105,6 +109,7 @@ static bool refresh_gpulet(gpulet_plan_device_t *d, size_t gpulet, const gpulet_
     /* A document rounds: a cycle that its batches filled exactly is never cut short by that. */
     if ((g->shares_count == 1 && !keep_duty) || g->duty_ms < sum_ms)
         g->duty_ms = sum_ms;
+    bool network = network_limited(input, d->type);
     for (size_t i = 0; i < g->shares_count; i++) {
         gpulet_plan_share_t *s = &g->shares[i];
         uint64_t items = (uint64_t)s->batch * s->instances;
