@@ -45,6 +45,35 @@ static void what_is_not_said_has_its_default(void **state)
     gpulet_device_set_destroy(NULL);
 }
 
+static void headroom_process_and_network_limit_a_device(void **state)
+{
+    (void)state;
+    gpulet_device_set_t *set =
+        parsed(TYPE "    memory_headroom: 0.5\n    memory_mb: 100\n    memory_mb_process: 30\n"
+                    "    network_gbps: 2.5\n    memory_mb_by_size: {1: 20, 2: 80, 4: 100}\n");
+    const gpulet_device_type_t *type = &set->types[0];
+    assert_true(type->memory_mb == 50 && type->memory_mb_process == 30);
+    assert_true(type->network_gbps == 2.5);
+    assert_true(gpulet_device_type_models_mb(type, 0) == -20);
+    assert_true(gpulet_device_type_models_mb(type, 1) == 10);
+    gpulet_device_set_destroy(set);
+    set = parsed(TYPE);
+    assert_true(isinf(gpulet_device_type_models_mb(&set->types[0], 0)));
+    assert_true(set->types[0].network_gbps == 0 && set->types[0].memory_mb_process == 0);
+    gpulet_device_set_destroy(set);
+    static const wrong_t wrongs[] = {
+        {TYPE "    memory_headroom: 1.5\n",
+         "d.yaml:5: memory_headroom: expected a number above 0 and at most 1, found '1.5'"},
+        {TYPE "    memory_headroom: [1]\n", "d.yaml:5: memory_headroom: expected"},
+        {TYPE "    memory_mb_process: 0\n", "d.yaml:5: memory_mb_process: expected"},
+        {TYPE "    network_gbps: fast\n", "d.yaml:5: network_gbps: expected"},
+    };
+    for (size_t i = 0; i < sizeof(wrongs) / sizeof(wrongs[0]); i++) {
+        gpulet_error_t err = {""};
+        check_error(parse(&set, wrongs[i].text, &err), &err, &wrongs[i]);
+    }
+}
+
 static void a_whole_description_is_read(void **state)
 {
     (void)state;
@@ -263,6 +292,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_not_said_has_its_default),
+        cmocka_unit_test(headroom_process_and_network_limit_a_device),
         cmocka_unit_test(a_whole_description_is_read),
         cmocka_unit_test(errors_name_file_line_and_field),
         cmocka_unit_test(aliases_may_repeat_a_value),

@@ -377,6 +377,30 @@ static void the_measured_bert_has_its_figures(void **state)
     gpulet_profile_destroy(profile);
 }
 
+static void bytes_of_an_input_are_kept(void **state)
+{
+    (void)state;
+    static const char text[] = "device,model,units,batch,latency_ms,input_bytes\ng,a,1,1,2.5,"
+                               "600\ng,a,1,2,3.5,\ng,b,1,1,1,\n";
+    gpulet_profile_t *profile = NULL;
+    gpulet_buf_t buf = GPULET_BUF_INIT;
+    gpulet_error_t err = {""};
+    assert_int_equal(gpulet_profile_parse(&profile, text, strlen(text), "p.csv",
+                                          GPULET_PROFILE_FORMAT_CSV, NULL, &err),
+                     GPULET_OK);
+    assert_true(gpulet_curve_input_bytes(gpulet_profile_curve_at(profile, 0)) == 600);
+    assert_true(gpulet_curve_input_bytes(gpulet_profile_curve_at(profile, 1)) == 0);
+    assert_int_equal(gpulet_profile_format_csv(&buf, profile), GPULET_OK);
+    assert_string_equal(buf.data, text);
+    gpulet_buf_deinit(&buf);
+    gpulet_profile_destroy(profile);
+    static const wrong_t wrong = {"device,model,units,batch,latency_ms,input_bytes\ng,a,1,1,2,-1\n",
+                                  "p.csv:2: input_bytes: expected"};
+    check_error(gpulet_profile_parse(&profile, wrong.text, strlen(wrong.text), "p.csv",
+                                     GPULET_PROFILE_FORMAT_CSV, NULL, &err),
+                &err, &wrong);
+}
+
 static void a_missing_file_is_named(void **state)
 {
     (void)state;
@@ -403,6 +427,7 @@ int main(void)
         cmocka_unit_test(a_large_profile_loads_quickly_in_any_order),
         cmocka_unit_test(measured_files_load_and_survive_a_round_trip),
         cmocka_unit_test(the_measured_bert_has_its_figures),
+        cmocka_unit_test(bytes_of_an_input_are_kept),
         cmocka_unit_test(a_missing_file_is_named),
     };
     return cmocka_run_group_tests_name("core.profile", tests, NULL, NULL);
