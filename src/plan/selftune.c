@@ -3,10 +3,11 @@
  * residual latency; models do not take turns. There the residuals are measured while serving; here
  * the profile gives them, with the saturated worst case of two executions as the latency.
  *
- * A step changes the share by ⌊max(|latency %|, |throughput %|)/100 · share⌋: it grows when either
- * residual is short and shrinks when both are over; within the band it stays. The loop may swing
- * about its aim, so the least size that kept both is remembered. A model that a whole device does
- * not satisfy is given one and tuned again for the rest.
+ * Batches that miss the SLO at a size are not on offer there, so in effect the batch is the largest
+ * that keeps it. A step changes the share by ⌊max(|latency %|, |throughput %|)/100 · share⌋: it
+ * grows when either residual is short and shrinks when both are over; within the band it stays. The
+ * loop may swing about its aim, so the least size that kept both is remembered. A model that a
+ * whole device does not satisfy is given one and tuned again for the rest.
  *
  * The min-max-fair cap of the original only says who loses when the devices do not suffice; here
  * the plan is then infeasible, and gpu-lets are placed by size, largest first, best fit. */
