@@ -97,6 +97,8 @@ static gpulet_status_t answer(plan_answers_t *answers, const plan_settings_t *s,
 static int make(const plan_settings_t *s, plan_answers_t *answers, const gpulet_plan_input_t *input)
 {
     gpulet_error_t err = {""};
+    if (cmd_plan_check_what_if(answers, input, &err) != GPULET_OK)
+        return cmd_complain("plan", CMD_USAGE, err.text);
     gpulet_status_t st = answer(answers, s, input, &err);
     if (st == GPULET_OK)
         st = cmd_plan_put_out(s, answers, input->devices, &err);

@@ -46,7 +46,7 @@ class Case(unittest.TestCase):
 class General(Case):
     def test_help_and_version(self):
         out = self.gpulet("--help")
-        for command in ("plan", "profile", "bench", "status", "models", "doctor"):
+        for command in ("plan", "study", "profile", "bench", "status", "models", "doctor"):
             self.assertIn(command, out)
             text = self.gpulet(command, "--help")
             self.assertIn("Usage: gpulet " + command, text)
