@@ -155,7 +155,7 @@ static void append(gpulet_plan_t *plan, const char *fmt, ...)
     size_t length = strlen(plan->reason);
     va_list args;
     va_start(args, fmt);
-    vsnprintf(plan->reason + length, sizeof(plan->reason) - length, fmt, args);
+    (void)vsnprintf(plan->reason + length, sizeof(plan->reason) - length, fmt, args);
     va_end(args);
 }
 

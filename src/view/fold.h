@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/status.h"
 #include "core/device_type.h"
@@ -47,6 +48,6 @@ size_t gpulet_view_model(const gpulet_plan_t *plan, const char *name);
 
 /* A distance between marks of a ruler that leaves at most `most` of them: 1, 2 or 5 times a power
  * of ten. */
-double gpulet_view_step(double scale, double most);
+uint64_t gpulet_view_step(double scale, double most);
 
 #endif

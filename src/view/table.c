@@ -162,8 +162,10 @@ static void keep_ascii(gpulet_buf_t *out, size_t begin)
     size_t kept = begin;
     for (size_t i = begin; i < out->size; i++) {
         unsigned char c = (unsigned char)out->data[i];
-        if ((c & 0xC0) != 0x80)
-            out->data[kept++] = c < 0x80 ? (char)c : '?';
+        if (c < 0x80)
+            out->data[kept++] = out->data[i];
+        else if ((c & 0xC0) != 0x80)
+            out->data[kept++] = '?';
     }
     out->size = kept;
     out->data[kept] = '\0';
