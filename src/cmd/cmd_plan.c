@@ -116,6 +116,11 @@ static int check_usage(const plan_settings_t *s, plan_answers_t *answers)
         return cmd_complain("plan", CMD_USAGE,
                             s->planning.profiles == NULL ? "expected --profiles FILE"
                                                          : "expected --workload FILE");
+    if (s->verify != NULL &&
+        (s->what_if != NULL || s->max_multiple || s->out != NULL || s->svg != NULL))
+        return cmd_complain("plan", CMD_USAGE,
+                            "--verify: expected no --what-if, --max-multiple, --out or --svg "
+                            "beside it");
     if (gpulet_planner_find(s->planner) == NULL) {
         gpulet_buf_t names = GPULET_BUF_INIT;
         for (const gpulet_planner_t *p = gpulet_planners(); p->name != NULL; p++)

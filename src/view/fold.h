@@ -13,8 +13,8 @@
 
 enum { GPULET_VIEW_KEY_SIZE = 16 };
 
-/* Devices that are cut and loaded in the same way; only the rates that are routed to them may
- * differ. */
+/* Devices that are cut and loaded in the same way; only the rates that are routed to them, and with
+ * them the duty cycles, may differ. */
 typedef struct gpulet_view_group {
     size_t first; /* index in plan->devices */
     size_t count;

@@ -140,7 +140,13 @@ static void put_bound(gpulet_buf_t *out, const gpulet_plan_t *plan)
 gpulet_status_t gpulet_view_verdict(gpulet_buf_t *out, const gpulet_plan_t *plan)
 {
     if (!plan->feasible) {
-        gpulet_buf_printf(out, "Not enough: %s.\n", plan->reason);
+        gpulet_buf_printf(out, "Not enough: %s.", plan->reason);
+        if (!isnan(plan->lower_bound) && !isnan(plan->cost))
+            gpulet_buf_printf(out, " Any plan needs a cost of at least %.6g.", plan->lower_bound);
+        else if (!isnan(plan->lower_bound))
+            gpulet_buf_printf(out, " Any plan needs at least %.6g %s.", plan->lower_bound,
+                              plan->lower_bound == 1.0 ? "device" : "devices");
+        gpulet_buf_append_char(out, '\n');
         return gpulet_buf_status(out);
     }
     if (plan->devices_used == 0) {

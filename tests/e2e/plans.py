@@ -255,6 +255,8 @@ class Answers(Case):
         self.assertIn("largest multiple", self.plan(self.fits, "--max-multiple"))
 
     def test_wrong_questions(self):
+        for words in (["--what-if", "alpha.rate*2"], ["--max-multiple"], ["--svg", "x.svg"], ["--out", "x.json"]):
+            self.assertIn("--verify", self.plan(self.fits, "--verify", "plan.json", *words, code=2))
         for change in ("alpha", "alpha.rate", "alpha.rate*x", "devices", "alpha.size=3", ""):
             self.assertIn("--what-if", self.plan(self.fits, "--what-if", change, code=2))
         for change, mentions in (("gamma.rate*2", "gamma"), ("devices.tpu=2", "tpu"), ("devices=0", "found 0"), ("alpha.slo=0", "above 0"),
