@@ -125,7 +125,9 @@ class Plan(Case):
         self.assertIn("large", out["reason"])
 
     def test_an_empty_workload_needs_nothing(self):
-        out = json.loads(self.gpulet(*self.words("--json", workload=self.write("w0.csv", "model,rate_rps,slo_ms\n"))))
+        text = self.gpulet(*self.words("--json", workload=self.write("w0.csv", "model,rate_rps,slo_ms\n")))
+        self.assertNotIn("-0", text)
+        out = json.loads(text)
         self.assertTrue(out["feasible"])
         self.assertEqual((out["devices_used"], out["devices"]), (0, []))
 
