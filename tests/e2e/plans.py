@@ -2,6 +2,7 @@
 import csv
 import fcntl
 import json
+import math
 import os
 import pty
 import re
@@ -219,6 +220,10 @@ class Answers(Case):
         self.plan(self.too_much, "--what-if", "devices=2", code=3)
         lower = self.write("w3.csv", "model,rate_rps,slo_ms\nalpha,%r,60\nbeta,%r,120\n" % (900 * multiple, 900 * multiple))
         self.plan(lower)
+        missing = {m["model"]: m["missing_rps"] for m in plan["advice"]["models"]}
+        served = "".join("%s,%r,%r\n" % (m["model"], math.floor((m["rate_rps"] - missing.get(m["model"], 0)) * 10) / 10, m["slo_ms"])
+                         for m in plan["models"])
+        self.plan(self.write("w5.csv", "model,rate_rps,slo_ms\n" + served), "--verify", self.write("partial.json", json.dumps(plan)))
         brief = json.loads(self.plan(self.too_much, "--json", "--no-advice", code=3))
         self.assertNotIn("advice", brief)
         self.assertNotIn("advice", json.loads(self.plan(self.fits, "--json")))
