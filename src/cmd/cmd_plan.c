@@ -101,6 +101,8 @@ static gpulet_status_t answer(plan_answers_t *answers, const plan_settings_t *s,
 static int make(const plan_settings_t *s, plan_answers_t *answers, const gpulet_plan_input_t *input)
 {
     gpulet_error_t err = {""};
+    if (cmd_plan_check_what_if(answers, input, &err) != GPULET_OK)
+        return cmd_complain("plan", CMD_USAGE, err.text);
     gpulet_status_t st = answer(answers, s, input, &err);
     if (st == GPULET_OK)
         st = cmd_plan_put_out(s, answers, input->devices, &err);
@@ -118,6 +120,11 @@ static int check_usage(const plan_settings_t *s, plan_answers_t *answers)
         return cmd_complain("plan", CMD_USAGE,
                             s->planning.profiles == NULL ? "expected --profiles FILE"
                                                          : "expected --workload FILE");
+    if (s->verify != NULL &&
+        (s->what_if != NULL || s->max_multiple || s->out != NULL || s->svg != NULL))
+        return cmd_complain("plan", CMD_USAGE,
+                            "--verify: expected no --what-if, --max-multiple, --out or --svg "
+                            "beside it");
     if (gpulet_planner_find(s->planner) == NULL) {
         gpulet_buf_t names = GPULET_BUF_INIT;
         for (const gpulet_planner_t *p = gpulet_planners(); p->name != NULL; p++)

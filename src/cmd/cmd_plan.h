@@ -53,6 +53,10 @@ typedef struct plan_answers {
 /* Reads the questions; errors are wrong usage. */
 gpulet_status_t cmd_plan_read_what_if(plan_answers_t *answers, const char *text,
                                       gpulet_error_t *err) GPULET_MUST_USE;
+/* Whether they can be asked of this input; else it was wrong usage. */
+gpulet_status_t cmd_plan_check_what_if(const plan_answers_t *answers,
+                                       const gpulet_plan_input_t *input,
+                                       gpulet_error_t *err) GPULET_MUST_USE;
 /* Answers them. answers->plan is there. */
 gpulet_status_t cmd_plan_what_if(plan_answers_t *answers, const gpulet_planner_t *planner,
                                  const gpulet_plan_input_t *input,

@@ -151,6 +151,8 @@ static gpulet_status_t format_text(gpulet_buf_t *out, const plan_answers_t *answ
     if (st == GPULET_OK && answers->multiple_given && isnan(answers->multiple))
         gpulet_buf_append_str(out, "There is no largest multiple of the workload: as many devices "
                                    "as needed may be used, or nothing is asked for.\n");
+    else if (st == GPULET_OK && answers->multiple_given && answers->multiple <= 0.0)
+        gpulet_buf_append_str(out, "No multiple of the workload fits.\n");
     else if (st == GPULET_OK && answers->multiple_given)
         gpulet_buf_printf(out, "The largest multiple of the workload that fits is %.4g.\n",
                           answers->multiple);

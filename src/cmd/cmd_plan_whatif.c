@@ -43,6 +43,39 @@ static gpulet_status_t copy_input(gpulet_workload_t *workload, gpulet_device_set
     return GPULET_OK;
 }
 
+/* A changed copy, to be freed by free_input in either case. */
+static gpulet_status_t change_input(gpulet_workload_t *workload, gpulet_device_set_t *devices,
+                                    const gpulet_whatif_t *asked, const gpulet_plan_input_t *input,
+                                    gpulet_error_t *err)
+{
+    gpulet_status_t st = copy_input(workload, devices, input);
+    if (st != GPULET_OK)
+        return gpulet_fail(err, st, "out of memory");
+    st = gpulet_whatif_apply(workload, devices, asked, err);
+    if (st != GPULET_OK)
+        gpulet_error_prefix(err, "--what-if %s", asked->text);
+    return st;
+}
+
+static void free_input(gpulet_workload_t *workload, gpulet_device_set_t *devices)
+{
+    free(workload->demands);
+    free(devices->counts);
+}
+
+gpulet_status_t cmd_plan_check_what_if(const plan_answers_t *answers,
+                                       const gpulet_plan_input_t *input, gpulet_error_t *err)
+{
+    gpulet_status_t st = GPULET_OK;
+    for (size_t i = 0; st == GPULET_OK && i < answers->variants_count; i++) {
+        gpulet_workload_t workload;
+        gpulet_device_set_t devices;
+        st = change_input(&workload, &devices, &answers->variants[i].asked, input, err);
+        free_input(&workload, &devices);
+    }
+    return st;
+}
+
 static gpulet_status_t answer(plan_variant_t *variant, const gpulet_plan_t *base,
                               const gpulet_planner_t *planner, const gpulet_plan_input_t *input,
                               gpulet_error_t *err)
@@ -50,12 +83,7 @@ static gpulet_status_t answer(plan_variant_t *variant, const gpulet_plan_t *base
     gpulet_workload_t workload;
     gpulet_device_set_t devices;
     gpulet_plan_input_t changed = *input;
-    gpulet_status_t st = copy_input(&workload, &devices, input);
-    if (st != GPULET_OK)
-        (void)gpulet_fail(err, st, "out of memory");
-    if (st == GPULET_OK &&
-        (st = gpulet_whatif_apply(&workload, &devices, &variant->asked, err)) != GPULET_OK)
-        gpulet_error_prefix(err, "--what-if %s", variant->asked.text);
+    gpulet_status_t st = change_input(&workload, &devices, &variant->asked, input, err);
     changed.workload = &workload;
     changed.devices = &devices;
     /* What runs now is the plan as it is, for the planner that starts from there. */
@@ -70,8 +98,7 @@ static gpulet_status_t answer(plan_variant_t *variant, const gpulet_plan_t *base
     if (st == GPULET_OK &&
         (st = gpulet_compare_plans(&variant->compare, base, variant->plan)) != GPULET_OK)
         (void)gpulet_fail(err, st, "out of memory");
-    free(workload.demands);
-    free(devices.counts);
+    free_input(&workload, &devices);
     return st;
 }
 

@@ -166,7 +166,7 @@ static double devices_for_models(const gpulet_plan_input_t *input)
  * does the bound. */
 static double round_up(double devices)
 {
-    return ceil(devices * (1.0 - 2e-6) - 1e-9);
+    return ceil(devices * (1.0 - 2e-6) - 1e-9) + 0.0; /* 0, not -0 */
 }
 
 static double *new_loads(void)

@@ -275,12 +275,13 @@ gpulet_status_t gpulet_study_run(gpulet_study_result_t *out, const gpulet_study_
     double begin_ms = now_ms(CLOCK_MONOTONIC);
     count = count > GPULET_STUDY_THREADS_MAX ? GPULET_STUDY_THREADS_MAX : count;
     count = count > spec->cases_count ? spec->cases_count : count;
+    assert(count > 0);
     job_t job = {.spec = spec, .input = input, .failed_case = SIZE_MAX, .status = GPULET_OK};
-    worker_t *workers = calloc(count, sizeof(*workers));
+    worker_t *workers = calloc(count + 1, sizeof(*workers));
     gpulet_status_t st = GPULET_E_NOMEM;
     (void)pthread_mutex_init(&job.lock, NULL);
     (void)pthread_cond_init(&job.ended, NULL);
-    job.verdicts = calloc(spec->cases_count, spec->planners_count);
+    job.verdicts = calloc(spec->cases_count + 1, spec->planners_count + 1);
     if (workers != NULL && job.verdicts != NULL)
         st = prepare(workers, count, &job);
     if (st == GPULET_OK) {

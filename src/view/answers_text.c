@@ -163,6 +163,27 @@ static void put_model_advice(gpulet_buf_t *out, const gpulet_advice_model_t *m,
     }
 }
 
+/* What the partial plan serves is a workload that fits: all rates that would have to go down,
+ * rounded down. */
+static void put_partial(gpulet_buf_t *out, const gpulet_advice_t *advice,
+                        const gpulet_view_style_t *style)
+{
+    if (advice->models_missing < 2 || advice->models_missing > advice->models_count)
+        return;
+    gpulet_buf_append_str(out, "  together, as in the plan above: ");
+    for (size_t i = 0; i < advice->models_count; i++) {
+        const gpulet_advice_model_t *m = &advice->models[i];
+        double left_rps = floor((m->demand->rate_rps - m->missing_rps) * 10.0) / 10.0;
+        gpulet_buf_append_str(out, i == 0 ? "" : ", ");
+        put_padded(out, m->demand->model, 0, style);
+        if (left_rps > 0.0)
+            gpulet_buf_printf(out, " at %.1f requests/s", left_rps);
+        else
+            gpulet_buf_append_str(out, " left out");
+    }
+    gpulet_buf_append_char(out, '\n');
+}
+
 gpulet_status_t gpulet_view_advice(gpulet_buf_t *out, const gpulet_advice_t *advice,
                                    const gpulet_view_style_t *style)
 {
@@ -180,6 +201,7 @@ gpulet_status_t gpulet_view_advice(gpulet_buf_t *out, const gpulet_advice_t *adv
                           floor(advice->multiple * 1000.0) / 10.0);
     for (size_t i = 0; i < advice->models_count; i++)
         put_model_advice(&lines, &advice->models[i], style);
+    put_partial(&lines, advice, style);
     if (lines.size > 0) {
         gpulet_buf_append_str(out,
                               "\nEach of these alone would be enough (planned and checked):\n");

@@ -1,5 +1,6 @@
 /* The bars of a plan: each line is laid out as cells, so that colours and the width of characters
  * stay out of the arithmetic. */
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -180,15 +181,15 @@ static void put_ruler(const canvas_t *c, const gpulet_plan_device_t *device)
 {
     const gpulet_device_type_t *type = gpulet_view_type(c->devices, device->type);
     double scale = gpulet_view_scale(device, type);
-    double step = gpulet_view_step(scale, (double)c->bar_width / RULER_COLUMNS);
+    uint64_t step = gpulet_view_step(scale, (double)c->bar_width / RULER_COLUMNS);
     size_t at = 0;
     put_label(c, type != NULL && type->slots > 0 ? "slots" : "units");
-    for (double mark = 0.0; mark <= scale; mark += step) {
+    for (uint64_t mark = 0; (double)mark <= scale; mark += step) {
         char text[32];
-        size_t x = (size_t)floor(mark / scale * (double)c->bar_width + 1e-6);
-        (void)snprintf(text, sizeof(text), "%.0f", mark);
+        size_t x = (size_t)floor((double)mark / scale * (double)c->bar_width + 1e-6);
+        (void)snprintf(text, sizeof(text), "%" PRIu64, mark);
         size_t end = x + strlen(text);
-        if (x < at || end > c->bar_width + 1 + (mark > 0.0 ? strlen(text) - 1 : 0))
+        if (x < at || end > c->bar_width + 1 + (mark > 0 ? strlen(text) - 1 : 0))
             continue;
         gpulet_buf_printf(c->out, "%*s%s", (int)(x - at), "", text);
         at = end;

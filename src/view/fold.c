@@ -110,12 +110,12 @@ size_t gpulet_view_model(const gpulet_plan_t *plan, const char *name)
     return i;
 }
 
-double gpulet_view_step(double scale, double most)
+uint64_t gpulet_view_step(double scale, double most)
 {
-    static const double steps[] = {1.0, 2.0, 5.0};
-    for (double power = 1.0;; power *= 10.0) {
+    static const uint64_t steps[] = {1, 2, 5};
+    for (uint64_t power = 1;; power *= 10) {
         for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
-            if (scale / (steps[i] * power) <= fmax(most, 1.0))
+            if (scale / (double)(steps[i] * power) <= fmax(most, 1.0))
                 return steps[i] * power;
         }
     }

@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/status.h"
 #include "core/device_type.h"
@@ -12,8 +13,8 @@
 
 enum { GPULET_VIEW_KEY_SIZE = 16 };
 
-/* Devices that are cut and loaded in the same way; only the rates that are routed to them may
- * differ. */
+/* Devices that are cut and loaded in the same way; only the rates that are routed to them, and with
+ * them the duty cycles, may differ. */
 typedef struct gpulet_view_group {
     size_t first; /* index in plan->devices */
     size_t count;
@@ -47,6 +48,6 @@ size_t gpulet_view_model(const gpulet_plan_t *plan, const char *name);
 
 /* A distance between marks of a ruler that leaves at most `most` of them: 1, 2 or 5 times a power
  * of ten. */
-double gpulet_view_step(double scale, double most);
+uint64_t gpulet_view_step(double scale, double most);
 
 #endif

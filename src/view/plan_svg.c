@@ -1,5 +1,6 @@
 #include "view/plan_svg.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -132,15 +133,15 @@ static void put_ruler(picture_t *p, const gpulet_plan_device_t *device)
 {
     const gpulet_device_type_t *type = gpulet_view_type(p->devices, device->type);
     double scale = gpulet_view_scale(device, type);
-    double step = gpulet_view_step(scale, 20.0);
+    uint64_t step = gpulet_view_step(scale, 20.0);
     double y = p->y + RULER - 6;
     gpulet_svg_text(p->out, MARGIN, y - 2, GPULET_SVG_TEXT_SMALL, GPULET_SVG_ANCHOR_START,
                     type != NULL && type->slots > 0 ? "slots" : "units");
     gpulet_svg_line(p->out, bar_x(), y, bar_x() + bar_width(), y);
-    for (double mark = 0.0; mark <= scale; mark += step) {
+    for (uint64_t mark = 0; (double)mark <= scale; mark += step) {
         char text[32];
-        double x = bar_x() + mark / scale * bar_width();
-        (void)snprintf(text, sizeof(text), "%.0f", mark);
+        double x = bar_x() + (double)mark / scale * bar_width();
+        (void)snprintf(text, sizeof(text), "%" PRIu64, mark);
         gpulet_svg_line(p->out, x, y - 4, x, y);
         gpulet_svg_text(p->out, x, y - 7, GPULET_SVG_TEXT_SMALL, GPULET_SVG_ANCHOR_MIDDLE, text);
     }

@@ -7,7 +7,8 @@
 #include "view/fold.h"
 #include "view/plan_text.h"
 
-enum { NAME_MIN = 5, NAME_MAX = 40 };
+/* Wide columns without the name, and a few kinds of gpu-lets. */
+enum { NAME_MIN = 5, NAME_MAX = 40, WIDE_COLUMNS = 72 };
 
 /* What the plan does for one model. */
 typedef struct model_sum {
@@ -32,38 +33,42 @@ static model_sum_t sum_of(const gpulet_plan_t *plan, const char *model)
     return sum;
 }
 
-static size_t count_gpulets(const gpulet_plan_t *plan, const char *model, uint32_t units)
+static int larger_first(const void *a, const void *b)
+{
+    uint32_t x = *(const uint32_t *)a;
+    uint32_t y = *(const uint32_t *)b;
+    return x > y ? -1 : x < y ? 1 : 0;
+}
+
+/* The units of every gpu-let that holds the model, into units[]. */
+static size_t list_units(uint32_t *units, const gpulet_plan_t *plan, const char *model)
 {
     size_t count = 0;
     for (size_t d = 0; d < plan->devices_count; d++) {
         for (size_t i = 0; i < plan->devices[d].gpulets_count; i++) {
             const gpulet_plan_gpulet_t *g = &plan->devices[d].gpulets[i];
-            for (size_t k = 0; g->units == units && k < g->shares_count; k++)
-                count += strcmp(g->shares[k].model, model) == 0 ? 1 : 0;
+            size_t k = 0;
+            while (k < g->shares_count && strcmp(g->shares[k].model, model) != 0)
+                k++;
+            if (k < g->shares_count)
+                units[count++] = g->units;
         }
     }
     return count;
 }
 
-/* "2×3 1×1": how many gpu-lets of which size hold the model, the large ones first. */
+/* "2×3 1×1": how many gpu-lets of which size hold the model, the large ones first. `units` has room
+ * for every gpu-let. */
 static void put_sizes(gpulet_buf_t *out, const gpulet_plan_t *plan, const char *model,
-                      const gpulet_view_style_t *style)
+                      uint32_t *units, const gpulet_view_style_t *style)
 {
-    uint32_t below = UINT32_MAX;
-    for (;;) {
-        uint32_t largest = 0;
-        for (size_t d = 0; d < plan->devices_count; d++) {
-            for (size_t i = 0; i < plan->devices[d].gpulets_count; i++) {
-                uint32_t units = plan->devices[d].gpulets[i].units;
-                if (units < below && units > largest && count_gpulets(plan, model, units) > 0)
-                    largest = units;
-            }
-        }
-        if (largest == 0)
-            return;
-        gpulet_buf_printf(out, "%s%zu%s%u", below == UINT32_MAX ? "" : " ",
-                          count_gpulets(plan, model, largest), style->utf8 ? "×" : "x", largest);
-        below = largest;
+    size_t count = list_units(units, plan, model);
+    qsort(units, count, sizeof(*units), larger_first);
+    for (size_t begin = 0, end = 0; begin < count; begin = end) {
+        while (end < count && units[end] == units[begin])
+            end++;
+        gpulet_buf_printf(out, "%s%zu%s%u", begin == 0 ? "" : " ", end - begin,
+                          style->utf8 ? "×" : "x", units[begin]);
     }
 }
 
@@ -90,13 +95,27 @@ gpulet_status_t gpulet_view_models(gpulet_buf_t *out, const gpulet_plan_t *plan,
 {
     char key[GPULET_VIEW_KEY_SIZE];
     size_t width = NAME_MIN;
+    size_t gpulets = 0;
+    for (size_t d = 0; d < plan->devices_count; d++)
+        gpulets += plan->devices[d].gpulets_count;
+    uint32_t *units = calloc(gpulets + 1, sizeof(*units));
+    if (units == NULL)
+        return GPULET_E_NOMEM;
     for (size_t i = 0; i < plan->models_count; i++) {
         size_t length = gpulet_view_length(plan->models[i].model);
         width = length > width ? length : width;
     }
     width = width > NAME_MAX ? NAME_MAX : width;
-    gpulet_buf_printf(out, "    %-*s %10s %10s %5s %9s %9s  %s\n", (int)width, "model", "rate/s",
-                      "capacity/s", "used", "SLO ms", "worst ms", "gpu-lets (number x units)");
+    /* Narrow terminals get narrow columns, and not the one that follows from two others. */
+    bool narrow = style->width < width + WIDE_COLUMNS;
+    const int column = narrow ? 8 : 10;
+    if (narrow)
+        gpulet_buf_printf(out, "    %-*s %8s %8s %8s %8s  %s\n", (int)width, "model", "rate/s",
+                          "cap./s", "SLO ms", "worst ms", "gpu-lets");
+    else
+        gpulet_buf_printf(out, "    %-*s %10s %10s %5s %10s %10s  %s\n", (int)width, "model",
+                          "rate/s", "capacity/s", "used", "SLO ms", "worst ms",
+                          "gpu-lets (number x units)");
     for (size_t i = 0; i < plan->models_count; i++) {
         const gpulet_plan_model_t *m = &plan->models[i];
         model_sum_t sum = sum_of(plan, m->model);
@@ -114,13 +133,16 @@ gpulet_status_t gpulet_view_models(gpulet_buf_t *out, const gpulet_plan_t *plan,
         else
             gpulet_buf_printf(out, "%-3s ", key);
         put_name(out, m->model, width, style);
-        gpulet_buf_printf(out, " %10.1f %10.1f %5s %9.2f %9s  ", m->rate_rps, m->capacity_rps, used,
-                          m->slo_ms, worst);
-        put_sizes(out, plan, m->model, style);
+        gpulet_buf_printf(out, " %*.1f %*.1f", column, m->rate_rps, column, m->capacity_rps);
+        if (!narrow)
+            gpulet_buf_printf(out, " %5s", used);
+        gpulet_buf_printf(out, " %*.2f %*s  ", column, m->slo_ms, column, worst);
+        put_sizes(out, plan, m->model, units, style);
         if (m->rate_rps > 0.0 && missing_rps > 1e-6 * m->rate_rps)
             gpulet_buf_printf(out, "  misses %.1f/s", missing_rps);
         gpulet_buf_append_char(out, '\n');
     }
+    free(units);
     return gpulet_buf_status(out);
 }
 
@@ -140,7 +162,13 @@ static void put_bound(gpulet_buf_t *out, const gpulet_plan_t *plan)
 gpulet_status_t gpulet_view_verdict(gpulet_buf_t *out, const gpulet_plan_t *plan)
 {
     if (!plan->feasible) {
-        gpulet_buf_printf(out, "Not enough: %s.\n", plan->reason);
+        gpulet_buf_printf(out, "Not enough: %s.", plan->reason);
+        if (!isnan(plan->lower_bound) && !isnan(plan->cost))
+            gpulet_buf_printf(out, " Any plan needs a cost of at least %.6g.", plan->lower_bound);
+        else if (!isnan(plan->lower_bound))
+            gpulet_buf_printf(out, " Any plan needs at least %.6g %s.", plan->lower_bound,
+                              plan->lower_bound == 1.0 ? "device" : "devices");
+        gpulet_buf_append_char(out, '\n');
         return gpulet_buf_status(out);
     }
     if (plan->devices_used == 0) {
@@ -164,8 +192,10 @@ static void keep_ascii(gpulet_buf_t *out, size_t begin)
     size_t kept = begin;
     for (size_t i = begin; i < out->size; i++) {
         unsigned char c = (unsigned char)out->data[i];
-        if ((c & 0xC0) != 0x80)
-            out->data[kept++] = c < 0x80 ? (char)c : '?';
+        if (c < 0x80)
+            out->data[kept++] = out->data[i];
+        else if ((c & 0xC0) != 0x80)
+            out->data[kept++] = '?';
     }
     out->size = kept;
     out->data[kept] = '\0';

@@ -46,7 +46,7 @@ class Case(unittest.TestCase):
 class General(Case):
     def test_help_and_version(self):
         out = self.gpulet("--help")
-        for command in ("plan", "profile", "bench", "status", "models", "doctor"):
+        for command in ("plan", "study", "profile", "bench", "status", "models", "doctor"):
             self.assertIn(command, out)
             text = self.gpulet(command, "--help")
             self.assertIn("Usage: gpulet " + command, text)
@@ -125,7 +125,9 @@ class Plan(Case):
         self.assertIn("large", out["reason"])
 
     def test_an_empty_workload_needs_nothing(self):
-        out = json.loads(self.gpulet(*self.words("--json", workload=self.write("w0.csv", "model,rate_rps,slo_ms\n"))))
+        text = self.gpulet(*self.words("--json", workload=self.write("w0.csv", "model,rate_rps,slo_ms\n")))
+        self.assertNotIn("-0", text)
+        out = json.loads(text)
         self.assertTrue(out["feasible"])
         self.assertEqual((out["devices_used"], out["devices"]), (0, []))
 

@@ -1,9 +1,17 @@
 """Where plans come from, what happens without one, and what the server refuses to start with."""
 import csv
+import fcntl
 import json
+import math
 import os
+import pty
+import re
 import socket
+import struct
+import subprocess
+import termios
 import unittest
+import xml.etree.ElementTree
 
 from harness import (GPULET, GPULETD, Repository, Server, identity_body, identity_infer, main, parameters, plan_json, run, wait_for)
 
@@ -122,6 +130,147 @@ class Plans(Case):
             server.stop()
 
 
+class Answers(Case):
+    """What `gpulet plan` prints, draws and answers."""
+
+    def setUp(self):
+        super().setUp()
+        self.profiles = self.write("p.csv", profile_csv({"alpha": 2, "beta": 4}))
+        self.devices = self.write("d.yaml", DEVICES)
+        self.fits = self.write("w.csv", "model,rate_rps,slo_ms\nalpha,150,60\nbeta,60,120\n")
+        self.too_much = self.write("w2.csv", "model,rate_rps,slo_ms\nalpha,900,60\nbeta,900,120\n")
+
+    def words(self, workload, *more):
+        return [GPULET, "plan", "--profiles", self.profiles, "--devices", self.devices, "--workload", workload, *more]
+
+    def plan(self, workload, *more, code=0, **env):
+        found, out, err = run(*self.words(workload, *more), env={**os.environ, "LC_ALL": "C.UTF-8", "COLUMNS": "90", **env})
+        self.assertEqual(found, code, out + err)
+        return out if code in (0, 3) else err
+
+    def on_terminal(self, columns, **env):
+        """The output on a terminal of so many columns."""
+        master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+        with subprocess.Popen(self.words(self.fits), stdin=subprocess.DEVNULL, stdout=slave, stderr=slave,
+                              env={**os.environ, "LC_ALL": "C.UTF-8", "TERM": "xterm", **env}) as process:
+            os.close(slave)
+            data = b""
+            try:
+                while chunk := os.read(master, 65536):
+                    data += chunk
+            except OSError:  # the other side is closed
+                pass
+            os.close(master)
+        self.assertEqual(process.returncode, 0)
+        return data.decode().replace("\r\n", "\n")
+
+    def bars(self, text):
+        return [line for line in text.split("\n") if line.startswith("fake ")]
+
+    def test_bars_are_as_wide_as_asked_and_in_the_characters_of_the_locale(self):
+        for columns in ("60", "90"):
+            out = self.plan(self.fits, COLUMNS=columns)
+            self.assertEqual({len(line) for line in self.bars(out)}, {int(columns)}, out)
+            self.assertIn("│", out)
+            self.assertIn("alpha", out)
+            self.assertIn("1 device is enough, and no plan can do with fewer.", out)
+        out = self.plan(self.fits, LC_ALL="C")
+        self.assertTrue(out.isascii(), out)
+        self.assertIn("|", out)
+        self.assertNotIn("\033", out)
+
+    def test_a_terminal_gets_its_width_and_colours_unless_unwanted(self):
+        out = self.on_terminal(70, NO_COLOR="")
+        self.assertIn("\033[", out)
+        plain = re.sub("\033\\[[0-9;]*m", "", out)
+        self.assertEqual({len(line) for line in self.bars(plain)}, {70}, out)
+        self.assertNotIn("\033[", self.on_terminal(70, NO_COLOR="1"))
+        self.assertNotIn("\033[", self.on_terminal(70, NO_COLOR="", TERM="dumb"))
+
+    def test_the_document_and_the_picture_appear_whole_or_not_at_all(self):
+        out, svg = (self.repository.join(".files", name) for name in ("plan.json", "plan.svg"))
+        shown = json.loads(self.plan(self.fits, "--json", "--out", out, "--svg", svg))
+        with open(out) as f:
+            self.assertEqual(json.load(f), shown)
+        root = xml.etree.ElementTree.parse(svg).getroot()
+        self.assertEqual(root.tag, "{http://www.w3.org/2000/svg}svg")
+        text = " ".join("".join(e.itertext()) for e in root.iter("{http://www.w3.org/2000/svg}text"))
+        for word in ("alpha", "beta", "1 device is enough"):
+            self.assertIn(word, text)
+        self.plan(self.fits, "--verify", out)
+        for option in ("--out", "--svg"):
+            found, shown, err = run(*self.words(self.fits, option, "/nowhere/file"))
+            self.assertEqual((found, shown), (1, ""))
+            self.assertIn("/nowhere/file", err)
+        self.assertFalse([n for n in os.listdir(self.repository.join(".files")) if ".tmp." in n])
+
+    def test_what_does_not_fit_is_3_with_what_would_be_enough(self):
+        out = self.plan(self.too_much, code=3)
+        self.assertIn("Not enough: ", out)
+        self.assertIn("in place of 1", out)
+        self.assertTrue(self.bars(out), "the best partial plan is there")
+        plan = json.loads(self.plan(self.too_much, "--json", code=3))
+        for model in ("alpha", "beta"):
+            if any(m["model"] == model for m in plan["advice"]["models"]):
+                self.assertIn(model + " ", plan["reason"])
+        enough = plan["advice"]["devices"]["fake"]
+        self.plan(self.too_much, "--count", str(enough))
+        multiple = plan["advice"]["rate_multiple"]
+        self.plan(self.too_much, "--what-if", "devices=2", code=3)
+        lower = self.write("w3.csv", "model,rate_rps,slo_ms\nalpha,%r,60\nbeta,%r,120\n" % (900 * multiple, 900 * multiple))
+        self.plan(lower)
+        missing = {m["model"]: m["missing_rps"] for m in plan["advice"]["models"]}
+        served = "".join("%s,%r,%r\n" % (m["model"], math.floor((m["rate_rps"] - missing.get(m["model"], 0)) * 10) / 10, m["slo_ms"])
+                         for m in plan["models"])
+        self.plan(self.write("w5.csv", "model,rate_rps,slo_ms\n" + served), "--verify", self.write("partial.json", json.dumps(plan)))
+        brief = json.loads(self.plan(self.too_much, "--json", "--no-advice", code=3))
+        self.assertNotIn("advice", brief)
+        self.assertNotIn("advice", json.loads(self.plan(self.fits, "--json")))
+
+    def test_what_if_is_the_plan_of_the_changed_input(self):
+        changes = ("alpha.rate*2", "devices=3,all.rate*4", "beta.slo=1", "all.slo*2")
+        words = [w for change in changes for w in ("--what-if", change)]
+        plan = json.loads(self.plan(self.fits, "--json", *words))
+        self.assertEqual([v["change"] for v in plan["what_if"]], list(changes))
+        same = ("feasible", "devices_used", "lower_bound", "models", "devices", "reason")
+        inputs = (("alpha,300,60\nbeta,60,120\n", 1), ("alpha,600,60\nbeta,240,120\n", 3), ("alpha,150,60\nbeta,60,1\n", 1),
+                  ("alpha,150,120\nbeta,60,240\n", 1))
+        for variant, (rows, count) in zip(plan["what_if"], inputs):
+            workload = self.write("changed.csv", "model,rate_rps,slo_ms\n" + rows)
+            alone = json.loads(self.plan(workload, "--json", "--count", str(count), code=0 if variant["feasible"] else 3))
+            self.assertEqual({k: variant[k] for k in same}, {k: alone[k] for k in same}, variant["change"])
+            before = sum(len(d["gpulets"]) for d in plan["devices"])
+            after = sum(len(d["gpulets"]) for d in variant["devices"])
+            self.assertEqual(variant["gpulets_kept"] + variant["gpulets_stopped"], before)
+            self.assertEqual(variant["gpulets_kept"] + variant["gpulets_started"], after)
+            self.assertEqual(sum(c["count"] for c in variant["started"]), variant["gpulets_started"])
+        self.assertFalse(plan["what_if"][2]["feasible"])
+        out = self.plan(self.fits, *words)
+        for change in changes:
+            self.assertIn(change, out)
+        self.assertIn("capacity/s", out)
+
+    def test_the_largest_multiple(self):
+        multiple = json.loads(self.plan(self.fits, "--json", "--max-multiple"))["max_multiple"]
+        self.assertGreater(multiple, 1)
+        for factor, code in ((multiple, 0), (multiple * 1.003, 3)):
+            self.plan(self.write("w4.csv", "model,rate_rps,slo_ms\nalpha,%r,60\nbeta,%r,120\n" % (150 * factor, 60 * factor)), code=code)
+        self.assertIsNone(json.loads(self.plan(self.fits, "--json", "--max-multiple", "--count", "-1"))["max_multiple"])
+        self.assertIn("largest multiple", self.plan(self.fits, "--max-multiple"))
+
+    def test_wrong_questions(self):
+        for words in (["--what-if", "alpha.rate*2"], ["--max-multiple"], ["--svg", "x.svg"], ["--out", "x.json"]):
+            self.assertIn("--verify", self.plan(self.fits, "--verify", "plan.json", *words, code=2))
+        for change in ("alpha", "alpha.rate", "alpha.rate*x", "devices", "alpha.size=3", ""):
+            self.assertIn("--what-if", self.plan(self.fits, "--what-if", change, code=2))
+        for change, mentions in (("gamma.rate*2", "gamma"), ("devices.tpu=2", "tpu"), ("devices=0", "found 0"), ("alpha.slo=0", "above 0"),
+                                 ("devices=1.5", "1.5")):
+            err = self.plan(self.fits, "--what-if", change, code=2)
+            self.assertIn("--what-if " + change, err)
+            self.assertIn(mentions, err)
+
+
 class Study(Case):
     def study(self, *words, code=0, profiles=None, rates="0,50,200,9000"):
         profiles = profiles or self.write("p.csv", profile_csv({"a": 2, "b": 4}))
@@ -131,8 +280,9 @@ class Study(Case):
         return out if code == 0 else err
 
     def test_every_combination_is_judged_by_every_planner(self):
-        path = self.repository.join(".files", "cases.csv")
-        result = json.loads(self.study("--planners", "temporal,elastic", "--json", "--csv", path))
+        path, svg = (self.repository.join(".files", name) for name in ("cases.csv", "cases.svg"))
+        result = json.loads(self.study("--planners", "temporal,elastic", "--json", "--csv", path, "--svg", svg))
+        xml.etree.ElementTree.parse(svg)
         self.assertEqual(result["scenarios"], 15)
         self.assertEqual(set(result["schedulable"]), {"temporal", "elastic"})
         self.assertEqual(set(result["elapsed_ms"]), {"temporal", "elastic"})

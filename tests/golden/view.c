@@ -136,6 +136,7 @@ static void advice_is_a_list(void **state)
         .types_count = 2,
         .types = {{"mig", 4, 5}, {"a-type", 20, -1}},
         .models_count = 2,
+        .models_missing = 2,
         .models = {{&tiny, 123.4, 176, 88.5}, {&large, 2, 0, NAN}},
     };
     (void)state;

@@ -1,9 +1,11 @@
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -107,6 +109,36 @@ static void the_first_case_that_fails_is_named_whatever_the_threads_do(void **st
     }
 }
 
+/* Fails every case; the slow one a while after the others. */
+static double slow_rate_rps;
+
+static gpulet_status_t fail_slowly(gpulet_plan_t **out, const gpulet_plan_input_t *input,
+                                   gpulet_error_t *err)
+{
+    /* Long enough for the other threads to have taken their cases. */
+    bool slow = input->workload->demands[0].rate_rps == slow_rate_rps;
+    const struct timespec pause = {.tv_nsec = slow ? 120000000 : 40000000};
+    (void)out;
+    (void)nanosleep(&pause, NULL);
+    return gpulet_fail(err, GPULET_E_INVALID, "no");
+}
+
+static void failures_are_ordered_by_case_and_not_by_time(void **state)
+{
+    (void)state;
+    const gpulet_planner_t planner = {"failing", "", fail_slowly};
+    begin("a", "a=10", "1,2,3,4", "elastic");
+    s.spec.planners[0] = &planner;
+    for (slow_rate_rps = 1; slow_rate_rps <= 4; slow_rate_rps++) {
+        gpulet_error_t err = {""};
+        gpulet_study_result_t result = {0};
+        gpulet_study_options_t options = {.threads = 4};
+        assert_int_equal(gpulet_study_run(&result, &s.spec, &s.input, &options, &err),
+                         GPULET_E_INVALID);
+        assert_string_equal(err.text, "rates 1: no");
+    }
+}
+
 static void a_bound_above_what_there_is_proves_a_no(void **state)
 {
     (void)state;
@@ -175,6 +207,7 @@ int main(void)
                                   teardown),
         cmocka_unit_test_teardown(the_first_case_that_fails_is_named_whatever_the_threads_do,
                                   teardown),
+        cmocka_unit_test_teardown(failures_are_ordered_by_case_and_not_by_time, teardown),
         cmocka_unit_test_teardown(a_bound_above_what_there_is_proves_a_no, teardown),
         cmocka_unit_test_teardown(planners_that_only_give_up_are_counted_apart, teardown),
     };
