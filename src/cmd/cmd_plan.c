@@ -18,6 +18,8 @@ typedef struct plan_settings {
     char *scenario;
     char *planner;
     char *interference;
+    double interference_quantile;
+    bool utilisation_scaled;
     double latency_margin;
     double slo_fraction;
     double rate_percentile;
@@ -46,7 +48,13 @@ const gpulet_option_t cmd_plan_options[] = {
     {"scenario", GPULET_OPTION_STRING, AT(scenario), NULL, ANY, "NAME", "scenario of the workload",
      NULL},
     {"interference", GPULET_OPTION_STRING, AT(interference), NULL, ANY, "FILE",
-     "interference coefficients (CSV)", NULL},
+     "how gpu-lets slow one another down (CSV of gpulet fit)", NULL},
+    {"interference-quantile", GPULET_OPTION_F64, AT(interference_quantile), "0", 0, 0.99999, "Q",
+     "plan for this quantile of the interference's fitted error (0.95); 0: for what was fitted",
+     NULL},
+    {"utilisation-scaled", GPULET_OPTION_BOOL, AT(utilisation_scaled), NULL, ANY, NULL,
+     "linear interference: scale utilisations by a gpu-let's part of the device, as the prototype",
+     NULL},
     {"planner", GPULET_OPTION_STRING, AT(planner), "elastic", ANY, "NAME",
      "which planner (see docs/planning.md)", "Planning"},
     {"count", GPULET_OPTION_STRING, AT(count), NULL, ANY, "N",
@@ -128,8 +136,10 @@ static gpulet_status_t open_files(plan_files_t *files, const plan_settings_t *s,
                                  glet ? files->devices->types[0].name : NULL, err);
     if (st == GPULET_OK)
         st = gpulet_workload_load(&files->workload, s->workload, s->scenario, err);
-    if (st == GPULET_OK && s->interference != NULL)
-        st = gpulet_interference_load(&files->interference, s->interference, err);
+    if (st == GPULET_OK && s->interference != NULL &&
+        (st = gpulet_interference_load(&files->interference, s->interference, err)) == GPULET_OK)
+        st = gpulet_interference_adjust(files->interference, s->interference_quantile,
+                                        s->utilisation_scaled, s->interference, err);
     if (st == GPULET_OK && s->from != NULL)
         st = gpulet_plan_load(&files->from, s->from, err);
     if (st == GPULET_OK && s->interpolate_units)
