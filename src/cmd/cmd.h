@@ -27,6 +27,7 @@ typedef struct cmd_row {
 extern const cmd_row_t cmd_rows[];
 
 extern const gpulet_option_t cmd_plan_options[];
+extern const gpulet_option_t cmd_fit_options[];
 extern const gpulet_option_t cmd_profile_options[];
 extern const gpulet_option_t cmd_bench_options[];
 extern const gpulet_option_t cmd_status_options[];
@@ -34,6 +35,7 @@ extern const gpulet_option_t cmd_models_options[];
 extern const gpulet_option_t cmd_doctor_options[];
 
 int cmd_plan(int argc, char **argv);
+int cmd_fit(int argc, char **argv);
 int cmd_profile(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
 int cmd_status(int argc, char **argv);

@@ -10,6 +10,8 @@
 const cmd_row_t cmd_rows[] = {
     {"plan", "", "how many devices a workload needs, and how to cut them", cmd_plan_options,
      cmd_plan},
+    {"fit", "", "how gpu-lets slow one another down, from measured pairs", cmd_fit_options,
+     cmd_fit},
     {"profile", "", "measure a model repository on this machine", cmd_profile_options, cmd_profile},
     {"bench", "", "open-loop load on any server of the Open Inference Protocol", cmd_bench_options,
      cmd_bench},
