@@ -62,6 +62,7 @@ typedef struct profile_run {
     uint64_t known;
     uint64_t pairs_measured;
     uint64_t pairs_known;
+    uint64_t pairs_unsteady; /* measured now, whose rounds differ much */
     uint64_t problems;
     bool ended;
 } profile_run_t;

@@ -14,6 +14,9 @@
 
 enum { PATH_SIZE = 4096 };
 
+/* Rounds that differ by more, from the 10th to the 90th percentile, part of the median. */
+static const double STEADY = 0.2;
+
 static const char TRAFFIC_PREFIX[] = "@traffic-";
 static const gpulet_fit_options_t fit_options = {0.7, 1, 0.95};
 
@@ -77,6 +80,7 @@ static void on_pair(void *context, const gpulet_neighbours_row_t *row)
                   p->other.model, p->other.units, row->other != NULL ? "batch" : "speed",
                   p->other.batch, p->slowdown, p->slowdown_p10, p->slowdown_p90, traffic);
     run->pairs_measured++;
+    run->pairs_unsteady += p->slowdown_p90 - p->slowdown_p10 > STEADY * p->slowdown ? 1 : 0;
     gpulet_status_t st = gpulet_pairs_add(run->pairs, p);
     if (st == GPULET_OK && run->store != NULL)
         st = gpulet_store_put_pair(run->store, run->settings->engine, row->self->file_key,
@@ -219,6 +223,14 @@ static gpulet_status_t measure(profile_run_t *run, gpulet_error_t *err)
         .is_known = is_known,
     };
     st = gpulet_neighbours_run(&options, err);
+    if (run->pairs_unsteady > 0)
+        (void)fprintf(
+            stderr,
+            "gpulet profile: of %llu pairs measured now the rounds of %llu differ by over "
+            "%.0f %%: the machine does other things too, measure again (--fresh) when it "
+            "is idle\n",
+            (unsigned long long)run->pairs_measured, (unsigned long long)run->pairs_unsteady,
+            STEADY * 100);
     free(chosen);
     return st;
 }
