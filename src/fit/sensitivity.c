@@ -7,11 +7,12 @@
 
 #include "fit/internal.h"
 
-enum { ROUNDS_MAX = 2000 };
+enum { ROUNDS_MAX = 2000, ROUNDS_CHOOSE = 200, FOLDS = 4, PRIORS = 6 };
 
 /* Every value is drawn to the average of its sort as if by this many more measurements: what was
- * seen in few pairs stays sane, and parts of the matrix that share no model have one scale. */
-static const double PRIOR = 0.01;
+ * seen in few pairs stays sane, and parts of the matrix that share no model have one scale. How
+ * many depends on the noise, so it is chosen by cross-validation among the pairs to fit. */
+static const double priors[PRIORS] = {0.001, 0.03, 0.3, 1.0, 4.0, 16.0};
 static const double SETTLED = 1e-13;
 
 /* The distinct sides of one role, sorted. */
@@ -81,12 +82,12 @@ static double mean_of(const sides_t *s)
 
 /* The best values of one role with the other's fixed, none below 0. Returns the largest change. */
 static double improve(sides_t *now, const sides_t *fixed, const entry_t *entries, size_t count,
-                      bool other)
+                      bool other, double prior)
 {
     double mean = mean_of(now);
     double weight = mean_of(fixed);
     double change = 0.0;
-    weight *= PRIOR * weight;
+    weight *= prior * weight;
     for (size_t i = 0; i < now->count; i++) {
         now->above[i] = weight * mean;
         now->below[i] = weight;
@@ -105,7 +106,8 @@ static double improve(sides_t *now, const sides_t *fixed, const entry_t *entries
     return change;
 }
 
-static void alternate(sides_t *self, sides_t *other, const entry_t *entries, size_t count)
+static void alternate(sides_t *self, sides_t *other, const entry_t *entries, size_t count,
+                      double prior, int rounds)
 {
     double sum = 0.0;
     for (size_t i = 0; i < count; i++)
@@ -114,10 +116,10 @@ static void alternate(sides_t *self, sides_t *other, const entry_t *entries, siz
         self->values[i] = fmax(0.0, sum / (double)count);
     for (size_t i = 0; i < other->count; i++)
         other->values[i] = 1.0;
-    for (int round = 0; round < ROUNDS_MAX; round++) {
-        double change = improve(self, other, entries, count, false);
+    for (int round = 0; round < rounds; round++) {
+        double change = improve(self, other, entries, count, false, prior);
         double before = mean_of(self);
-        change = fmax(change, improve(other, self, entries, count, true) * before);
+        change = fmax(change, improve(other, self, entries, count, true, prior) * before);
         double scale = mean_of(other);
         if (!(scale > 0.0))
             break; /* nobody disturbs anybody */
@@ -129,6 +131,42 @@ static void alternate(sides_t *self, sides_t *other, const entry_t *entries, siz
         if (change <= SETTLED)
             break;
     }
+}
+
+/* Σ of relative errors on every fold, fitted on the others. scratch has room for all entries. */
+static double fold_error(sides_t *self, sides_t *other, entry_t *scratch, const entry_t *entries,
+                         size_t count, double prior)
+{
+    double sum = 0.0;
+    for (size_t fold = 0; fold < FOLDS; fold++) {
+        size_t used = 0;
+        for (size_t i = 0; i < count; i++) {
+            if (i % FOLDS != fold)
+                scratch[used++] = entries[i];
+        }
+        alternate(self, other, scratch, used, prior, ROUNDS_CHOOSE);
+        for (size_t i = fold; i < count; i += FOLDS) {
+            double found = 1.0 + self->values[entries[i].self] * other->values[entries[i].other];
+            double measured = 1.0 + entries[i].excess;
+            sum += fabs(found - measured) / measured;
+        }
+    }
+    return sum;
+}
+
+static double choose_prior(sides_t *self, sides_t *other, entry_t *scratch, const entry_t *entries,
+                           size_t count)
+{
+    double best = priors[PRIORS / 2];
+    double least = INFINITY;
+    for (int i = 0; i < PRIORS && count >= 2 * FOLDS; i++) { /* fewer tell nothing */
+        double error = fold_error(self, other, scratch, entries, count, priors[i]);
+        if (error < least) {
+            least = error;
+            best = priors[i];
+        }
+    }
+    return best;
 }
 
 static gpulet_status_t add(gpulet_interference_row_t *row, const gpulet_pair_side_t *side,
@@ -175,7 +213,7 @@ gpulet_status_t fit_sensitivity(gpulet_interference_row_t *row, const fit_data_t
     sides_t self = {0};
     sides_t other = {0};
     gpulet_status_t st = GPULET_E_NOMEM;
-    entry_t *entries = calloc(data->train_count, sizeof(*entries));
+    entry_t *entries = calloc(2 * data->train_count, sizeof(*entries));
     double *scratch = calloc(data->train_count, sizeof(*scratch));
     if (entries == NULL || scratch == NULL || !sides_init(&self, data, false) ||
         !sides_init(&other, data, true))
@@ -184,7 +222,9 @@ gpulet_status_t fit_sensitivity(gpulet_interference_row_t *row, const fit_data_t
         entries[i] =
             (entry_t){find(&self, &data->pairs[i]->self), find(&other, &data->pairs[i]->other),
                       data->pairs[i]->slowdown - 1.0};
-    alternate(&self, &other, entries, data->train_count);
+    double prior =
+        choose_prior(&self, &other, entries + data->train_count, entries, data->train_count);
+    alternate(&self, &other, entries, data->train_count, prior, ROUNDS_MAX);
     row->bound = bound_of(scratch, data);
     st = write(row, &self, &other);
 done:

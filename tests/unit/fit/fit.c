@@ -201,6 +201,25 @@ static void the_kind_that_is_true_has_the_least_error(void **state)
     }
 }
 
+/* Where there is nothing but noise, models are not told apart by it. */
+static void noise_is_not_taken_for_a_difference_between_models(void **state)
+{
+    (void)state;
+    double sensitivity = 0.0;
+    double constant = 0.0;
+    for (uint64_t seed = 1; seed <= 5; seed++) {
+        world_t w;
+        world_init(&w, seed + 300);
+        measure(&w, flat_truth, 0.2, 0.2);
+        gpulet_fit_t *f = fit(&w, seed);
+        sensitivity += kind_of(f, GPULET_INTERFERENCE_SENSITIVITY)->errors.mean;
+        constant += kind_of(f, GPULET_INTERFERENCE_CONSTANT)->errors.mean;
+        gpulet_fit_destroy(f);
+        world_deinit(&w);
+    }
+    assert_true(sensitivity < 1.1 * constant);
+}
+
 static void where_all_is_flat_every_kind_is_right(void **state)
 {
     (void)state;
@@ -475,6 +494,7 @@ int main(void)
         cmocka_unit_test(known_coefficients_are_found_again),
         cmocka_unit_test(known_sensitivities_are_found_again),
         cmocka_unit_test(the_kind_that_is_true_has_the_least_error),
+        cmocka_unit_test(noise_is_not_taken_for_a_difference_between_models),
         cmocka_unit_test(where_all_is_flat_every_kind_is_right),
         cmocka_unit_test(error_grows_with_noise),
         cmocka_unit_test(a_quantile_covers_new_pairs),
