@@ -298,26 +298,30 @@ static gpulet_status_t measure(profile_run_t *run, gpulet_error_t *err)
     return st;
 }
 
-static gpulet_status_t write_out(profile_run_t *run, double seconds, gpulet_error_t *err)
+static gpulet_status_t write_out(profile_run_t *run, gpulet_error_t *err)
 {
     gpulet_buf_t csv = GPULET_BUF_INIT;
     gpulet_status_t st = gpulet_profile_format_csv(&csv, run->profile);
     if (st == GPULET_OK)
         st = gpulet_file_write(run->settings->out, csv.data, csv.size, err);
     gpulet_buf_deinit(&csv);
-    if (st == GPULET_OK && run->settings->json)
+    return st;
+}
+
+static void sum_up(const profile_run_t *run, double seconds)
+{
+    if (run->settings->json)
         (void)printf("{\"models\": %zu, \"measured\": %llu, \"known\": %llu, \"pairs_measured\": "
                      "%llu, \"pairs_known\": %llu, \"problems\": %llu, \"seconds\": %.3f}\n",
                      run->models_count, (unsigned long long)run->measured,
                      (unsigned long long)run->known, (unsigned long long)run->pairs_measured,
                      (unsigned long long)run->pairs_known, (unsigned long long)run->problems,
                      seconds);
-    else if (st == GPULET_OK)
+    else
         (void)fprintf(
             stderr, "%zu models: %llu points measured, %llu known before, %llu problems, %.1f s\n",
             run->models_count, (unsigned long long)run->measured, (unsigned long long)run->known,
             (unsigned long long)run->problems, seconds);
-    return st;
 }
 
 /* NULL when all is well. */
@@ -352,14 +356,18 @@ int cmd_profile(int argc, char **argv)
         uint64_t begin_ns = gpulet_clock_ns();
         gpulet_log_setup(level, "gpulet");
         gpulet_status_t st = open_run(&run, &err);
+        if (st == GPULET_OK && s.interference)
+            st = cmd_profile_pairs_check(&run, &err);
         if (st == GPULET_OK)
             st = load_known(&run, &err);
         if (st == GPULET_OK)
             st = measure(&run, &err);
+        if (st == GPULET_OK)
+            st = write_out(&run, &err);
         if (st == GPULET_OK && s.interference)
             st = cmd_profile_pairs(&run, &err);
         if (st == GPULET_OK)
-            st = write_out(&run, (double)(gpulet_clock_ns() - begin_ns) / 1e9, &err);
+            sum_up(&run, (double)(gpulet_clock_ns() - begin_ns) / 1e9);
         if (st != GPULET_OK || run.problems > 0)
             exit_code =
                 st != GPULET_OK ? cmd_complain("profile", CMD_FAILED, err.text) : CMD_FAILED;

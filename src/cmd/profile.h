@@ -71,6 +71,10 @@ typedef struct profile_run {
  * PROFILE_LIST_MAX. */
 gpulet_status_t cmd_profile_list(uint32_t *out, size_t *count, const char *option, const char *text,
                                  gpulet_error_t *err) GPULET_MUST_USE;
+/* Before anything is measured: whether two gpu-lets fit at once, and no model is called as traffic.
+ */
+gpulet_status_t cmd_profile_pairs_check(const profile_run_t *run,
+                                        gpulet_error_t *err) GPULET_MUST_USE;
 /* Measures pairs, keeps them in the store, writes them and what is fitted from them. */
 gpulet_status_t cmd_profile_pairs(profile_run_t *run, gpulet_error_t *err) GPULET_MUST_USE;
 

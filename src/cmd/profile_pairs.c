@@ -177,30 +177,60 @@ static gpulet_status_t check_names(const profile_run_t *run, gpulet_error_t *err
     return GPULET_OK;
 }
 
+/* The sizes to measure; caller frees. */
+static gpulet_status_t sizes_of(uint32_t **out, size_t *count, const profile_run_t *run,
+                                gpulet_error_t *err)
+{
+    uint32_t *sizes = run->settings->sizes == NULL
+                          ? gpulet_profiler_default_sizes(count, run->desc.units)
+                          : calloc(PROFILE_LIST_MAX, sizeof(*sizes));
+    gpulet_status_t st = GPULET_OK;
+    if (sizes == NULL)
+        return gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
+    if (run->settings->sizes != NULL)
+        st = cmd_profile_list(sizes, count, "sizes", run->settings->sizes, err);
+    if (st == GPULET_OK)
+        *out = sizes;
+    else
+        free(sizes);
+    return st;
+}
+
+gpulet_status_t cmd_profile_pairs_check(const profile_run_t *run, gpulet_error_t *err)
+{
+    uint32_t *sizes = NULL;
+    size_t count = 0;
+    gpulet_status_t st = check_names(run, err);
+    if (st == GPULET_OK)
+        st = sizes_of(&sizes, &count, run, err);
+    if (st == GPULET_OK)
+        st = gpulet_neighbours_check(sizes, count, run->desc.units, run->desc.type, err);
+    free(sizes);
+    return st;
+}
+
 static gpulet_status_t measure(profile_run_t *run, gpulet_error_t *err)
 {
     const profile_settings_t *s = run->settings;
     char worker[PATH_SIZE];
     uint32_t batches[PROFILE_LIST_MAX];
-    uint32_t given[PROFILE_LIST_MAX];
+    uint32_t *sizes = NULL;
     size_t batches_count = 0;
     size_t sizes_count = 0;
     gpulet_status_t st = cmd_beside(worker, sizeof(worker), "gpulet-worker", err);
     if (st == GPULET_OK)
         st = cmd_profile_list(batches, &batches_count, "batches", s->batches, err);
     if (st == GPULET_OK)
-        st = cmd_profile_list(given, &sizes_count, "sizes", s->sizes, err);
+        st = sizes_of(&sizes, &sizes_count, run, err);
     if (st != GPULET_OK)
         return st;
-    uint32_t *chosen =
-        sizes_count == 0 ? gpulet_profiler_default_sizes(&sizes_count, run->desc.units) : NULL;
     const gpulet_neighbours_options_t options = {
         .base = run->base,
         .backend = run->backend,
         .device = run->device,
         .device_type = run->desc.type,
         .units_total = run->desc.units,
-        .sizes = chosen != NULL ? chosen : given,
+        .sizes = sizes,
         .sizes_count = sizes_count,
         .models = run->models,
         .models_count = run->models_count,
@@ -231,14 +261,14 @@ static gpulet_status_t measure(profile_run_t *run, gpulet_error_t *err)
             "is idle\n",
             (unsigned long long)run->pairs_measured, (unsigned long long)run->pairs_unsteady,
             STEADY * 100);
-    free(chosen);
+    free(sizes);
     return st;
 }
 
 gpulet_status_t cmd_profile_pairs(profile_run_t *run, gpulet_error_t *err)
 {
-    gpulet_status_t st = check_names(run, err);
-    if (st == GPULET_OK && (st = gpulet_pairs_create(&run->pairs)) != GPULET_OK)
+    gpulet_status_t st = gpulet_pairs_create(&run->pairs);
+    if (st != GPULET_OK)
         (void)gpulet_fail(err, st, "out of memory");
     if (st == GPULET_OK)
         st = load_known(run, err);

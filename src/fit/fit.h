@@ -62,8 +62,8 @@ void gpulet_fit_destroy(gpulet_fit_t *fit); /* NULL is fine */
 
 /* x that minimises |A·x - y|, A by rows (rows × columns), by LAPACK's QR with column pivoting.
  * E_INVALID when the columns are so near to dependent that x is not determined; *rank gets how many
- * are not. A and y are overwritten. */
-gpulet_status_t gpulet_fit_least_squares(double *x, int *rank, double *a, double *y, size_t rows,
-                                         size_t columns) GPULET_MUST_USE;
+ * are not. A is overwritten. */
+gpulet_status_t gpulet_fit_least_squares(double *x, int *rank, double *a, const double *y,
+                                         size_t rows, size_t columns) GPULET_MUST_USE;
 
 #endif

@@ -12,8 +12,8 @@ enum { COLUMNS = 5 };
  * not told apart by them. */
 static const double CONDITION = 1e-6;
 
-gpulet_status_t gpulet_fit_least_squares(double *x, int *rank, double *a, double *y, size_t rows,
-                                         size_t columns)
+gpulet_status_t gpulet_fit_least_squares(double *x, int *rank, double *a, const double *y,
+                                         size_t rows, size_t columns)
 {
     lapack_int found = 0;
     lapack_int *pivots = calloc(columns, sizeof(*pivots));

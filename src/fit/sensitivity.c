@@ -159,7 +159,7 @@ static double choose_prior(sides_t *self, sides_t *other, entry_t *scratch, cons
 {
     double best = priors[PRIORS / 2];
     double least = INFINITY;
-    for (int i = 0; i < PRIORS && count >= 2 * FOLDS; i++) { /* fewer tell nothing */
+    for (int i = 0; i < PRIORS && count >= (size_t)2 * FOLDS; i++) { /* fewer tell nothing */
         double error = fold_error(self, other, scratch, entries, count, priors[i]);
         if (error < least) {
             least = error;

@@ -349,7 +349,7 @@ static gpulet_status_t beside_model(double *p50_ms, run_t *run, slices_t *s, con
                                     gpulet_error_t *err)
 {
     double ms = 1.5 * s->wall_ms + 2.0 * LEAD_MS;
-    for (int i = 0; i < TRIES_MAX; i++, ms *= 2.0) {
+    for (int i = 0; i < TRIES_MAX; i++) {
         gpulet_status_t st = begin(&run->other, n->batch, 1, NEIGHBOUR_RUNS_MAX, ms, err);
         if (st != GPULET_OK)
             return st;
@@ -361,6 +361,7 @@ static gpulet_status_t beside_model(double *p50_ms, run_t *run, slices_t *s, con
             return st != GPULET_OK ? st : ended;
         if (whole)
             return GPULET_OK;
+        ms *= 2.0;
     }
     return gpulet_fail(err, GPULET_E_UNAVAILABLE, "the neighbour never ran as long as it did");
 }
@@ -611,26 +612,35 @@ static gpulet_status_t run_init(run_t *run, gpulet_error_t *err)
     return gpulet_slab_create(&run->slab, "neighbours", SLAB_BYTES, err);
 }
 
+gpulet_status_t gpulet_neighbours_check(const uint32_t *sizes, size_t sizes_count,
+                                        uint32_t units_total, const char *device_type,
+                                        gpulet_error_t *err)
+{
+    /* The smallest beside itself fits, or nothing does. */
+    if (sizes_count > 0 && (uint64_t)2 * sizes[0] <= units_total)
+        return GPULET_OK;
+    return gpulet_fail(err, GPULET_E_UNAVAILABLE,
+                       "interference needs two gpu-lets at once: the device %s has %u unit%s, and "
+                       "no two of the sizes to measure fit",
+                       device_type, units_total, units_total == 1 ? "" : "s");
+}
+
 gpulet_status_t gpulet_neighbours_run(const gpulet_neighbours_options_t *options,
                                       gpulet_error_t *err)
 {
     run_t run = {.options = options};
     assert(options->rounds > 0 && options->models_count > 0);
-    gpulet_neighbours_split_t *splits = calloc(2 * options->sizes_count + 1, sizeof(*splits));
+    gpulet_status_t st = gpulet_neighbours_check(options->sizes, options->sizes_count,
+                                                 options->units_total, options->device_type, err);
+    if (st != GPULET_OK)
+        return st;
+    gpulet_neighbours_split_t *splits = calloc(2 * options->sizes_count, sizeof(*splits));
     if (splits == NULL)
         return gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
     size_t count = gpulet_neighbours_splits(splits, options->sizes, options->sizes_count,
                                             options->units_total);
-    gpulet_status_t st = GPULET_OK;
-    if (count == 0)
-        st = gpulet_fail(err, GPULET_E_UNAVAILABLE,
-                         "interference needs two gpu-lets at once: the device %s has %u unit%s, "
-                         "and no two of the sizes to measure fit",
-                         options->device_type, options->units_total,
-                         options->units_total == 1 ? "" : "s");
-    if (st == GPULET_OK)
-        st = run_init(&run, err);
-    run.total = st == GPULET_OK ? count_pairs(&run, count) : 0;
+    st = run_init(&run, err);
+    run.total = count_pairs(&run, count);
     for (size_t i = 0; st == GPULET_OK && i < count; i++)
         st = do_split(&run, &splits[i], err);
     if (st == GPULET_OK && run.done == 0)

@@ -72,6 +72,11 @@ typedef struct gpulet_neighbours_options {
 gpulet_status_t gpulet_neighbours_run(const gpulet_neighbours_options_t *options,
                                       gpulet_error_t *err) GPULET_MUST_USE;
 
+/* E_UNAVAILABLE, with the reason, when that would be so. */
+gpulet_status_t gpulet_neighbours_check(const uint32_t *sizes, size_t sizes_count,
+                                        uint32_t units_total, const char *device_type,
+                                        gpulet_error_t *err) GPULET_MUST_USE;
+
 typedef struct gpulet_neighbours_split {
     uint32_t self;
     uint32_t other;

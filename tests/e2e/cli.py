@@ -336,6 +336,7 @@ class Profile(Case):
         code, out, err = run(GPULET, *words)
         self.assertEqual(code, 1)
         self.assertIn("needs two gpu-lets at once", err)
+        self.assertNotIn("runs", err)  # it says so before it measures anything
         self.gpulet(*self.words("--interference"), "--out", "-", code=2)
 
 

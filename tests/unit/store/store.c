@@ -312,6 +312,8 @@ static void pairs_come_back_under_the_names_of_today(void **state)
                          GPULET_OK);
     assert_int_equal(gpulet_store_put_pair(store, "ort", "file b", "file a", &put[0], NULL),
                      GPULET_OK);
+    assert_int_equal(gpulet_store_put_pair(store, "ort", "file c", "file b", &put[1], NULL),
+                     GPULET_OK);
     gpulet_store_close(store);
     store = open_store(folder->file);
     assert_int_equal(gpulet_pairs_create(&pairs), GPULET_OK);
