@@ -70,6 +70,7 @@ struct run {
     gpulet_traffic_t *traffic; /* in other's gpu-let; NULL: none */
     traffic_kind_t kinds[TRAFFIC_KINDS];
     double *ratios; /* of the rounds of a pair */
+    bool *broken;   /* by model: could not be loaded in a gpu-let of this split */
     size_t index;
     size_t total;
     size_t done;
@@ -411,6 +412,19 @@ static void problem(const run_t *run, const char *model, uint32_t units, const c
     run->options->on_problem(run->options->context, model, units, text);
 }
 
+/* What cannot be loaded is told once and left out of all other pairs. */
+static bool ready(run_t *run, party_t *party, size_t model)
+{
+    gpulet_error_t err = {""};
+    if (run->broken[model])
+        return false;
+    if (prepare(party, model, &err) == GPULET_OK)
+        return true;
+    run->broken[model] = true;
+    problem(run, run->options->models[model]->key, party->units, err.text);
+    return false;
+}
+
 /* What is known is skipped, and so is what fails. */
 static void do_pair(run_t *run, size_t model, uint32_t batch, const neighbour_t *n)
 {
@@ -430,13 +444,10 @@ static void do_pair(run_t *run, size_t model, uint32_t batch, const neighbour_t 
         run->done++;
         return;
     }
-    gpulet_status_t st = prepare(&run->self, model, &err);
-    if (st == GPULET_OK && other != NULL &&
-        (st = prepare(&run->other, n->model, &err)) != GPULET_OK)
-        gpulet_error_prefix(&err, "its neighbour %s", other->key);
-    if (st == GPULET_OK)
-        st = measure_rounds(&pair, run, n, &err);
-    if (st != GPULET_OK) {
+    if (!ready(run, &run->self, model) || (other != NULL && !ready(run, &run->other, n->model)))
+        return;
+    if (measure_rounds(&pair, run, n, &err) != GPULET_OK) {
+        gpulet_error_prefix(&err, "beside %s", other_name);
         problem(run, self->key, run->self.units, err.text);
         return;
     }
@@ -577,6 +588,7 @@ static void close_split(run_t *run)
 static gpulet_status_t do_split(run_t *run, const gpulet_neighbours_split_t *split,
                                 gpulet_error_t *err)
 {
+    memset(run->broken, 0, run->options->models_count * sizeof(*run->broken));
     gpulet_status_t st = carve(&run->self, split->self, err);
     if (st == GPULET_OK)
         st = carve(&run->other, split->other, err);
@@ -606,7 +618,8 @@ static gpulet_status_t run_init(run_t *run, gpulet_error_t *err)
     run->tick = event_new(o->base, -1, EV_PERSIST, on_tick, run);
     run->alarm = event_new(o->base, -1, 0, on_alarm, run);
     run->ratios = calloc(o->rounds, sizeof(*run->ratios));
-    if (run->tick == NULL || run->alarm == NULL || run->ratios == NULL ||
+    run->broken = calloc(o->models_count, sizeof(*run->broken));
+    if (run->tick == NULL || run->alarm == NULL || run->ratios == NULL || run->broken == NULL ||
         event_add(run->tick, &period) != 0)
         return gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
     return gpulet_slab_create(&run->slab, "neighbours", SLAB_BYTES, err);
@@ -651,6 +664,7 @@ gpulet_status_t gpulet_neighbours_run(const gpulet_neighbours_options_t *options
         event_free(run.alarm);
     gpulet_slab_destroy(run.slab);
     free(run.ratios);
+    free(run.broken);
     free(splits);
     return st;
 }

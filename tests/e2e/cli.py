@@ -329,6 +329,17 @@ class Profile(Case):
         with open(self.repository.join(".files", "i.csv")) as f:
             self.assertTrue(f.readline().startswith("device,"))
 
+    def test_a_model_that_cannot_be_loaded_is_told_once_and_the_rest_is_measured(self):
+        self.repository.add("c", fail_load="it is broken")
+        pairs_file = self.repository.join(".files", "pairs.csv")
+        words = self.words("--interference", "--rounds", "1", "--slice-ms", "5", "--no-traffic", "--pairs-out", pairs_file)
+        words[words.index("1,2,4")] = "1"
+        code, out, err = run(GPULET, *words)
+        self.assertEqual(code, 1)
+        self.assertEqual(err.count("interference on c at 2 units"), 1, err)
+        with open(pairs_file) as f:
+            self.assertEqual({(p["model"], p["other_model"]) for p in csv.DictReader(f)}, {(a, b) for a in "ab" for b in "ab"})
+
     def test_a_device_of_one_unit_has_no_neighbours(self):
         words = self.words("--interference")
         words[words.index("fake:4:1")] = "fake:1:1"
