@@ -111,6 +111,10 @@ static gpulet_status_t check_words(const cmd_planning_t *s, gpulet_error_t *err)
                            "and its tolerances belong to, found 'best'");
     if (s->utilisation != NULL && !cmd_planning_glet(s))
         return gpulet_fail(err, GPULET_E_INVALID, "--utilisation: expected --format glet with it");
+    if (s->utilisation != NULL && s->utilisation_scaled)
+        return gpulet_fail(err, GPULET_E_INVALID,
+                           "--utilisation-scaled: expected no --utilisation with it, which is "
+                           "scaled as it is read");
     return GPULET_OK;
 }
 
@@ -139,7 +143,7 @@ static gpulet_status_t open_devices(cmd_planning_files_t *files, const cmd_plann
     return st;
 }
 
-static gpulet_status_t open_interference(cmd_planning_files_t *files, const cmd_planning_t *s,
+static gpulet_status_t read_interference(cmd_planning_files_t *files, const cmd_planning_t *s,
                                          gpulet_error_t *err)
 {
     if (!cmd_planning_glet(s))
@@ -152,6 +156,16 @@ static gpulet_status_t open_interference(cmd_planning_files_t *files, const cmd_
                                          size, s->interference, err);
     free(text);
     return st;
+}
+
+static gpulet_status_t open_interference(cmd_planning_files_t *files, const cmd_planning_t *s,
+                                         gpulet_error_t *err)
+{
+    gpulet_status_t st = read_interference(files, s, err);
+    if (st != GPULET_OK)
+        return st;
+    return gpulet_interference_adjust(files->interference, s->interference_quantile,
+                                      s->utilisation_scaled, s->interference, err);
 }
 
 static void replace_profile(cmd_planning_files_t *files, gpulet_profile_t *profile)

@@ -16,6 +16,8 @@ typedef struct cmd_planning {
     char *format;
     char *devices;
     char *interference;
+    double interference_quantile;
+    bool utilisation_scaled;
     char *utilisation;
     char *host_cost;
     char *count;
@@ -58,7 +60,13 @@ typedef struct cmd_planning {
     CMD_PLANNING_STRING(T, "devices", devices, NULL, "FILE",                                       \
                         "device types and counts (YAML) [this machine's CPU]", NULL),              \
     CMD_PLANNING_STRING(T, "interference", interference, NULL, "FILE",                             \
-                        "interference coefficients (CSV)", NULL),                                  \
+                        "how gpu-lets slow one another down (CSV of gpulet fit)", NULL),           \
+    CMD_PLANNING_F64(T, "interference-quantile", interference_quantile, "0", 0, 0.99999, "Q",      \
+                     "plan for this quantile of the interference's fitted error (0.95); 0: for "   \
+                     "what was fitted"),                                                           \
+    CMD_PLANNING_BOOL(T, "utilisation-scaled", utilisation_scaled,                                 \
+                      "linear interference: scale utilisations by a gpu-let's part of the "        \
+                      "device, as the prototype"),                                                 \
     CMD_PLANNING_STRING(T, "utilisation", utilisation, NULL, "FILE",                               \
                         "the prototype's UTIL.CSV, with --format glet", NULL),                     \
     CMD_PLANNING_STRING(T, "host-cost", host_cost, NULL, "FILE",                                   \

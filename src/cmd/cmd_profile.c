@@ -12,34 +12,10 @@
 #include "base/log.h"
 #include "base/parse.h"
 #include "cmd/cmd.h"
-#include "core/profile.h"
+#include "cmd/profile.h"
 #include "server/profiler.h"
-#include "server/repository.h"
-#include "store/store.h"
 
-enum { LIST_MAX = 256, RUNS_MIN = 5, PATH_SIZE = 4096 };
-
-typedef struct profile_settings {
-    char *model_repository;
-    char *device;
-    char *fake_devices;
-    char *reserve_cores;
-    char *engine;
-    char *ort_library;
-    char *fake_profile;
-    char *models;
-    char *batches;
-    char *sizes;
-    double seconds;
-    uint64_t runs_max;
-    uint64_t batch_max;
-    char *store;
-    bool fresh;
-    char *out;
-    char *log_level;
-    bool json;
-    bool help;
-} profile_settings_t;
+enum { RUNS_MIN = 5, PATH_SIZE = 4096 };
 
 #define AT(field) offsetof(profile_settings_t, field)
 #define ANY       1, 0
@@ -69,45 +45,41 @@ const gpulet_option_t cmd_profile_options[] = {
      "How"},
     {"runs-max", GPULET_OPTION_U64, AT(runs_max), "100", 5, 1000000, "N",
      "at most so many runs a point", NULL},
+    {"interference", GPULET_OPTION_BOOL, AT(interference), NULL, ANY, NULL,
+     "then measure the models beside one another and beside memory traffic, and fit interference",
+     "Interference"},
+    {"rounds", GPULET_OPTION_U64, AT(rounds), "7", 1, 1000, "N",
+     "rounds a pair, each alone, beside, alone", NULL},
+    {"slice-ms", GPULET_OPTION_F64, AT(slice_ms), "60", 1, 60000, "MS",
+     "least time a model runs in one go", NULL},
+    {"traffic", GPULET_OPTION_BOOL, AT(traffic), "true", ANY, NULL,
+     "measure beside the memory-traffic generator too", NULL},
     {"store", GPULET_OPTION_STRING, AT(store), NULL, ANY, "FILE",
      "SQLite file of measured points [$XDG_STATE_HOME/gpulet/gpulet.db]; 'none': keep nothing",
-     NULL},
+     "Memory"},
     {"fresh", GPULET_OPTION_BOOL, AT(fresh), NULL, ANY, NULL, "measure again what the store has",
      NULL},
     {"out", GPULET_OPTION_STRING, AT(out), NULL, ANY, "FILE", "the profile (CSV); '-': stdout",
      "Output"},
+    {"pairs-out", GPULET_OPTION_STRING, AT(pairs_out), NULL, ANY, "FILE",
+     "with --interference: the measured pairs (CSV) [FILE.pairs.csv of --out FILE.csv]", NULL},
+    {"interference-out", GPULET_OPTION_STRING, AT(interference_out), NULL, ANY, "FILE",
+     "with --interference: the fitted interference (CSV) [FILE.interference.csv]", NULL},
     {"log-level", GPULET_OPTION_STRING, AT(log_level), "error", ANY, "LEVEL", "of workers", NULL},
     {"json", GPULET_OPTION_BOOL, AT(json), NULL, ANY, NULL, "a JSON summary on stdout", NULL},
     {"help", GPULET_OPTION_BOOL, AT(help), NULL, ANY, NULL, "print this", NULL},
     {NULL, GPULET_OPTION_BOOL, 0, NULL, ANY, NULL, NULL, NULL},
 };
 
-typedef struct profile_run {
-    const profile_settings_t *settings;
-    gpulet_repository_t repository;
-    const gpulet_repository_model_t **models;
-    size_t models_count;
-    const gpulet_device_backend_t *backend;
-    gpulet_device_desc_t desc;
-    gpulet_device_t *device;
-    gpulet_store_t *store;
-    gpulet_profile_t *profile;
-    struct event_base *base;
-    uint64_t measured;
-    uint64_t known;
-    uint64_t problems;
-    bool ended;
-} profile_run_t;
-
-static gpulet_status_t parse_list(uint32_t *out, size_t *count, const char *option,
-                                  const char *text, gpulet_error_t *err)
+gpulet_status_t cmd_profile_list(uint32_t *out, size_t *count, const char *option, const char *text,
+                                 gpulet_error_t *err)
 {
     *count = 0;
     for (const char *at = text; text != NULL; at++) {
         size_t size = strcspn(at, ",");
         uint64_t value = 0;
         if (gpulet_parse_u64(&value, at, size) != GPULET_OK || value == 0 || value > UINT32_MAX ||
-            *count >= LIST_MAX || (*count > 0 && value <= out[*count - 1]))
+            *count >= PROFILE_LIST_MAX || (*count > 0 && value <= out[*count - 1]))
             return gpulet_fail(
                 err, GPULET_E_INVALID,
                 "--%s: expected ascending whole numbers separated by commas, found '%s'", option,
@@ -199,6 +171,7 @@ static gpulet_status_t open_run(profile_run_t *run, gpulet_error_t *err)
 static void close_run(profile_run_t *run)
 {
     gpulet_profile_destroy(run->profile);
+    gpulet_pairs_destroy(run->pairs);
     gpulet_store_close(run->store);
     if (run->backend != NULL)
         run->backend->close(run->device);
@@ -278,15 +251,15 @@ static gpulet_status_t measure(profile_run_t *run, gpulet_error_t *err)
     const profile_settings_t *s = run->settings;
     gpulet_profiler_t *profiler = NULL;
     char worker[PATH_SIZE];
-    uint32_t batches[LIST_MAX];
-    uint32_t given[LIST_MAX];
+    uint32_t batches[PROFILE_LIST_MAX];
+    uint32_t given[PROFILE_LIST_MAX];
     size_t batches_count = 0;
     size_t sizes_count = 0;
     gpulet_status_t st = cmd_beside(worker, sizeof(worker), "gpulet-worker", err);
     if (st == GPULET_OK)
-        st = parse_list(batches, &batches_count, "batches", s->batches, err);
+        st = cmd_profile_list(batches, &batches_count, "batches", s->batches, err);
     if (st == GPULET_OK)
-        st = parse_list(given, &sizes_count, "sizes", s->sizes, err);
+        st = cmd_profile_list(given, &sizes_count, "sizes", s->sizes, err);
     if (st != GPULET_OK)
         return st;
     uint32_t *chosen =
@@ -325,24 +298,45 @@ static gpulet_status_t measure(profile_run_t *run, gpulet_error_t *err)
     return st;
 }
 
-static gpulet_status_t write_out(profile_run_t *run, double seconds, gpulet_error_t *err)
+static gpulet_status_t write_out(profile_run_t *run, gpulet_error_t *err)
 {
     gpulet_buf_t csv = GPULET_BUF_INIT;
     gpulet_status_t st = gpulet_profile_format_csv(&csv, run->profile);
     if (st == GPULET_OK)
         st = gpulet_file_write(run->settings->out, csv.data, csv.size, err);
     gpulet_buf_deinit(&csv);
-    if (st == GPULET_OK && run->settings->json)
-        (void)printf("{\"models\": %zu, \"measured\": %llu, \"known\": %llu, \"problems\": %llu, "
-                     "\"seconds\": %.3f}\n",
+    return st;
+}
+
+static void sum_up(const profile_run_t *run, double seconds)
+{
+    if (run->settings->json)
+        (void)printf("{\"models\": %zu, \"measured\": %llu, \"known\": %llu, \"pairs_measured\": "
+                     "%llu, \"pairs_known\": %llu, \"problems\": %llu, \"seconds\": %.3f}\n",
                      run->models_count, (unsigned long long)run->measured,
-                     (unsigned long long)run->known, (unsigned long long)run->problems, seconds);
-    else if (st == GPULET_OK)
+                     (unsigned long long)run->known, (unsigned long long)run->pairs_measured,
+                     (unsigned long long)run->pairs_known, (unsigned long long)run->problems,
+                     seconds);
+    else
         (void)fprintf(
             stderr, "%zu models: %llu points measured, %llu known before, %llu problems, %.1f s\n",
             run->models_count, (unsigned long long)run->measured, (unsigned long long)run->known,
             (unsigned long long)run->problems, seconds);
-    return st;
+}
+
+/* NULL when all is well. */
+static const char *usage_problem(const profile_settings_t *s, gpulet_log_level_t *level)
+{
+    if (s->model_repository == NULL)
+        return "expected --model-repository DIR";
+    if (s->out == NULL)
+        return "expected --out FILE";
+    if (s->interference && strcmp(s->out, "-") == 0 &&
+        (s->pairs_out == NULL || s->interference_out == NULL))
+        return "--interference with --out -: expected --pairs-out FILE and --interference-out FILE";
+    return gpulet_log_level_parse(level, s->log_level) == GPULET_OK
+               ? NULL
+               : "--log-level: expected debug, info, warning or error";
 }
 
 int cmd_profile(int argc, char **argv)
@@ -355,23 +349,25 @@ int cmd_profile(int argc, char **argv)
     int exit_code = CMD_DONE;
     if (!cmd_parse(cmd_find("profile"), &s, argc, argv, &words, &exit_code))
         return exit_code;
-    if (s.model_repository == NULL || s.out == NULL ||
-        gpulet_log_level_parse(&level, s.log_level) != GPULET_OK) {
-        exit_code =
-            cmd_complain("profile", CMD_USAGE,
-                         s.model_repository == NULL ? "expected --model-repository DIR"
-                         : s.out == NULL            ? "expected --out FILE"
-                                         : "--log-level: expected debug, info, warning or error");
+    const char *wrong = usage_problem(&s, &level);
+    if (wrong != NULL) {
+        exit_code = cmd_complain("profile", CMD_USAGE, wrong);
     } else {
         uint64_t begin_ns = gpulet_clock_ns();
         gpulet_log_setup(level, "gpulet");
         gpulet_status_t st = open_run(&run, &err);
+        if (st == GPULET_OK && s.interference)
+            st = cmd_profile_pairs_check(&run, &err);
         if (st == GPULET_OK)
             st = load_known(&run, &err);
         if (st == GPULET_OK)
             st = measure(&run, &err);
         if (st == GPULET_OK)
-            st = write_out(&run, (double)(gpulet_clock_ns() - begin_ns) / 1e9, &err);
+            st = write_out(&run, &err);
+        if (st == GPULET_OK && s.interference)
+            st = cmd_profile_pairs(&run, &err);
+        if (st == GPULET_OK)
+            sum_up(&run, (double)(gpulet_clock_ns() - begin_ns) / 1e9);
         if (st != GPULET_OK || run.problems > 0)
             exit_code =
                 st != GPULET_OK ? cmd_complain("profile", CMD_FAILED, err.text) : CMD_FAILED;

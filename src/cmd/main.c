@@ -14,6 +14,8 @@ const cmd_row_t cmd_rows[] = {
      cmd_study},
     {"slo", "", "objectives by the rule of twice the latency of a large batch", cmd_slo_options,
      cmd_slo},
+    {"fit", "", "how gpu-lets slow one another down, from measured pairs", cmd_fit_options,
+     cmd_fit},
     {"profile", "", "measure a model repository on this machine", cmd_profile_options, cmd_profile},
     {"bench", "", "open-loop load on any server of the Open Inference Protocol", cmd_bench_options,
      cmd_bench},

@@ -106,7 +106,7 @@ static gpulet_status_t write_gpulet(gpulet_plan_gpulet_t *out, const writer_t *w
         snprintf(share->model, sizeof(share->model), "%s", ws->models[m].demand->model);
         share->batch = o->batch;
         share->instances = o->instances;
-        share->interference = beside == -INFINITY ? 1.0 : fmax(1.0, o->own + beside);
+        share->interference = gpulet_choice_factor(o, beside);
         share->latency_ms = gpulet_choice_latency_ms(o, beside);
         share->worst_ms = out->duty_ms + share->latency_ms;
         share->capacity_rps = (double)o->instances * (double)o->batch * 1000.0 / out->duty_ms;

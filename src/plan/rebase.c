@@ -71,11 +71,13 @@ static double factor_of(const gpulet_plan_input_t *input, const gpulet_plan_devi
             const gpulet_curve_t *curve = curve_of(input, d, g, other);
             if (own == NULL || curve == NULL)
                 return NAN;
-            double f = gpulet_interference_factor(row, gpulet_curve_l2_util(own, self->batch),
-                                                  gpulet_curve_dram_util(own, self->batch),
-                                                  gpulet_curve_l2_util(curve, other->batch),
-                                                  gpulet_curve_dram_util(curve, other->batch));
-            factor = isnan(f) ? NAN : fmax(factor, f);
+            gpulet_interference_side_t me = gpulet_interference_side(own, self->batch, type->units);
+            gpulet_interference_side_t beside =
+                gpulet_interference_side(curve, other->batch, type->units);
+            double f = gpulet_interference_between(row, &me, &beside);
+            if (isnan(f))
+                return NAN;
+            factor = fmax(factor, f);
         }
     }
     return factor;

@@ -148,7 +148,8 @@ static double interference_of(const checker_t *c, const place_t *p, const gpulet
         row = gpulet_interference_find(c->input->interference, p->type->name);
     if (row == NULL)
         return 1.0;
-    const gpulet_curve_t *own = curve_of(c, p, p->gpulet, self);
+    gpulet_interference_side_t me =
+        gpulet_interference_side(curve_of(c, p, p->gpulet, self), self->batch, p->type->units);
     double factor = 1.0;
     for (size_t g = 0; g < p->device->gpulets_count; g++) {
         for (size_t i = 0; g != p->gpulet && i < p->device->gpulets[g].shares_count; i++) {
@@ -156,10 +157,9 @@ static double interference_of(const checker_t *c, const place_t *p, const gpulet
             const gpulet_curve_t *curve = curve_of(c, p, g, other);
             if (curve == NULL)
                 return NAN;
-            double f = gpulet_interference_factor(row, gpulet_curve_l2_util(own, self->batch),
-                                                  gpulet_curve_dram_util(own, self->batch),
-                                                  gpulet_curve_l2_util(curve, other->batch),
-                                                  gpulet_curve_dram_util(curve, other->batch));
+            gpulet_interference_side_t beside =
+                gpulet_interference_side(curve, other->batch, p->type->units);
+            double f = gpulet_interference_between(row, &me, &beside);
             if (isnan(f))
                 return NAN;
             factor = fmax(factor, f);

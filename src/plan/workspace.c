@@ -52,10 +52,18 @@ static int compare_choices(const void *a, const void *b)
     return 0;
 }
 
+/* No pressure slows the one down by more than the other. Where slopes differ no pressure is below 0
+ * (core/interference.h). */
+static bool milder(const gpulet_interference_response_t *a, const gpulet_interference_response_t *b)
+{
+    return a->own <= b->own && a->slope <= b->slope && a->cap <= b->cap && a->scale <= b->scale;
+}
+
 static bool dominates(const gpulet_choice_t *a, const gpulet_choice_t *b)
 {
-    return a->latency_ms <= b->latency_ms && a->own <= b->own && a->pressure <= b->pressure &&
-           a->memory_mb <= b->memory_mb && a->instances <= b->instances;
+    return a->latency_ms <= b->latency_ms && milder(&a->response, &b->response) &&
+           a->pressure <= b->pressure && a->memory_mb <= b->memory_mb &&
+           a->instances <= b->instances;
 }
 
 /* Sorts ascending by load, without the choices that another one beats in everything. */
@@ -133,20 +141,20 @@ static gpulet_status_t set_interference(gpulet_choice_t *choice, const reader_t 
                                         const gpulet_curve_t *curve, gpulet_error_t *err)
 {
     const gpulet_interference_row_t *row = r->type->row;
-    choice->own = 1.0;
+    choice->response = (gpulet_interference_response_t){1.0, 0.0, INFINITY, 1.0};
     choice->pressure = 0.0;
     if (row == NULL)
         return GPULET_OK;
-    double l2 = gpulet_curve_l2_util(curve, choice->batch);
-    double dram = gpulet_curve_dram_util(curve, choice->batch);
-    if (isnan(l2) || isnan(dram))
+    gpulet_interference_side_t side =
+        gpulet_interference_side(curve, choice->batch, r->type->type->units);
+    choice->response = gpulet_interference_response(row, &side);
+    choice->pressure = gpulet_interference_pressure(row, &side);
+    if (isnan(choice->response.own) || isnan(choice->pressure))
         return gpulet_fail(err, GPULET_E_INVALID,
                            "interference: the profile of %s on %s (units %u, batch %u) has no %s, "
                            "which the coefficients need",
                            curve->model, curve->device, curve->units, choice->batch,
-                           isnan(l2) ? "l2_util" : "dram_util");
-    choice->own = row->l2_self * l2 + row->dram_self * dram + row->constant;
-    choice->pressure = row->l2_other * l2 + row->dram_other * dram;
+                           isnan(side.l2_util) ? "l2_util" : "dram_util");
     return GPULET_OK;
 }
 
@@ -336,11 +344,14 @@ const gpulet_choices_t *gpulet_workspace_choices(const gpulet_workspace_t *ws, s
     return &ws->choices[model * ws->sizes_total + ws->types[type].offset + size];
 }
 
+double gpulet_choice_factor(const gpulet_choice_t *choice, double pressure)
+{
+    return pressure == -INFINITY ? 1.0 : gpulet_interference_factor_at(&choice->response, pressure);
+}
+
 double gpulet_choice_latency_ms(const gpulet_choice_t *choice, double pressure)
 {
-    if (pressure == -INFINITY)
-        return choice->latency_ms;
-    return choice->latency_ms * fmax(1.0, choice->own + pressure);
+    return choice->latency_ms * gpulet_choice_factor(choice, pressure);
 }
 
 size_t gpulet_choices_pick(const gpulet_choices_t *choices, double load, double pressure, bool lean,

@@ -4,8 +4,9 @@
  *
  * A *choice* is a batch and a number of co-resident instances. In a gpu-let with duty cycle D a
  * model is given a choice whose `load` (mean arrivals a cycle that it holds) covers rate·D; its
- * batch takes latency_ms of the cycle, times the interference factor max(1, own + highest pressure
- * of a neighbour).
+ * batch takes latency_ms of the cycle, times the interference factor, which is 1 without an
+ * occupied neighbour and rises with the highest pressure of one; what kind of model is behind it is
+ * known in core/interference.h alone.
  *
  * A workspace borrows its input and is immutable once created, except that batches' loads under a
  * percentile are remembered while it is built. Owned by the planner that created it. Rates of 0 are
@@ -31,9 +32,9 @@ typedef struct gpulet_choice {
         load; /* mean arrivals a cycle that the batch holds; batch·instances without a percentile */
     double latency_ms;       /* margin included, interference not */
     double latency_ms_after; /* the least latency_ms of this and all later choices */
-    double own;              /* own part of the interference factor */
-    double pressure;         /* what it adds to the factor of its neighbours */
-    double memory_mb;        /* 0 when unknown */
+    gpulet_interference_response_t response; /* how it slows down with a neighbour's pressure */
+    double pressure;                         /* its own on its neighbours; any finite number */
+    double memory_mb;                        /* 0 when unknown */
     uint32_t batch;
     uint32_t instances;
 } gpulet_choice_t;
@@ -65,7 +66,7 @@ typedef struct gpulet_ws_model {
 typedef struct gpulet_ws_type {
     const gpulet_device_type_t *type; /* borrowed */
     const gpulet_interference_row_t
-        *row;            /* NULL when gpu-lets of this type do not disturb one another */
+        *row;            /* NULL: gpu-lets of this type do not disturb one another */
     int32_t devices_max; /* -1: as many as needed */
     size_t offset;       /* of its first size in a model's row of choices */
     uint32_t size_whole; /* index of the largest size */
@@ -102,8 +103,11 @@ const gpulet_choices_t *gpulet_workspace_choices(const gpulet_workspace_t *ws, s
  * to save memory. *latency_ms gets the latency with interference. */
 size_t gpulet_choices_pick(const gpulet_choices_t *choices, double load, double pressure, bool lean,
                            double *latency_ms);
-/* Latency of one choice beside a neighbour of that pressure. */
+/* Latency of one choice beside a neighbour of that pressure (-INFINITY: there is none);
+ * nondecreasing in it and never below latency_ms. */
 double gpulet_choice_latency_ms(const gpulet_choice_t *choice, double pressure);
+/* The factor that it includes: at least 1, and 1 with no neighbour. */
+double gpulet_choice_factor(const gpulet_choice_t *choice, double pressure);
 
 /* The affordable-rate curve of a model on a type, from its choices: points[] has room for all sizes
  * of the type and sizes[] gets their size indices. Returns how many there are. */

@@ -42,6 +42,9 @@ gpulet_status_t server_planning_open(gpulet_server_t *server, gpulet_error_t *er
         st = gpulet_profile_create(&server->profile);
     if (st == GPULET_OK && settings->interference != NULL)
         st = gpulet_interference_load(&server->interference, settings->interference, err);
+    if (st == GPULET_OK && settings->interference != NULL)
+        st = gpulet_interference_adjust(server->interference, settings->interference_quantile,
+                                        settings->utilisation_scaled, settings->interference, err);
     return st;
 }
 

@@ -37,6 +37,8 @@ typedef struct gpulet_settings {
     char *devices;
     char *planner;
     char *plan;
+    double interference_quantile;
+    bool utilisation_scaled;
     double latency_margin;
     double slo_fraction;
     double rate_percentile;

@@ -22,6 +22,8 @@ struct gpulet_store {
     sqlite3 *db;
     sqlite3_stmt *put_point;
     sqlite3_stmt *get_points;
+    sqlite3_stmt *put_pair;
+    sqlite3_stmt *get_pairs;
     sqlite3_stmt *put_plan;
     sqlite3_stmt *trim_plans;
     sqlite3_stmt *last_plan;
@@ -38,6 +40,16 @@ static const char schema_sql[] =
     "CREATE TABLE plan(id INTEGER PRIMARY KEY, made_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP, "
     "why TEXT NOT NULL,"
     " json TEXT NOT NULL);";
+
+/* Came after version 1, which reads a store that has it as well as one that has not. */
+static const char pair_sql[] =
+    "CREATE TABLE IF NOT EXISTS pair(device TEXT NOT NULL, engine TEXT NOT NULL, self_key TEXT NOT "
+    "NULL, self_units INTEGER NOT NULL, self_batch INTEGER NOT NULL, other_key TEXT NOT NULL,"
+    " other_units INTEGER NOT NULL, other_batch INTEGER NOT NULL, self_model TEXT NOT NULL,"
+    " other_model TEXT NOT NULL, slowdown REAL NOT NULL, slowdown_p10 REAL, slowdown_p90 REAL,"
+    " traffic_mb_s REAL, measured_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP,"
+    " PRIMARY KEY(device, engine, self_key, self_units, self_batch, other_key, other_units,"
+    " other_batch)) WITHOUT ROWID;";
 
 static gpulet_status_t fail_db(const gpulet_store_t *store, gpulet_error_t *err)
 {
@@ -117,6 +129,8 @@ static gpulet_status_t check_schema(gpulet_store_t *store, gpulet_error_t *err)
     if (header.version != SCHEMA_VERSION)
         return gpulet_fail(err, GPULET_E_INVALID, "store %s: version %d, this program reads %d",
                            store->path, header.version, SCHEMA_VERSION);
+    if (sqlite3_exec(store->db, pair_sql, NULL, NULL, NULL) != SQLITE_OK)
+        return fail_db(store, err);
     return GPULET_OK;
 }
 
@@ -141,6 +155,20 @@ static gpulet_status_t prepare_all(gpulet_store_t *store, gpulet_error_t *err)
             "SELECT units, instances, batch, latency_ms, latency_ms_p99, memory_mb FROM point"
             " WHERE device=? AND engine=? AND file_key=? ORDER BY units, instances, batch",
             err);
+    if (st == GPULET_OK)
+        st = prepare(&store->put_pair, store,
+                     "INSERT OR REPLACE INTO pair(device, engine, self_key, self_units, self_batch,"
+                     " other_key, other_units, other_batch, self_model, other_model, slowdown,"
+                     " slowdown_p10, slowdown_p90, traffic_mb_s)"
+                     " VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+                     err);
+    if (st == GPULET_OK)
+        st = prepare(&store->get_pairs, store,
+                     "SELECT self_units, self_batch, other_units, other_batch, slowdown,"
+                     " slowdown_p10, slowdown_p90, traffic_mb_s FROM pair"
+                     " WHERE device=? AND engine=? AND self_key=? AND other_key=?"
+                     " ORDER BY self_units, self_batch, other_units, other_batch",
+                     err);
     if (st == GPULET_OK)
         st = prepare(&store->put_plan, store, "INSERT INTO plan(why, json) VALUES(?,?)", err);
     if (st == GPULET_OK)
@@ -216,6 +244,8 @@ void gpulet_store_close(gpulet_store_t *store)
         return;
     (void)sqlite3_finalize(store->put_point);
     (void)sqlite3_finalize(store->get_points);
+    (void)sqlite3_finalize(store->put_pair);
+    (void)sqlite3_finalize(store->get_pairs);
     (void)sqlite3_finalize(store->put_plan);
     (void)sqlite3_finalize(store->trim_plans);
     (void)sqlite3_finalize(store->last_plan);
@@ -312,6 +342,63 @@ gpulet_status_t gpulet_store_get_points(gpulet_store_t *store, const char *devic
     (void)sqlite3_reset(stmt);
     if (st == GPULET_OK)
         *points_out = points;
+    return st;
+}
+
+gpulet_status_t gpulet_store_put_pair(gpulet_store_t *store, const char *engine,
+                                      const char *self_key, const char *other_key,
+                                      const gpulet_pair_t *pair, gpulet_error_t *err)
+{
+    sqlite3_stmt *stmt = store->put_pair;
+    bind_text(stmt, 1, pair->device);
+    bind_text(stmt, 2, engine);
+    bind_text(stmt, 3, self_key);
+    (void)sqlite3_bind_int64(stmt, 4, pair->self.units);
+    (void)sqlite3_bind_int64(stmt, 5, pair->self.batch);
+    bind_text(stmt, 6, other_key);
+    (void)sqlite3_bind_int64(stmt, 7, pair->other.units);
+    (void)sqlite3_bind_int64(stmt, 8, pair->other.batch);
+    bind_text(stmt, 9, pair->self.model);
+    bind_text(stmt, 10, pair->other.model);
+    bind_number(stmt, 11, pair->slowdown);
+    bind_number(stmt, 12, pair->slowdown_p10);
+    bind_number(stmt, 13, pair->slowdown_p90);
+    bind_number(stmt, 14, pair->traffic_mb_s);
+    return run_once(store, stmt, err);
+}
+
+gpulet_status_t gpulet_store_get_pairs(gpulet_store_t *store, const char *engine,
+                                       const char *self_key, const char *other_key,
+                                       const gpulet_pair_t *names, gpulet_pairs_t *pairs,
+                                       size_t *count_out, gpulet_error_t *err)
+{
+    sqlite3_stmt *stmt = store->get_pairs;
+    gpulet_status_t st = GPULET_OK;
+    size_t count = 0;
+    int rc = SQLITE_ROW;
+    bind_text(stmt, 1, names->device);
+    bind_text(stmt, 2, engine);
+    bind_text(stmt, 3, self_key);
+    bind_text(stmt, 4, other_key);
+    while (st == GPULET_OK && (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
+        gpulet_pair_t pair = *names;
+        pair.self.units = (uint32_t)sqlite3_column_int64(stmt, 0);
+        pair.self.batch = (uint32_t)sqlite3_column_int64(stmt, 1);
+        pair.other.units = (uint32_t)sqlite3_column_int64(stmt, 2);
+        pair.other.batch = (uint32_t)sqlite3_column_int64(stmt, 3);
+        pair.slowdown = sqlite3_column_double(stmt, 4);
+        pair.slowdown_p10 = column_number(stmt, 5);
+        pair.slowdown_p90 = column_number(stmt, 6);
+        pair.traffic_mb_s = column_number(stmt, 7);
+        if ((st = gpulet_pairs_add(pairs, &pair)) != GPULET_OK)
+            (void)gpulet_fail(err, st, "out of memory");
+        count++;
+    }
+    if (st == GPULET_OK && rc != SQLITE_DONE)
+        st = fail_db(store, err);
+    (void)sqlite3_reset(stmt);
+    if (st == GPULET_OK)
+        *count_out = count;
     return st;
 }
 

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "base/status.h"
+#include "core/pairs.h"
 #include "core/profile.h"
 
 typedef struct gpulet_store gpulet_store_t;
@@ -32,6 +33,18 @@ gpulet_status_t gpulet_store_get_points(gpulet_store_t *store, const char *devic
                                         const char *engine, const char *file_key, const char *model,
                                         gpulet_profile_t *profile, size_t *points_out,
                                         gpulet_error_t *err) GPULET_MUST_USE;
+/* A measured pair, by the keys of both files; what is no model's file (a traffic generator) has its
+ * name for a key. The pair replaces the one measured before. */
+gpulet_status_t gpulet_store_put_pair(gpulet_store_t *store, const char *engine,
+                                      const char *self_key, const char *other_key,
+                                      const gpulet_pair_t *pair,
+                                      gpulet_error_t *err) GPULET_MUST_USE;
+/* Adds all pairs of the two files; names->device, self.model and other.model say under which names,
+ * the rest of it is ignored. *count_out says how many. */
+gpulet_status_t gpulet_store_get_pairs(gpulet_store_t *store, const char *engine,
+                                       const char *self_key, const char *other_key,
+                                       const gpulet_pair_t *names, gpulet_pairs_t *pairs,
+                                       size_t *count_out, gpulet_error_t *err) GPULET_MUST_USE;
 /* Appends to the history of plans: why and the plan's JSON. Only the newest 1,000 are kept. */
 gpulet_status_t gpulet_store_put_plan(gpulet_store_t *store, const char *why, const char *json,
                                       gpulet_error_t *err) GPULET_MUST_USE;

@@ -1,4 +1,5 @@
 """The command line: exit codes, JSON for programs, errors that say where."""
+import csv
 import json
 import math
 import os
@@ -46,7 +47,7 @@ class Case(unittest.TestCase):
 class General(Case):
     def test_help_and_version(self):
         out = self.gpulet("--help")
-        for command in ("plan", "study", "profile", "bench", "status", "models", "doctor"):
+        for command in ("plan", "study", "slo", "fit", "profile", "bench", "status", "models", "doctor"):
             self.assertIn(command, out)
             text = self.gpulet(command, "--help")
             self.assertIn("Usage: gpulet " + command, text)
@@ -57,7 +58,8 @@ class General(Case):
         self.gpulet(code=2)
         self.assertIn("dance", self.gpulet("dance", code=2))
         for words, mentions in ((("plan",), "--profiles"), (("plan", "--no-such"), "no-such"), (("plan", "--latency-margin", "x"), "latency-margin"),
-                                (("bench", "--rate-rps", "-5", "--model", "m"), "rate-rps"), (("profile",), "--model-repository"),
+                                (("bench", "--rate-rps", "-5", "--model", "m"), "rate-rps"), (("profile",), "--model-repository"), (("fit",), "--pairs"), (("fit", "--pairs", "p", "--kind", "best"), "auto"),
+                                (("fit", "--pairs", "p"), "--profiles"), (("fit", "--pairs", "p", "--train", "1"), "train"),
                                 (("status", "word"), "word"), (("bench",), "--model"), (("plan", "--profiles"), "profiles")):
             self.assertIn(mentions, self.gpulet(*words, code=2))
 
@@ -289,6 +291,136 @@ class Profile(Case):
         code, out, err = run(GPULET, *self.words())
         self.assertIn(code, (0, 1, 3))
         self.assertIn("it is broken", err)
+
+
+    def test_models_are_measured_beside_one_another(self):
+        store = self.repository.join(".files", "store.db")
+        words = self.words("--json", "--interference", "--rounds", "2", "--slice-ms", "5", "--no-traffic", store=store)
+        first = json.loads(self.gpulet(*words))
+        # Sizes 2 and 4 of 4 units: 2 beside 2 is all that fits; two models of three batches each.
+        self.assertEqual((first["pairs_measured"], first["pairs_known"], first["problems"]), (36, 0, 0))
+        with open(self.out.replace(".csv", ".pairs.csv")) as f:
+            pairs = list(csv.DictReader(f))
+        self.assertEqual({(p["model"], p["batch"], p["other_model"], p["other_batch"]) for p in pairs},
+                         {(a, x, b, y) for a in "ab" for b in "ab" for x in "124" for y in "124"})
+        for p in pairs:
+            self.assertEqual((p["device"], p["units"], p["other_units"]), ("fake", "2", "2"))
+            self.assertGreater(float(p["slowdown"]), 0.2)  # models that sleep disturb nobody, the machine may
+            self.assertLess(float(p["slowdown"]), 5)
+        second = json.loads(self.gpulet(*words))
+        self.assertEqual((second["measured"], second["pairs_measured"], second["pairs_known"]), (0, 0, 36))
+        with open(self.out.replace(".csv", ".pairs.csv")) as f:
+            self.assertEqual(pairs, list(csv.DictReader(f)))
+        devices = self.write("d.yaml", "types:\n  fake:\n    units: 4\n    sizes: [2, 4]\n    gpulets_max: 2\n    memory_mb: 1000000\n")
+        workload = self.write("w.csv", "model,rate_rps,slo_ms\na,20,500\nb,20,500\n")
+        plan = json.loads(self.gpulet("plan", "--profiles", self.out, "--devices", devices, "--workload", workload, "--json", "--interference",
+                                      self.out.replace(".csv", ".interference.csv"), "--interference-quantile", "0.9"))
+        self.assertTrue(plan["feasible"])
+
+    def test_models_are_measured_beside_memory_traffic(self):
+        pairs_file = self.repository.join(".files", "pairs.csv")
+        code, out, err = run(GPULET, *self.words("--interference", "--rounds", "1", "--slice-ms", "5", "--batches", "1", "--models", "b",
+                                                 "--pairs-out", pairs_file, "--interference-out", self.repository.join(".files", "i.csv")))
+        self.assertEqual(code, 0, err)
+        self.assertIn("streamed over at", err)
+        with open(pairs_file) as f:
+            pairs = list(csv.DictReader(f))
+        traffic = {(p["other_model"], p["other_batch"]) for p in pairs if p["other_model"] != "b"}
+        self.assertEqual(traffic, {("@traffic-" + kind, speed) for kind in ("cache", "memory") for speed in ("25", "50", "100")})
+        self.assertTrue(all(float(p["traffic_mb_s"]) > 0 for p in pairs if p["other_model"] != "b"))
+        with open(self.repository.join(".files", "i.csv")) as f:
+            self.assertTrue(f.readline().startswith("device,"))
+
+    def test_a_model_that_cannot_be_loaded_is_told_once_and_the_rest_is_measured(self):
+        self.repository.add("c", fail_load="it is broken")
+        pairs_file = self.repository.join(".files", "pairs.csv")
+        words = self.words("--interference", "--rounds", "1", "--slice-ms", "5", "--no-traffic", "--pairs-out", pairs_file)
+        words[words.index("1,2,4")] = "1"
+        code, out, err = run(GPULET, *words)
+        self.assertEqual(code, 1)
+        self.assertEqual(err.count("interference on c at 2 units"), 1, err)
+        with open(pairs_file) as f:
+            self.assertEqual({(p["model"], p["other_model"]) for p in csv.DictReader(f)}, {(a, b) for a in "ab" for b in "ab"})
+
+    def test_a_device_of_one_unit_has_no_neighbours(self):
+        words = self.words("--interference")
+        words[words.index("fake:4:1")] = "fake:1:1"
+        words[words.index("2,4")] = "1"
+        code, out, err = run(GPULET, *words)
+        self.assertEqual(code, 1)
+        self.assertIn("needs two gpu-lets at once", err)
+        self.assertNotIn("runs", err)  # it says so before it measures anything
+        self.gpulet(*self.words("--interference"), "--out", "-", code=2)
+
+
+class Fit(Case):
+    """All pairs here are synthetic."""
+    COEFFICIENTS = {"l2_self": 0.11, "l2_other": 0.72, "dram_self": 0.35, "dram_other": 0.09, "constant": 0.9}
+
+    def setUp(self):
+        super().setUp()
+        profile = "device,model,units,batch,latency_ms,l2_util,dram_util\n"
+        use = {}
+        for m in range(5):
+            for i, b in enumerate((1, 4, 16)):
+                use[m, b] = ((37 * m + 11 * i) % 50 / 60 + 0.1, (23 * m + 31 * i) % 47 / 60 + 0.1)
+                profile += "card,m%d,50,%d,%d,%r,%r\n" % ((m, b, b) + use[m, b])
+        self.rows = [(a, x, b, y, sum(c * v for c, v in zip(self.COEFFICIENTS.values(), (use[a, x][0], use[b, y][0], use[a, x][1], use[b, y][1], 1))))
+                     for a in range(5) for x in (1, 4, 16) for b in range(5) for y in (1, 4, 16)]
+        self.profiles = self.write("p.csv", profile)
+        self.pairs = self.write("pairs.csv", self.csv(self.rows))
+        self.out = self.write("i.csv", "")
+
+    def csv(self, rows):
+        return "device,model,units,batch,other_model,other_units,other_batch,slowdown\n" + "".join(
+            "card,m%d,50,%d,m%d,50,%d,%r\n" % row for row in rows)
+
+    def test_finds_the_coefficients_and_plans_with_them(self):
+        answer = json.loads(self.gpulet("fit", "--profiles", self.profiles, "--pairs", self.pairs, "--train", "0.7", "--seed", "5", "--out", self.out,
+                                        "--json"))
+        for name, value in self.COEFFICIENTS.items():
+            self.assertAlmostEqual(answer["coefficients"][name], value, places=9)
+        for name in ("error_mean", "error_p50", "error_p90", "error_p95"):
+            self.assertLess(answer[name], 1e-9)
+            self.assertGreater(answer["kinds"]["constant"][name], 1e-3)
+        self.assertEqual((answer["kind"], answer["best"], answer["pairs"], answer["held_out"]), ("linear", "linear", 225, 67))
+        with open(self.out) as f:
+            self.assertTrue(f.readline().startswith("device,l2_self,l2_other,dram_self,dram_other,constant,residual_p50,"))
+        devices = self.write("d.yaml", "types:\n  card:\n    units: 100\n    sizes: [50]\n    gpulets_max: 2\n")
+        workload = self.write("w.csv", "model,rate_rps,slo_ms\nm0,300,200\nm1,300,200\n")
+        words = ["--profiles", self.profiles, "--devices", devices, "--workload", workload, "--interference", self.out, "--json"]
+        for more in ([], ["--interference-quantile", "0.95"], ["--utilisation-scaled"]):
+            plan = self.gpulet("plan", *words, *more)
+            self.assertTrue(json.loads(plan)["feasible"])
+            self.assertTrue(json.loads(self.gpulet("plan", "--verify", self.write("plan.json", plan), *words, *more))["verified"])
+        self.assertIn("residual_p99.9", self.gpulet_error("plan", *words, "--interference-quantile", "0.999"))
+
+    def gpulet_error(self, *words):
+        code, out, err = run(GPULET, *words)
+        self.assertEqual(code, 1, err)
+        return err
+
+    def test_other_kinds_report_the_same_fields(self):
+        without = "device,model,units,batch,latency_ms\ncard,m0,50,1,1\n"
+        for kind in ("sensitivity", "constant", "auto"):
+            answer = json.loads(self.gpulet("fit", "--profiles", self.write("q.csv", without), "--pairs", self.pairs, "--kind", kind, "--json",
+                                            "--out", self.out))
+            self.assertEqual(set(answer["coefficients"]), set(self.COEFFICIENTS))
+            self.assertTrue(all(answer[name] > 0 for name in ("error_mean", "error_p50", "error_p90", "error_p95")))
+            self.assertIn("l2_util", answer["kinds"]["linear"]["reason"])
+            self.assertEqual(answer["kind"], "sensitivity" if kind == "auto" else kind)
+        text = self.gpulet("fit", "--profiles", self.profiles, "--pairs", self.pairs, "--kind", "auto")
+        self.assertIn("* linear", text)
+
+    def test_failures(self):
+        few = self.write("few.csv", self.csv(self.rows[:1]))
+        flat = self.write("flat.csv", "device,model,units,batch,latency_ms,l2_util,dram_util\n" + "".join(
+            "card,m%d,50,%d,1,0.5,0.5\n" % (m, b) for m in range(5) for b in (1, 4, 16)))
+        broken = self.write("broken.csv", self.csv(self.rows[:3]).replace(",50,", ",none,", 1))
+        self.assertIn("at least 2 different pairs", self.gpulet_error("fit", "--profiles", self.profiles, "--pairs", few))
+        self.assertIn("collinear", self.gpulet_error("fit", "--profiles", flat, "--pairs", self.pairs))
+        self.assertIn("broken.csv:2: units", self.gpulet_error("fit", "--profiles", self.profiles, "--pairs", broken))
+        self.assertIn("/nowhere", self.gpulet_error("fit", "--profiles", self.profiles, "--pairs", "/nowhere/pairs.csv"))
 
 
 class Doctor(Case):

@@ -1,4 +1,4 @@
-/* Interference coefficients: what is accepted is written, read again and written the same. */
+/* Interference of every kind: what is accepted is written, read again and written the same. */
 #include <assert.h>
 #include <math.h>
 #include <stdint.h>
@@ -22,8 +22,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     for (size_t i = 0; i < interference->count; i++) {
         const gpulet_interference_row_t *row = &interference->rows[i];
-        double factor = gpulet_interference_factor(row, 0.25, 0.5, 0.75, 1);
+        gpulet_interference_side_t self = {"m", 1, 2, 0.5, 0.25, 0.5};
+        gpulet_interference_side_t other = {"n", 1, 8, 0.5, 0.75, 1};
+        double factor = gpulet_interference_between(row, &self, &other);
+        gpulet_interference_response_t r = gpulet_interference_response(row, &self);
+        double apart = gpulet_interference_factor_at(&r, gpulet_interference_pressure(row, &other));
         assert(isnan(factor) || factor >= 1);
+        assert(isnan(apart) || apart >= 1);
+        assert(isnan(factor) || isinf(factor) || row->kind != GPULET_INTERFERENCE_SENSITIVITY ||
+               fabs(apart - factor) <= 1e-9 * factor);
         assert(gpulet_interference_find(interference, row->device) == row);
     }
     assert(gpulet_interference_format_csv(&first, interference) == GPULET_OK);

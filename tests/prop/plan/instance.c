@@ -216,6 +216,71 @@ void instance_init(instance_t *in, uint64_t seed)
     in->input.prototype_duty = chance(&m, 0.15);
 }
 
+/* ---- interference of every kind ---- */
+
+static void set_residuals(maker_t *m, gpulet_interference_row_t *row)
+{
+    static const double percents[] = {50.0, 90.0, 95.0, 99.0};
+    double error = between(m, -0.1, 0.05);
+    for (size_t i = 0; i < sizeof(percents) / sizeof(percents[0]); i++) {
+        row->residuals[row->residuals_count++] =
+            (gpulet_interference_residual_t){percents[i], error};
+        error += between(m, 0.0, 0.15);
+    }
+}
+
+static void add_points(maker_t *m, gpulet_interference_row_t *row)
+{
+    row->bound = between(m, 1.0, 1.8);
+    for (size_t i = 0; i < gpulet_profile_curves_count(m->in->profile); i++) {
+        const gpulet_curve_t *curve = gpulet_profile_curve_at(m->in->profile, i);
+        if (strcmp(curve->device, row->device) != 0 || curve->instances != 1 || chance(m, 0.15))
+            continue;
+        for (uint32_t batch = 1; batch <= 16; batch *= 4) {
+            gpulet_interference_point_t point = {batch, between(m, 0.0, 0.5), between(m, 0.0, 1.5)};
+            if (chance(m, 0.1))
+                point.sensitivity = NAN;
+            if (chance(m, 0.1))
+                point.pressure = NAN;
+            if (!chance(m, 0.3) &&
+                gpulet_interference_add_point(row, curve->model, curve->units, &point) != GPULET_OK)
+                abort();
+        }
+    }
+}
+
+bool instance_set_interference(instance_t *in, gpulet_interference_kind_t kind, uint64_t seed)
+{
+    maker_t m = {.in = in};
+    gpulet_interference_t *made = NULL;
+    if (kind == GPULET_INTERFERENCE_LINEAR && in->interference == NULL)
+        return false;
+    gpulet_rng_init(&m.rng, seed);
+    if (gpulet_interference_create(&made, kind) != GPULET_OK)
+        abort();
+    for (uint32_t t = 0; t < in->devices->types_count; t++) {
+        gpulet_interference_row_t *row = NULL;
+        if (chance(&m, 0.1))
+            continue;
+        if (gpulet_interference_add(&row, made, in->devices->types[t].name) != GPULET_OK)
+            abort();
+        row->constant =
+            kind == GPULET_INTERFERENCE_LINEAR ? between(&m, 0.7, 1.1) : between(&m, 1.0, 1.6);
+        row->l2_self = between(&m, -0.2, 0.3);
+        row->l2_other = between(&m, -0.1, 0.8);
+        row->dram_self = between(&m, -0.2, 0.4);
+        row->dram_other = between(&m, -0.1, 0.4);
+        if (kind == GPULET_INTERFERENCE_SENSITIVITY)
+            add_points(&m, row);
+        set_residuals(&m, row);
+        gpulet_interference_finish(row);
+    }
+    gpulet_interference_destroy(in->interference);
+    in->interference = made;
+    in->input.interference = made;
+    return true;
+}
+
 void instance_deinit(instance_t *in)
 {
     gpulet_profile_destroy(in->profile);

@@ -2,6 +2,7 @@
 #ifndef TESTS_PROP_PLAN_INSTANCE_H
 #define TESTS_PROP_PLAN_INSTANCE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "plan/planner.h"
@@ -16,6 +17,9 @@ typedef struct instance {
 
 /* Aborts when it cannot be built: then the generator is wrong. */
 void instance_init(instance_t *in, uint64_t seed);
+/* Another interference of that kind, with quantiles of its error; some models are not in it. Linear
+ * needs utilisations in the profile: false without them, and nothing is changed. */
+bool instance_set_interference(instance_t *in, gpulet_interference_kind_t kind, uint64_t seed);
 void instance_deinit(instance_t *in);
 
 #endif

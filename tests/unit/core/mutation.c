@@ -7,6 +7,7 @@
 #include "check.h"
 #include "core/device_type.h"
 #include "core/interference.h"
+#include "core/pairs.h"
 #include "core/plan.h"
 #include "core/profile.h"
 #include "core/workload.h"
@@ -20,6 +21,14 @@ static const char profile_text[] =
 static const char workload_text[] =
     "scenario,model,rate_rps,slo_ms,priority,weight\nA,lenet,100.5,5,0,1\nA,vgg,0,95,2,0.5\n"
     "A,\"res,net\",1e2,44,,\n";
+static const char sensitivity_text[] =
+    "device,model,units,batch,sensitivity,pressure,bound,residual_p50,residual_p95\n"
+    "g,,,,,,1.5,0.01,0.125\ng,m,1,1,0.25,2,,,\ng,m,1,4,,1.5,,,\ng,n,1,8,0.5,,,,\n";
+
+static const char pairs_text[] =
+    "device,model,units,batch,other_model,other_units,other_batch,slowdown,traffic_mb_s\n"
+    "g,m,1,1,n,1,8,1.25,\ng,n,1,8,m,1,1,0.99,1200.5\n";
+
 static const char interference_text[] =
     "device,l2_self,l2_other,dram_self,dram_other,constant\ng,0.1,-0.2,3e-2,4,0.99\nh,0,0,0,0,1\n";
 static const char devices_text[] =
@@ -108,12 +117,25 @@ static gpulet_status_t parse_workload(const char *text, size_t size, gpulet_erro
     return st;
 }
 
+static gpulet_status_t parse_pairs(const char *text, size_t size, gpulet_error_t *err)
+{
+    gpulet_pairs_t *pairs = NULL;
+    gpulet_status_t st = gpulet_pairs_parse(&pairs, text, size, "p", err);
+    for (size_t i = 0; st == GPULET_OK && i < pairs->count; i++)
+        assert_true(pairs->items[i].slowdown > 0 && pairs->items[i].self.units > 0);
+    if (st == GPULET_OK)
+        gpulet_pairs_destroy(pairs);
+    return st;
+}
+
 static gpulet_status_t parse_interference(const char *text, size_t size, gpulet_error_t *err)
 {
+    static const gpulet_interference_side_t here = {"m", 1, 2, 0.5, 1, 0};
+    static const gpulet_interference_side_t there = {"n", 1, 8, 0.5, 0.5, 0.25};
     gpulet_interference_t *interference = NULL;
     gpulet_status_t st = gpulet_interference_parse(&interference, text, size, "i", err);
     for (size_t i = 0; st == GPULET_OK && i < interference->count; i++)
-        assert_true(gpulet_interference_factor(&interference->rows[i], 1, 0, 0.5, 0.25) >= 1);
+        assert_true(gpulet_interference_between(&interference->rows[i], &here, &there) >= 1);
     if (st == GPULET_OK)
         gpulet_interference_destroy(interference);
     return st;
@@ -192,6 +214,8 @@ static void damaged_interference_is_refused_or_valid(void **state)
 {
     (void)state;
     damage(interference_text, parse_interference, 3);
+    damage(sensitivity_text, parse_interference, 5);
+    damage(pairs_text, parse_pairs, 6);
 }
 
 static void damaged_devices_are_refused_or_valid(void **state)

@@ -224,6 +224,42 @@ static void interference_costs_devices_or_capacity(void **state)
     fixture_deinit(&f);
 }
 
+/* The same two models side by side under each kind, against factors worked out by hand. */
+static void any_kind_of_interference_is_planned_with(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        double of_a;
+        double of_b;
+    } cases[] = {
+        {"device,constant\ngpu,1.25\n", 1.25, 1.25},
+        {"device,model,units,batch,sensitivity,pressure,bound\ngpu,,,,,,1.5\n"
+         "gpu,a,50,1,0.2,0.5,\ngpu,b,50,1,0.8,1,\n",
+         1.2, 1.4},
+        {"device,model,units,batch,sensitivity,pressure,bound\ngpu,,,,,,1.5\n"
+         "gpu,b,50,1,0.8,0.25,\n",
+         1.5, 1.5}, /* a is not known */
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        fixture_t f;
+        const gpulet_plan_share_t *a = NULL;
+        const gpulet_plan_share_t *b = NULL;
+        fixture_init(&f, int_profile, int_devices, "model,rate_rps,slo_ms\na,100,80\nb,100,80\n",
+                     cases[i].text);
+        gpulet_plan_t *plan = fixture_plan(&f, "elastic");
+        assert_int_equal(plan->devices_used, 1);
+        (void)fixture_gpulet_of(plan, "a", &a);
+        (void)fixture_gpulet_of(plan, "b", &b);
+        assert_true(fabs(a->interference - cases[i].of_a) < 1e-9);
+        assert_true(fabs(b->interference - cases[i].of_b) < 1e-9);
+        plan->devices[0].gpulets[0].shares[0].interference = 1.0;
+        assert_int_equal(gpulet_plan_verify(plan, &f.input, NULL), GPULET_E_INFEASIBLE);
+        gpulet_plan_destroy(plan);
+        fixture_deinit(&f);
+    }
+}
+
 static void the_cheaper_type_is_taken(void **state)
 {
     (void)state;
@@ -300,6 +336,7 @@ int main(void)
         cmocka_unit_test(a_blank_utilisation_is_an_error_where_coefficients_are_given),
         cmocka_unit_test(a_percentile_leaves_room_for_bursts),
         cmocka_unit_test(interference_costs_devices_or_capacity),
+        cmocka_unit_test(any_kind_of_interference_is_planned_with),
         cmocka_unit_test(the_cheaper_type_is_taken),
         cmocka_unit_test(a_running_plan_that_still_holds_is_never_made_worse),
         cmocka_unit_test(the_prototypes_duty_rule_is_stricter),

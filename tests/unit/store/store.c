@@ -287,6 +287,54 @@ static void processes_that_open_it_at_once_all_find_a_store(void **state)
     gpulet_store_close(store);
 }
 
+static gpulet_pair_t pair_of(const char *device, uint32_t batch, double slowdown)
+{
+    return (gpulet_pair_t){.self = {"a", 1, batch},
+                           .other = {"b", 2, 8},
+                           .device = {device[0], '\0'},
+                           .slowdown = slowdown,
+                           .slowdown_p10 = slowdown - 0.5,
+                           .slowdown_p90 = NAN,
+                           .traffic_mb_s = NAN};
+}
+
+static void pairs_come_back_under_the_names_of_today(void **state)
+{
+    const folder_t *folder = *state;
+    gpulet_store_t *store = open_store(folder->file);
+    gpulet_pairs_t *pairs = NULL;
+    const gpulet_pair_t put[] = {pair_of("g", 4, 1.25), pair_of("g", 1, 1.5), pair_of("h", 1, 2),
+                                 pair_of("g", 1, 1.75)};
+    gpulet_pair_t names = {.device = "g", .self = {.model = "new a"}, .other = {.model = "new b"}};
+    size_t count = 9;
+    for (size_t i = 0; i < 4; i++)
+        assert_int_equal(gpulet_store_put_pair(store, "ort", "file a", "file b", &put[i], NULL),
+                         GPULET_OK);
+    assert_int_equal(gpulet_store_put_pair(store, "ort", "file b", "file a", &put[0], NULL),
+                     GPULET_OK);
+    assert_int_equal(gpulet_store_put_pair(store, "ort", "file c", "file b", &put[1], NULL),
+                     GPULET_OK);
+    gpulet_store_close(store);
+    store = open_store(folder->file);
+    assert_int_equal(gpulet_pairs_create(&pairs), GPULET_OK);
+    assert_int_equal(
+        gpulet_store_get_pairs(store, "ort", "file a", "file b", &names, pairs, &count, NULL),
+        GPULET_OK);
+    assert_int_equal(count, 2);
+    assert_int_equal(pairs->count, 2);
+    assert_string_equal(pairs->items[0].self.model, "new a");
+    assert_string_equal(pairs->items[0].other.model, "new b");
+    assert_true(pairs->items[0].self.batch == 1 && pairs->items[0].slowdown == 1.75);
+    assert_true(pairs->items[0].slowdown_p10 == 1.25 && isnan(pairs->items[0].traffic_mb_s));
+    assert_true(pairs->items[1].self.batch == 4 && pairs->items[1].slowdown == 1.25);
+    assert_int_equal(
+        gpulet_store_get_pairs(store, "fake", "file a", "file b", &names, pairs, &count, NULL),
+        GPULET_OK);
+    assert_int_equal(count, 0);
+    gpulet_pairs_destroy(pairs);
+    gpulet_store_close(store);
+}
+
 #define in_folder(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void)
@@ -294,6 +342,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         in_folder(points_come_back_as_they_were),
         in_folder(points_belong_to_device_engine_and_file),
+        in_folder(pairs_come_back_under_the_names_of_today),
         in_folder(the_newest_plan_is_the_last_one),
         in_folder(only_the_newest_thousand_plans_are_kept),
         in_folder(a_file_that_is_no_store_is_refused_and_left_alone),

@@ -1,0 +1,81 @@
+/* `gpulet profile`, taken apart: cmd_profile.c measures models alone, profile_pairs.c beside one
+ * another. */
+#ifndef GPULET_CMD_PROFILE_H
+#define GPULET_CMD_PROFILE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+#include "core/pairs.h"
+#include "core/profile.h"
+#include "device/backend.h"
+#include "server/repository.h"
+#include "store/store.h"
+
+struct event_base;
+
+enum { PROFILE_LIST_MAX = 256 };
+
+typedef struct profile_settings {
+    char *model_repository;
+    char *device;
+    char *fake_devices;
+    char *reserve_cores;
+    char *engine;
+    char *ort_library;
+    char *fake_profile;
+    char *models;
+    char *batches;
+    char *sizes;
+    double seconds;
+    uint64_t runs_max;
+    uint64_t batch_max;
+    bool interference;
+    uint64_t rounds;
+    double slice_ms;
+    bool traffic;
+    char *store;
+    bool fresh;
+    char *out;
+    char *pairs_out;
+    char *interference_out;
+    char *log_level;
+    bool json;
+    bool help;
+} profile_settings_t;
+
+typedef struct profile_run {
+    const profile_settings_t *settings;
+    gpulet_repository_t repository;
+    const gpulet_repository_model_t **models;
+    size_t models_count;
+    const gpulet_device_backend_t *backend;
+    gpulet_device_desc_t desc;
+    gpulet_device_t *device;
+    gpulet_store_t *store;
+    gpulet_profile_t *profile;
+    gpulet_pairs_t *pairs;   /* with --interference */
+    struct event_base *base; /* owned */
+    uint64_t measured;
+    uint64_t known;
+    uint64_t pairs_measured;
+    uint64_t pairs_known;
+    uint64_t pairs_unsteady; /* measured now, whose rounds differ much */
+    uint64_t problems;
+    bool ended;
+} profile_run_t;
+
+/* Ascending whole numbers separated by commas; *count 0 for NULL. out has room for
+ * PROFILE_LIST_MAX. */
+gpulet_status_t cmd_profile_list(uint32_t *out, size_t *count, const char *option, const char *text,
+                                 gpulet_error_t *err) GPULET_MUST_USE;
+/* Before anything is measured: whether two gpu-lets fit at once, and no model is called as traffic.
+ */
+gpulet_status_t cmd_profile_pairs_check(const profile_run_t *run,
+                                        gpulet_error_t *err) GPULET_MUST_USE;
+/* Measures pairs, keeps them in the store, writes them and what is fitted from them. */
+gpulet_status_t cmd_profile_pairs(profile_run_t *run, gpulet_error_t *err) GPULET_MUST_USE;
+
+#endif
