@@ -9,6 +9,7 @@
 #include "device/backend.h"
 #include "plan/planner.h"
 #include "proto/oip.h"
+#include "solve/solve.h"
 
 typedef struct plan_settings {
     char *profiles;
@@ -301,6 +302,7 @@ static int run(const plan_settings_t *s)
             .p99 = s->p99,
             .prototype_duty = s->prototype_duty,
             .from = files.from,
+            .solver = gpulet_solve_coin(),
         };
         exit_code = s->verify != NULL ? verify(s, &input) : make(s, &input);
     }

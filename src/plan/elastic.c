@@ -83,11 +83,24 @@ static gpulet_status_t job_finish(gpulet_plan_t **out, job_t *job, gpulet_error_
     return st;
 }
 
-/* What the devices cost at least; 0 when no bound is known, so that nothing stops early. */
-static double cost_bound(const gpulet_plan_input_t *input)
+void gpulet_elastic_fill(gpulet_fill_t *fill, gpulet_pack_t *best, gpulet_pack_t *scratch,
+                         double cost_enough)
 {
-    double bound = gpulet_plan_bound_resource(input, NULL, NULL);
-    return isnan(bound) ? 0.0 : bound * (1.0 + 1e-12);
+    double enough = isnan(cost_enough) ? 0.0 : cost_enough * (1.0 + 1e-12);
+    for (size_t i = 0; i < POLICIES_COUNT; i++) {
+        if (i >= FIRST_COUNT && best->work + scratch->work > WORK_PASSES)
+            break;
+        gpulet_fill_policy_t policy = policy_at(i);
+        gpulet_fill_all(fill, scratch, &policy);
+        if (i == 0 || gpulet_fill_compare(scratch, best) < 0) {
+            gpulet_pack_t swap = *best;
+            *best = *scratch;
+            *scratch = swap;
+        }
+        if (best->failed || scratch->failed || good_enough(best, enough))
+            break;
+    }
+    gpulet_fill_improve(fill, best, scratch, WORK_ALL, enough);
 }
 
 gpulet_status_t gpulet_plan_elastic(gpulet_plan_t **out, const gpulet_plan_input_t *input,
@@ -97,21 +110,8 @@ gpulet_status_t gpulet_plan_elastic(gpulet_plan_t **out, const gpulet_plan_input
     gpulet_status_t st = job_init(&job, input, err);
     if (st != GPULET_OK)
         return st;
-    double enough = cost_bound(input);
-    for (size_t i = 0; i < POLICIES_COUNT; i++) {
-        if (i >= FIRST_COUNT && job.best.work + job.scratch.work > WORK_PASSES)
-            break;
-        gpulet_fill_policy_t policy = policy_at(i);
-        gpulet_fill_all(job.fill, &job.scratch, &policy);
-        if (i == 0 || gpulet_fill_compare(&job.scratch, &job.best) < 0) {
-            gpulet_pack_t swap = job.best;
-            job.best = job.scratch;
-            job.scratch = swap;
-        }
-        if (job.best.failed || job.scratch.failed || good_enough(&job.best, enough))
-            break;
-    }
-    gpulet_fill_improve(job.fill, &job.best, &job.scratch, WORK_ALL, enough);
+    gpulet_elastic_fill(job.fill, &job.best, &job.scratch,
+                        gpulet_plan_bound_resource(input, NULL, NULL));
     return job_finish(out, &job, err);
 }
 

@@ -51,6 +51,11 @@ void gpulet_fill_destroy(gpulet_fill_t *fill);
 /* Clears the pack and places the whole workload; what does not fit is in pack->missing_rps. */
 void gpulet_fill_all(gpulet_fill_t *fill, gpulet_pack_t *pack, const gpulet_fill_policy_t *policy);
 
+/* Places rates_rps[] (by model) on top of what the pack holds; what does not fit is added to
+ * pack->missing_rps. */
+void gpulet_fill_rest(gpulet_fill_t *fill, gpulet_pack_t *pack, const gpulet_fill_policy_t *policy,
+                      const double *rates_rps);
+
 /* Improves a pack by taking a few devices out and placing what they held again, until it costs no
  * more than cost_enough or both packs have done work_max. `scratch` is another pack of the same
  * workspace and limits. */

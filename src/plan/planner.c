@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "plan/elastic.h"
+#include "plan/optimal.h"
 
 /* Beyond so many devices the answer to "how many would do" is the bound, not a plan. */
 static const double REASON_DEVICES_MAX = 5000.0;
@@ -15,6 +16,8 @@ static const gpulet_planner_t planners[] = {
     {"temporal", "squishy bin packing: models take turns on whole devices", gpulet_plan_temporal},
     {"elastic", "elastic partitioning: gpu-lets of the size of most gain, small loads in turns",
      gpulet_plan_elastic},
+    {"optimal", "devices as columns of a linear program; as few as can be, with a proof where there is one",
+     gpulet_plan_optimal},
     {NULL, NULL, NULL},
 };
 
@@ -63,7 +66,9 @@ static void set_figures(gpulet_plan_t *plan, const gpulet_plan_input_t *input,
     snprintf(plan->planner, sizeof(plan->planner), "%s", planner->name);
     plan->devices_used = (uint32_t)plan->devices_count;
     plan->cost = costs ? cost : NAN;
-    plan->lower_bound = costs ? bound : devices;
+    /* A planner may know a better one. */
+    double known = costs ? bound : devices;
+    plan->lower_bound = isnan(known) ? NAN : fmax(known, plan->lower_bound);
     plan->lower_bound_devices = costs ? devices : NAN;
     double used = costs ? cost : (double)plan->devices_count;
     plan->proved_optimal = plan->feasible && used <= plan->lower_bound * (1.0 + 1e-9);
@@ -230,16 +235,15 @@ static gpulet_status_t prefer_from(gpulet_plan_t **plan, const gpulet_plan_input
     return GPULET_OK;
 }
 
-gpulet_status_t gpulet_planner_run(gpulet_plan_t **out, const gpulet_planner_t *planner,
-                                   const gpulet_plan_input_t *input, gpulet_error_t *err)
+gpulet_status_t gpulet_planner_finish(gpulet_plan_t **out, gpulet_plan_t *plan,
+                                      const gpulet_planner_t *planner,
+                                      const gpulet_plan_input_t *input, gpulet_error_t *err)
 {
-    assert(planner != NULL && planner->run != NULL);
-    gpulet_plan_t *plan = NULL;
-    gpulet_status_t st = planner->run(&plan, input, err);
-    if (st != GPULET_OK)
-        return st;
+    gpulet_status_t st = GPULET_OK;
+    double known = plan->lower_bound;
     if (input->from != NULL && (st = prefer_from(&plan, input)) != GPULET_OK)
         goto fail;
+    plan->lower_bound = known;
     set_figures(plan, input, planner);
     if (!plan->feasible && (st = set_reason(plan, input, planner)) != GPULET_OK)
         goto fail;
@@ -256,4 +260,13 @@ gpulet_status_t gpulet_planner_run(gpulet_plan_t **out, const gpulet_planner_t *
 fail:
     gpulet_plan_destroy(plan);
     return gpulet_fail(err, st, "%s", gpulet_status_text(st));
+}
+
+gpulet_status_t gpulet_planner_run(gpulet_plan_t **out, const gpulet_planner_t *planner,
+                                   const gpulet_plan_input_t *input, gpulet_error_t *err)
+{
+    assert(planner != NULL && planner->run != NULL);
+    gpulet_plan_t *plan = NULL;
+    gpulet_status_t st = planner->run(&plan, input, err);
+    return st == GPULET_OK ? gpulet_planner_finish(out, plan, planner, input, err) : st;
 }

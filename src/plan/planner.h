@@ -13,6 +13,7 @@
 #include "core/interference.h"
 #include "core/plan.h"
 #include "core/profile.h"
+#include "core/solver.h"
 #include "core/workload.h"
 
 /* What every planner, the verifier and the bound read; all borrowed. Zero-initialise and set what
@@ -28,7 +29,8 @@ typedef struct gpulet_plan_input {
                                of Poisson arrivals over one duty cycle */
     bool p99;               /* plan with latency_ms_p99 where the profile has it */
     bool prototype_duty;    /* D + ΣL ≤ SLO in place of D + L ≤ SLO */
-    const gpulet_plan_t *from; /* NULL, or the plan to start from */
+    const gpulet_plan_t *from;     /* NULL, or the plan to start from */
+    const gpulet_solver_t *solver; /* NULL: `optimal` answers as `elastic` does */
 } gpulet_plan_input_t;
 
 typedef gpulet_status_t (*gpulet_planner_fn)(gpulet_plan_t **out, const gpulet_plan_input_t *input,
@@ -51,6 +53,14 @@ const gpulet_planner_t *gpulet_planner_find(const char *name);
 gpulet_status_t gpulet_planner_run(gpulet_plan_t **out, const gpulet_planner_t *planner,
                                    const gpulet_plan_input_t *input,
                                    gpulet_error_t *err) GPULET_MUST_USE;
+
+/* What gpulet_planner_run does with a planner's plan (devices, models, feasible, and lower_bound
+ * where the planner has a better one than the resource bound), for those that ran the planner step
+ * by step. Takes *plan over; on an error it is destroyed. */
+gpulet_status_t gpulet_planner_finish(gpulet_plan_t **out, gpulet_plan_t *plan,
+                                      const gpulet_planner_t *planner,
+                                      const gpulet_plan_input_t *input,
+                                      gpulet_error_t *err) GPULET_MUST_USE;
 
 /* The independent verifier: recomputes everything from the profile and says OK, or E_INFEASIBLE
  * with the first broken promise in err: a size that is not allowed, Σ sizes > device, illegal
