@@ -2,16 +2,20 @@
 #include <float.h>
 #include <math.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <coin/Cbc_C_Interface.h>
 #include <coin/Clp_C_Interface.h>
 
 #include "solve/solve.h"
 
-/* Columns are kept beside Clp's copy: the integer program is built from them anew. */
+/* Clp's number for a column at its lower bound; a new one would start as "free". */
+enum { COLUMN_AT_LOWER = 3, DEPTH_MAX = 512, RELAX_ITERATIONS = 100000 };
+
+static const double INTEGER_TOLERANCE = 1e-6;
+static const double ROW_TOLERANCE = 1e-6;
+
+/* Columns are kept beside Clp's copy, to check what it answers. */
 struct gpulet_program {
     Clp_Simplex *clp;
     size_t rows;
@@ -19,6 +23,7 @@ struct gpulet_program {
     double *row_upper;
     size_t columns;
     size_t columns_capacity;
+    size_t relaxed; /* columns of the last relaxation */
     double *lower; /* owned, columns */
     double *upper;
     double *cost;
@@ -149,6 +154,9 @@ static void set_row_bounds(gpulet_program_t *p, size_t row, double lower, double
 
 static gpulet_solver_answer_t relax(gpulet_program_t *p, uint32_t iterations_max)
 {
+    for (; p->relaxed > 0 && p->relaxed < p->columns; p->relaxed++)
+        Clp_setColumnStatus(p->clp, (int)p->relaxed, COLUMN_AT_LOWER);
+    p->relaxed = p->columns;
     Clp_setMaximumIterations(p->clp, iterations_max > INT32_MAX ? INT32_MAX : (int)iterations_max);
     (void)Clp_primal(p->clp, 0);
     switch (Clp_status(p->clp)) {
@@ -180,40 +188,140 @@ static double objective(const gpulet_program_t *p)
     return Clp_objectiveValue(p->clp);
 }
 
-static gpulet_solver_answer_t read_integer(double *x, const gpulet_program_t *p, Cbc_Model *cbc)
+/* ---- integer programs: branch and bound over the relaxations, depth first ---- */
+
+typedef struct branch {
+    size_t column;
+    double lower; /* bounds before the branch */
+    double upper;
+    double down; /* the value that is left out lies between down and down + 1 */
+    bool second; /* both sides have been tried when this one is done */
+} branch_t;
+
+/* The column that is furthest from a whole number; count when all are whole. */
+static size_t most_fractional(const gpulet_program_t *p)
 {
-    if (Cbc_isProvenInfeasible(cbc) != 0)
-        return GPULET_SOLVER_INFEASIBLE;
-    const double *found = Cbc_bestSolution(cbc);
-    if (found == NULL)
-        return Cbc_isAbandoned(cbc) != 0 ? GPULET_SOLVER_FAILED : GPULET_SOLVER_LIMIT;
-    for (size_t j = 0; j < p->columns; j++)
-        x[j] = round(found[j]);
-    return Cbc_isProvenOptimal(cbc) != 0 ? GPULET_SOLVER_OPTIMAL : GPULET_SOLVER_FEASIBLE;
+    const double *x = primal(p);
+    size_t found = p->columns;
+    double furthest = INTEGER_TOLERANCE;
+    for (size_t j = 0; j < p->columns; j++) {
+        double away = fabs(x[j] - round(x[j]));
+        if (away > furthest * (1.0 + 1e-9)) {
+            furthest = away;
+            found = j;
+        }
+    }
+    return found;
+}
+
+/* Whether rounding the relaxation's solution keeps every row. */
+static bool rounds(const gpulet_program_t *p, double *rounded, double *activity)
+{
+    const double *x = primal(p);
+    memset(activity, 0, p->rows * sizeof(*activity));
+    for (size_t j = 0; j < p->columns; j++) {
+        rounded[j] = round(x[j]);
+        for (CoinBigIndex k = p->starts[j]; k < p->starts[j + 1]; k++)
+            activity[p->entry_rows[k]] += p->entry_values[k] * rounded[j];
+    }
+    for (size_t i = 0; i < p->rows; i++) {
+        if (activity[i] < p->row_lower[i] - ROW_TOLERANCE * (1.0 + fabs(p->row_lower[i])) ||
+            activity[i] > p->row_upper[i] + ROW_TOLERANCE * (1.0 + fabs(p->row_upper[i])))
+            return false;
+    }
+    return true;
+}
+
+/* To the other side of the deepest branch that has one; false at the end of the tree. */
+static bool backtrack(gpulet_program_t *p, branch_t *stack, size_t *depth)
+{
+    while (*depth > 0) {
+        branch_t *b = &stack[*depth - 1];
+        if (!b->second) {
+            b->second = true;
+            set_column_bounds(p, b->column, b->lower, b->down);
+            return true;
+        }
+        set_column_bounds(p, b->column, b->lower, b->upper);
+        (*depth)--;
+    }
+    return false;
+}
+
+typedef struct tree {
+    branch_t stack[DEPTH_MAX];
+    size_t depth;
+    double *rounded;
+    double *activity;
+    double cost_max;
+    bool found;
+    bool cut; /* a limit was met: what was found may not be best */
+} tree_t;
+
+/* One node; true when the tree goes deeper from here. */
+static bool visit(double *x, gpulet_program_t *p, tree_t *t)
+{
+    gpulet_solver_answer_t answer = relax(p, RELAX_ITERATIONS);
+    if (answer != GPULET_SOLVER_OPTIMAL) {
+        t->cut = t->cut || answer != GPULET_SOLVER_INFEASIBLE;
+        return false;
+    }
+    if (objective(p) >= t->cost_max - 1e-9 * (1.0 + fabs(t->cost_max)))
+        return false;
+    size_t j = most_fractional(p);
+    if (j == p->columns) {
+        if (rounds(p, t->rounded, t->activity)) {
+            memcpy(x, t->rounded, p->columns * sizeof(*x));
+            t->cost_max = objective(p);
+            t->found = true;
+        } else {
+            t->cut = true;
+        }
+        return false;
+    }
+    if (t->depth == DEPTH_MAX) {
+        t->cut = true;
+        return false;
+    }
+    double down = floor(primal(p)[j]);
+    t->stack[t->depth++] = (branch_t){j, p->lower[j], p->upper[j], down, false};
+    set_column_bounds(p, j, down + 1.0, p->upper[j]);
+    return true;
 }
 
 static gpulet_solver_answer_t integer(double *x, gpulet_program_t *p, uint32_t nodes_max,
                                       double cost_max)
 {
-    Cbc_Model *cbc = Cbc_newModel();
-    if (cbc == NULL)
-        return GPULET_SOLVER_FAILED;
-    Cbc_loadProblem(cbc, (int)p->columns, (int)p->rows, p->starts, p->entry_rows, p->entry_values,
-                    p->lower, p->upper, p->cost, p->row_lower, p->row_upper);
-    for (size_t j = 0; j < p->columns; j++)
-        Cbc_setInteger(cbc, (int)j);
-    char text[32];
-    (void)snprintf(text, sizeof(text), "%u", nodes_max);
-    Cbc_setLogLevel(cbc, 0);
-    Cbc_setParameter(cbc, "maxNodes", text);
-    Cbc_setParameter(cbc, "threads", "0");
-    if (isfinite(cost_max)) {
-        (void)snprintf(text, sizeof(text), "%.9g", cost_max);
-        Cbc_setParameter(cbc, "cutoff", text);
+    tree_t *t = calloc(1, sizeof(*t));
+    double *rounded = calloc(p->columns + 1, sizeof(*rounded));
+    double *activity = calloc(p->rows + 1, sizeof(*activity));
+    gpulet_solver_answer_t answer = GPULET_SOLVER_FAILED;
+    if (t == NULL || rounded == NULL || activity == NULL)
+        goto done;
+    t->rounded = rounded;
+    t->activity = activity;
+    t->cost_max = cost_max;
+    bool more = true;
+    for (uint32_t nodes = 0; more; nodes++) {
+        if (nodes == nodes_max) {
+            t->cut = true;
+            break;
+        }
+        if (!visit(x, p, t))
+            more = backtrack(p, t->stack, &t->depth);
     }
-    (void)Cbc_solve(cbc);
-    gpulet_solver_answer_t answer = read_integer(x, p, cbc);
-    Cbc_deleteModel(cbc);
+    while (t->depth > 0) {
+        const branch_t *b = &t->stack[--t->depth];
+        set_column_bounds(p, b->column, b->lower, b->upper);
+    }
+    if (t->found)
+        answer = t->cut ? GPULET_SOLVER_FEASIBLE : GPULET_SOLVER_OPTIMAL;
+    else
+        answer = t->cut ? GPULET_SOLVER_LIMIT : GPULET_SOLVER_INFEASIBLE;
+done:
+    free(t);
+    free(rounded);
+    free(activity);
     return answer;
 }
 
