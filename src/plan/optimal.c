@@ -11,6 +11,7 @@ enum { DIVES_MAX = 16, ROOT_ITERATIONS_MAX = 3000, LEVELS_ONE = 24, LEVELS_MANY 
 
 static const uint64_t WORK_CERTIFY = 2000000; /* of the search of one gpu-let */
 static const uint64_t WORK_IMPROVE = 4000000;
+static const uint64_t WORK_PROVE = 20000000;
 /* The planner's own limit: a step of pricing is of the order of 10 ns. */
 static const uint64_t WORK_ALL = 400000000;
 
@@ -148,6 +149,15 @@ static gpulet_status_t step_root(gpulet_optimal_t *o)
     return st;
 }
 
+static gpulet_status_t step_prove(gpulet_optimal_t *o)
+{
+    bool more = false;
+    gpulet_status_t st = gpulet_optimal_prove(o, WORK_PROVE, &more);
+    if (!more)
+        o->phase = GPULET_OPTIMAL_DIVE;
+    return st;
+}
+
 static gpulet_status_t step_dive(gpulet_optimal_t *o)
 {
     gpulet_status_t st = gpulet_optimal_dive(o, o->dives++);
@@ -176,7 +186,12 @@ gpulet_status_t gpulet_optimal_step(gpulet_optimal_t *o, bool *more, gpulet_erro
         break;
     case GPULET_OPTIMAL_INTEGER:
         st = gpulet_optimal_integer(o);
-        o->phase = GPULET_OPTIMAL_DIVE;
+        if (st == GPULET_OK && !gpulet_optimal_settled(o))
+            st = gpulet_optimal_dive(o, o->dives++);
+        o->phase = GPULET_OPTIMAL_PROVE;
+        break;
+    case GPULET_OPTIMAL_PROVE:
+        st = step_prove(o);
         break;
     case GPULET_OPTIMAL_DIVE:
         st = step_dive(o);

@@ -116,18 +116,26 @@ gpulet_status_t gpulet_certifier_prove(double *bound, gpulet_certifier_t *c, con
     return st;
 }
 
-double gpulet_certifier_round(const gpulet_device_set_t *devices, double bound)
+double gpulet_certifier_step(const gpulet_device_set_t *devices)
 {
-    double step = 0.0; /* all costs are multiples of it; 0: of nothing */
+    if (devices->types_count == 1)
+        return devices->types[0].cost;
+    double step = 0.0;
     for (uint32_t t = 0; t < devices->types_count; t++) {
         double cost = devices->types[t].cost;
         if (cost != floor(cost) || cost > 1e9)
-            return devices->types_count == 1 ? ceil(bound / cost) * cost : bound;
+            return 0.0;
         while (cost > 0.0) {
             double rest = fmod(step, cost);
             step = cost;
             cost = rest;
         }
     }
+    return step;
+}
+
+double gpulet_certifier_round(const gpulet_device_set_t *devices, double bound)
+{
+    double step = gpulet_certifier_step(devices);
     return step > 0.0 ? ceil(bound / step) * step : bound;
 }

@@ -92,6 +92,8 @@ void gpulet_certifier_deinit(gpulet_certifier_t *certifier);
 /* The bound that the prices prove, in cost, not rounded up; 0 when they prove nothing. */
 gpulet_status_t gpulet_certifier_prove(double *bound, gpulet_certifier_t *certifier,
                                        const uint64_t *prices, uint64_t work_max, uint64_t *work);
+/* All costs of plans are multiples of it; 0 when there is no such number. */
+double gpulet_certifier_step(const gpulet_device_set_t *devices);
 /* Up to the next cost that a plan can have. */
 double gpulet_certifier_round(const gpulet_device_set_t *devices, double bound);
 
@@ -100,6 +102,7 @@ double gpulet_certifier_round(const gpulet_device_set_t *devices, double bound);
 typedef enum gpulet_optimal_phase {
     GPULET_OPTIMAL_ROOT, /* column generation for the whole demand */
     GPULET_OPTIMAL_INTEGER,
+    GPULET_OPTIMAL_PROVE,
     GPULET_OPTIMAL_DIVE,
     GPULET_OPTIMAL_IMPROVE,
     GPULET_OPTIMAL_DONE
@@ -135,6 +138,9 @@ bool gpulet_optimal_place(gpulet_pack_t *pack, const gpulet_column_t *column, do
 /* One dive: which of the candidates is taken at the first step that offers a choice differs from
  * one dive to the next. */
 gpulet_status_t gpulet_optimal_dive(gpulet_optimal_t *o, uint32_t variant);
+/* Whether there is a plan that costs less than the best: finds it or proves that there is none, for
+ * plans of few devices and within work_max. *more: it has found one, and may be asked again. */
+gpulet_status_t gpulet_optimal_prove(gpulet_optimal_t *o, uint64_t work_max, bool *more);
 /* The integer program over all columns. */
 gpulet_status_t gpulet_optimal_integer(gpulet_optimal_t *o);
 

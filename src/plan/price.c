@@ -353,6 +353,18 @@ static bool set_items(gpulet_price_gpulet_query_t *q, gpulet_pricer_t *p,
     return true;
 }
 
+bool gpulet_price_query(gpulet_price_gpulet_query_t *q, gpulet_pricer_t *p,
+                        const gpulet_price_world_t *w, uint32_t size, const uint64_t *prices,
+                        const double *rates_rps)
+{
+    const gpulet_device_type_t *type = p->ws->types[w->type].type;
+    q->members_max = type->models_max;
+    q->memory_mb =
+        type->memory_mb_by_size != NULL ? type->memory_mb_by_size[size] : type->memory_mb;
+    q->prototype_duty = p->ws->input->prototype_duty;
+    return set_items(q, p, w, size, prices, rates_rps);
+}
+
 static bool price_world(gpulet_pricer_t *p, size_t world, const uint64_t *prices,
                         const double *rates_rps, uint64_t work_max, uint64_t *work)
 {
@@ -360,11 +372,8 @@ static bool price_world(gpulet_pricer_t *p, size_t world, const uint64_t *prices
     const gpulet_device_type_t *type = p->ws->types[w->type].type;
     size_t at = (world - p->first_world[w->type]) * type->sizes_count;
     for (uint32_t s = 0; s < type->sizes_count; s++) {
-        gpulet_price_gpulet_query_t q = {.members_max = type->models_max, .work_max = work_max};
-        q.memory_mb =
-            type->memory_mb_by_size != NULL ? type->memory_mb_by_size[s] : type->memory_mb;
-        q.prototype_duty = p->ws->input->prototype_duty;
-        if (!set_items(&q, p, w, s, prices, rates_rps))
+        gpulet_price_gpulet_query_t q = {.work_max = work_max};
+        if (!gpulet_price_query(&q, p, w, s, prices, rates_rps))
             return false;
         gpulet_price_gpulet_t *found = &p->found[at + s];
         *work += q.count + gpulet_price_gpulet(found, &p->values[at + s], &p->bounds[at + s], &q);

@@ -60,4 +60,27 @@ gpulet_status_t gpulet_pricer_run(gpulet_price_device_t *device, gpulet_pricer_t
                                   uint64_t work_max) GPULET_MUST_USE;
 void gpulet_price_device_deinit(gpulet_price_device_t *device);
 
+/* A device of a list: what it serves of every demand, rounded up, at most 1. */
+typedef struct gpulet_price_listed {
+    uint32_t count;
+    gpulet_price_gpulet_t *gpulets; /* owned */
+    float *parts;                   /* owned; by model */
+} gpulet_price_listed_t;
+
+typedef struct gpulet_price_list {
+    size_t count;
+    size_t capacity;
+    gpulet_price_listed_t *items; /* owned */
+    bool complete;                /* nothing was left out */
+    uint64_t work;
+} gpulet_price_list_t;
+
+/* After gpulet_pricer_run at the same prices and rates that found the exact worth (value = bound):
+ * appends every device of the type that is worth at least `least` ≥ 1, unless one that is there
+ * serves as much of every model. Not complete when a limit was met. */
+gpulet_status_t gpulet_pricer_list(gpulet_price_list_t *list, gpulet_pricer_t *pricer, size_t type,
+                                   const uint64_t *prices, const double *rates_rps, uint64_t least,
+                                   uint64_t work_max) GPULET_MUST_USE;
+void gpulet_price_list_deinit(gpulet_price_list_t *list);
+
 #endif

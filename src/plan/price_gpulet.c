@@ -39,13 +39,22 @@ static uint64_t worth(const search_t *s, uint32_t depth, uint64_t duty)
 
 static void keep(search_t *s, uint32_t depth, uint64_t value)
 {
-    s->best = value;
+    if (s->q->collect == NULL)
+        s->best = value;
     s->out->count = depth;
     for (uint32_t i = 0; i < depth; i++) {
         const gpulet_price_item_t *item = &s->q->items[s->items[i]];
         s->out->models[i] = item->model;
         s->out->choices[i] = item->options[s->options[i]].choice;
     }
+}
+
+/* With collect the threshold stays; false when the search is to end. */
+static bool collected(search_t *s, uint64_t value)
+{
+    s->complete = s->complete &&
+                  (s->q->collect == NULL || s->q->collect(s->q->ctx, s->out, value));
+    return s->complete;
 }
 
 /* What the chosen members and any of items[next …] can be worth together, with a cycle between `sum`
@@ -101,10 +110,13 @@ static void extend(search_t *s, size_t next, uint32_t depth, uint64_t sum, uint6
             }
             s->options[depth] = k;
             uint64_t value = worth(s, depth + 1, duty);
-            if (value > s->best)
+            if (value > s->best) {
                 keep(s, depth + 1, value);
+                if (!collected(s, value))
+                    return;
+            }
             uint64_t most_duty = q->prototype_duty ? item->slo / 2 : item->slo - o->latency;
-            if (depth + 1 < s->depth_max)
+            if (depth + 1 < s->depth_max && s->complete)
                 extend(s, j + 1, depth + 1, duty, most_duty < limit ? most_duty : limit,
                        memory_mb + o->memory_mb);
         }
@@ -238,14 +250,18 @@ uint64_t gpulet_price_gpulet(gpulet_price_gpulet_t *out, uint64_t *value, uint64
                            : (uint32_t)query->count;
     s.depth_max = allowed < GPULET_PRICE_MEMBERS_MAX ? allowed : GPULET_PRICE_MEMBERS_MAX;
     out->count = 0;
-    if (allowed > 1)
+    if (query->collect != NULL)
+        s.best = query->least > 0 ? query->least - 1 : 0;
+    else if (allowed > 1)
         fill_cycles(&s);
     uint64_t filled = s.work;
     s.work = 0;
     extend(&s, 0, 0, 0, UINT64_MAX, 0.0);
     *value = s.best;
     *bound = s.best;
-    if (!s.complete || s.depth_max < allowed) {
+    if (query->collect != NULL) {
+        *bound = s.complete && s.depth_max == allowed ? s.best : UINT64_MAX;
+    } else if (!s.complete || s.depth_max < allowed) {
         uint64_t at_most = relaxed(query);
         *bound = at_most > s.best ? at_most : s.best;
     }

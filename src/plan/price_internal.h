@@ -67,12 +67,21 @@ typedef struct gpulet_price_gpulet_query {
     double memory_mb;     /* of the gpu-let */
     bool prototype_duty;
     uint64_t work_max;
+    uint64_t least; /* with collect: only what is worth at least so much is of interest */
+    /* NULL, or called for every such gpu-let; false ends the search. */
+    bool (*collect)(void *ctx, const gpulet_price_gpulet_t *gpulet, uint64_t value);
+    void *ctx;
 } gpulet_price_gpulet_query_t;
 
 /* The best gpu-let: its members in *out, its worth in *value, and in *bound what none exceeds.
  * Returns the steps done. */
 uint64_t gpulet_price_gpulet(gpulet_price_gpulet_t *out, uint64_t *value, uint64_t *bound,
                              const gpulet_price_gpulet_query_t *query);
+
+/* Sets the query up for one (world, size): members, memory, items. False when a figure is too large. */
+bool gpulet_price_query(gpulet_price_gpulet_query_t *query, gpulet_pricer_t *pricer,
+                        const gpulet_price_world_t *world, uint32_t size, const uint64_t *prices,
+                        const double *rates_rps);
 
 /* The cut of a device that is worth most. values[] by size; top[] (NULL: none) is the worth as the
  * one gpu-let that presses most, of which there is then exactly one. sizes[] gets the sizes, the
