@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "plan/elastic.h"
+#include "plan/incremental.h"
 #include "plan/optimal.h"
 
 /* Beyond so many devices the answer to "how many would do" is the bound, not a plan. */
@@ -18,6 +19,8 @@ static const gpulet_planner_t planners[] = {
      gpulet_plan_elastic},
     {"optimal", "devices as columns of a linear program; as few as can be, with a proof where there is one",
      gpulet_plan_optimal},
+    {"incremental", "from a running plan (--from) to one for new rates, with little movement",
+     gpulet_plan_incremental},
     {NULL, NULL, NULL},
 };
 
@@ -241,7 +244,8 @@ gpulet_status_t gpulet_planner_finish(gpulet_plan_t **out, gpulet_plan_t *plan,
 {
     gpulet_status_t st = GPULET_OK;
     double known = plan->lower_bound;
-    if (input->from != NULL && (st = prefer_from(&plan, input)) != GPULET_OK)
+    if (input->from != NULL && ((st = gpulet_plan_align(plan, input->from, input)) != GPULET_OK ||
+                                (st = prefer_from(&plan, input)) != GPULET_OK))
         goto fail;
     plan->lower_bound = known;
     set_figures(plan, input, planner);
