@@ -7,6 +7,7 @@
 #include "cmd/cmd.h"
 #include "core/plan.h"
 #include "device/backend.h"
+#include "plan/optimal.h"
 #include "plan/planner.h"
 #include "proto/oip.h"
 #include "solve/solve.h"
@@ -22,6 +23,7 @@ typedef struct plan_settings {
     double latency_margin;
     double slo_fraction;
     double rate_percentile;
+    double time_limit_s;
     bool p99;
     bool prototype_duty;
     bool interpolate_units;
@@ -48,8 +50,11 @@ const gpulet_option_t cmd_plan_options[] = {
      NULL},
     {"interference", GPULET_OPTION_STRING, AT(interference), NULL, ANY, "FILE",
      "interference coefficients (CSV)", NULL},
-    {"planner", GPULET_OPTION_STRING, AT(planner), "elastic", ANY, "NAME",
+    {"planner", GPULET_OPTION_STRING, AT(planner), "optimal", ANY, "NAME",
      "which planner (see docs/planning.md)", "Planning"},
+    {"time-limit-s", GPULET_OPTION_F64, AT(time_limit_s), "0", 0, 1e6, "S",
+     "optimal: stop the search then, with what it has found and proved; 0: its own limit of steps",
+     NULL},
     {"count", GPULET_OPTION_STRING, AT(count), NULL, ANY, "N",
      "devices, over the file's: N, or type=N,...; -1: as many as needed", NULL},
     {"latency-margin", GPULET_OPTION_F64, AT(latency_margin), "1.0", 1, 100, "X",
@@ -200,8 +205,17 @@ static void print_plan(const gpulet_plan_t *plan, const gpulet_device_set_t *dev
     }
     print_gpulets(plan);
     print_models(plan);
+    if (plan->moves)
+        (void)printf("\nFrom the running plan: %u gpu-let(s) started, %u stopped, %u model(s) loaded, "
+                     "%u device(s) added, %u removed.\n",
+                     plan->movement.gpulets_started, plan->movement.gpulets_stopped,
+                     plan->movement.models_loaded, plan->movement.devices_added,
+                     plan->movement.devices_removed);
     if (!plan->feasible)
-        (void)printf("\nNo plan meets every objective: %s\n", plan->reason);
+        (void)printf("\n%s: %s\n",
+                     plan->proved_infeasible ? "No plan can meet every objective"
+                                             : "No plan that meets every objective was found",
+                     plan->reason);
     else if (isnan(plan->lower_bound))
         (void)printf("\n%u device(s) are enough.\n", plan->devices_used);
     else
@@ -234,13 +248,35 @@ static int verify(const plan_settings_t *s, const gpulet_plan_input_t *input)
     return st == GPULET_OK ? CMD_DONE : st == GPULET_E_INFEASIBLE ? CMD_NO : CMD_FAILED;
 }
 
+/* Steps of the search until the time is up. */
+static gpulet_status_t run_optimal(gpulet_plan_t **out, const plan_settings_t *s,
+                                   const gpulet_plan_input_t *input, gpulet_error_t *err)
+{
+    gpulet_optimal_t *search = NULL;
+    gpulet_plan_t *plan = NULL;
+    uint64_t end_ns = gpulet_clock_ns() + (uint64_t)(s->time_limit_s * 1e9);
+    gpulet_status_t st = gpulet_optimal_create(&search, input, err);
+    bool more = st == GPULET_OK;
+    while (st == GPULET_OK && more && gpulet_clock_ns() < end_ns)
+        st = gpulet_optimal_step(search, &more, err);
+    if (st == GPULET_OK)
+        st = gpulet_optimal_best(&plan, search, err);
+    gpulet_optimal_destroy(search);
+    if (st == GPULET_OK)
+        st = gpulet_planner_finish(out, plan, gpulet_planner_find("optimal"), input, err);
+    return st;
+}
+
 static int make(const plan_settings_t *s, const gpulet_plan_input_t *input)
 {
     gpulet_plan_t *plan = NULL;
     gpulet_buf_t out = GPULET_BUF_INIT;
     gpulet_error_t err = {""};
     uint64_t begin_ns = gpulet_clock_ns();
-    gpulet_status_t st = gpulet_planner_run(&plan, gpulet_planner_find(s->planner), input, &err);
+    bool limited = s->time_limit_s > 0.0 && strcmp(s->planner, "optimal") == 0;
+    gpulet_status_t st =
+        limited ? run_optimal(&plan, s, input, &err)
+                : gpulet_planner_run(&plan, gpulet_planner_find(s->planner), input, &err);
     if (st != GPULET_OK)
         return cmd_complain("plan", CMD_FAILED, err.text);
     plan->elapsed_ms = (double)(gpulet_clock_ns() - begin_ns) / 1e6;
@@ -277,6 +313,9 @@ static int check_usage(const plan_settings_t *s)
         gpulet_buf_deinit(&names);
         return cmd_complain("plan", CMD_USAGE, err.text);
     }
+    if (strcmp(s->planner, "incremental") == 0 && s->from == NULL && s->verify == NULL)
+        return cmd_complain("plan", CMD_USAGE,
+                            "--planner incremental: expected --from FILE, the plan that runs now");
     return CMD_DONE;
 }
 

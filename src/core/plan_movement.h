@@ -7,14 +7,6 @@
 
 #include "core/plan.h"
 
-typedef struct gpulet_plan_movement {
-    uint32_t gpulets_started;
-    uint32_t gpulets_stopped;
-    uint32_t models_loaded; /* in all gpu-lets together */
-    uint32_t devices_added;
-    uint32_t devices_removed;
-} gpulet_plan_movement_t;
-
 /* Defaults of gpulet_plan_movement_weight: a device more is worth four models loaded. */
 #define GPULET_MOVEMENT_WEIGHT_MODEL  1.0
 #define GPULET_MOVEMENT_WEIGHT_GPULET 2.0

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/plan_movement.h"
 #include "plan/elastic.h"
 #include "plan/incremental.h"
 #include "plan/optimal.h"
@@ -59,6 +60,18 @@ static double cost_of(const gpulet_plan_t *plan, const gpulet_device_set_t *set)
     return cost;
 }
 
+/* All devices there are, or what they cost together. */
+static double most_of(const gpulet_device_set_t *set, bool costs)
+{
+    double most = 0.0;
+    for (uint32_t t = 0; t < set->types_count; t++) {
+        if (set->counts[t] < 0)
+            return INFINITY;
+        most += (double)set->counts[t] * (costs ? set->types[t].cost : 1.0);
+    }
+    return most * (1.0 + 1e-9);
+}
+
 static void set_figures(gpulet_plan_t *plan, const gpulet_plan_input_t *input,
                         const gpulet_planner_t *planner)
 {
@@ -74,6 +87,11 @@ static void set_figures(gpulet_plan_t *plan, const gpulet_plan_input_t *input,
     plan->lower_bound = isnan(known) ? NAN : fmax(known, plan->lower_bound);
     plan->lower_bound_devices = costs ? devices : NAN;
     double used = costs ? cost : (double)plan->devices_count;
+    plan->proved_infeasible =
+        !plan->feasible && (isnan(plan->lower_bound) || plan->lower_bound > most_of(input->devices, costs));
+    plan->moves = input->from != NULL;
+    if (plan->moves)
+        plan->movement = gpulet_plan_movement(input->from, plan);
     plan->proved_optimal = plan->feasible && used <= plan->lower_bound * (1.0 + 1e-9);
 }
 
