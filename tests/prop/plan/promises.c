@@ -11,6 +11,8 @@
 #include <string.h>
 
 #include "instance.h"
+#include "plan/incremental.h"
+#include "solve/solve.h"
 
 typedef struct tally {
     uint64_t passed;
@@ -18,6 +20,7 @@ typedef struct tally {
     uint64_t feasible;
     uint64_t infeasible;
     uint64_t proved;
+    uint64_t impossible; /* proved infeasible */
     uint64_t cold_checked; /* cold starts on an easier input … */
     uint64_t cold_worse;   /* … that answered worse */
 } tally_t;
@@ -56,6 +59,8 @@ static const char *check_plan(const gpulet_plan_t *plan, const gpulet_plan_input
                               : "the verifier accepts what is called infeasible";
     if (plan->feasible && !(plan->lower_bound <= used(plan) * (1.0 + 1e-9)))
         return "a feasible plan is below the bound";
+    if (plan->proved_infeasible && plan->feasible)
+        return "proved infeasible and feasible";
     if (plan->proved_optimal && used(plan) > plan->lower_bound * (1.0 + 1e-9))
         return "proved optimal above the bound";
     if (plan->feasible != (plan->reason[0] == '\0'))
@@ -135,6 +140,9 @@ static const char *check_monotone(tally_t *tally, instance_t *in, const gpulet_p
         wrong = "an easier input is an error";
     else if (worse(warm, plan))
         wrong = "starting from a plan that holds the answer is worse";
+    else if (plan->feasible && (cold->proved_optimal || cold->proved_infeasible) &&
+             worse(cold, plan))
+        wrong = "a proved answer to an easier input is worse";
     else if (plan->feasible) {
         tally->cold_checked++;
         tally->cold_worse += worse(cold, plan) ? 1 : 0;
@@ -191,33 +199,110 @@ static gpulet_plan_t *check_seed(tally_t *tally, instance_t *in, const char *nam
     tally->feasible += plan->feasible ? 1 : 0;
     tally->infeasible += plan->feasible ? 0 : 1;
     tally->proved += plan->proved_optimal ? 1 : 0;
+    tally->impossible += plan->proved_infeasible ? 1 : 0;
     return plan;
+}
+
+/* From the plan of another planner to other rates, some up and some down. */
+static const char *check_incremental(instance_t *in, const gpulet_plan_t *from,
+                                     const gpulet_planner_t *elastic, uint64_t seed)
+{
+    const gpulet_planner_t *planner = gpulet_planner_find("incremental");
+    gpulet_plan_input_t input = in->input;
+    gpulet_plan_t *moved = NULL;
+    gpulet_plan_t *anew = NULL;
+    const char *wrong = NULL;
+    double before[64];
+    for (size_t i = 0; i < in->workload->count; i++) {
+        before[i] = in->workload->demands[i].rate_rps;
+        in->workload->demands[i].rate_rps *= (double)((seed + 3 * i) % 5) * 0.4;
+    }
+    gpulet_error_t err = {{0}};
+    if (gpulet_planner_run(&anew, elastic, &input, &err) != GPULET_OK)
+        wrong = "elastic fails";
+    input.from = from;
+    if (wrong == NULL && gpulet_planner_run(&moved, planner, &input, &err) != GPULET_OK)
+        wrong = "incremental fails";
+    if (wrong == NULL && anew->feasible && !moved->feasible)
+        wrong = "incremental finds nothing where elastic does";
+    if (wrong == NULL && moved->feasible) {
+        double dearest = 0.0;
+        for (uint32_t t = 0; t < in->devices->types_count; t++)
+            dearest = fmax(dearest, in->devices->types[t].cost);
+        double enough = GPULET_INCREMENTAL_FACTOR * moved->lower_bound + dearest;
+        if (anew->feasible)
+            enough = fmax(enough, used(anew));
+        if (anew->feasible && used(moved) > enough * (1.0 + 1e-9))
+            wrong = "incremental costs more than it promises";
+    }
+    for (size_t i = 0; i < in->workload->count; i++)
+        in->workload->demands[i].rate_rps = before[i];
+    /* Nothing changes: nothing moves. */
+    gpulet_plan_t *same = NULL;
+    if (wrong == NULL && from->feasible) {
+        if (gpulet_planner_run(&same, planner, &input, &err) != GPULET_OK)
+            wrong = "incremental fails on unchanged rates";
+        else if (in->interference == NULL && used(same) >= used(from) * (1.0 - 1e-9) &&
+                 (same->movement.gpulets_started > 0 || same->movement.models_loaded > 0))
+            wrong = "something moves though nothing changed";
+    }
+    if (wrong != NULL)
+        printf("  %s\n", err.text);
+    gpulet_plan_destroy(same);
+    gpulet_plan_destroy(moved);
+    gpulet_plan_destroy(anew);
+    return wrong;
 }
 
 int main(int argc, char **argv)
 {
     uint64_t count = argc > 1 ? strtoull(argv[1], NULL, 10) : 2000;
     uint64_t first = argc > 2 ? strtoull(argv[2], NULL, 10) : 1;
-    tally_t temporal = {0};
-    tally_t elastic = {0};
+    static const char *const names[] = {"temporal", "elastic", "optimal"};
+    enum { PLANNERS = sizeof(names) / sizeof(names[0]) };
+    tally_t tallies[PLANNERS] = {{0}};
+    uint64_t moved = 0;
+    uint64_t moved_badly = 0;
     for (uint64_t seed = first; seed < first + count; seed++) {
         instance_t in;
         instance_init(&in, seed);
-        gpulet_plan_t *a = check_seed(&temporal, &in, "temporal", seed);
-        gpulet_plan_t *b = check_seed(&elastic, &in, "elastic", seed);
-        if (a != NULL && b != NULL && worse(b, a))
-            report(&elastic, seed, "elastic", "worse than temporal");
-        gpulet_plan_destroy(a);
-        gpulet_plan_destroy(b);
+        in.input.solver = gpulet_solve_coin();
+        gpulet_plan_t *plans[PLANNERS];
+        for (int i = 0; i < PLANNERS; i++)
+            plans[i] = check_seed(&tallies[i], &in, names[i], seed);
+        const gpulet_plan_t *best = plans[PLANNERS - 1];
+        for (int i = 0; i < PLANNERS; i++) {
+            if (plans[i] == NULL || best == NULL)
+                continue;
+            if (i > 0 && plans[i - 1] != NULL && worse(plans[i], plans[i - 1]))
+                report(&tallies[i], seed, names[i], "worse than the one before");
+            if (plans[i]->feasible && best->lower_bound > used(plans[i]) * (1.0 + 1e-9))
+                report(&tallies[i], seed, names[i], "below the bound of optimal");
+        }
+        if (plans[1] != NULL && seed % 3 == 0) {
+            const char *wrong =
+                check_incremental(&in, plans[1], gpulet_planner_find("elastic"), seed);
+            moved++;
+            if (wrong != NULL) {
+                printf("seed %" PRIu64 " incremental: %s\n", seed, wrong);
+                moved_badly++;
+            }
+        }
+        for (int i = 0; i < PLANNERS; i++)
+            gpulet_plan_destroy(plans[i]);
         instance_deinit(&in);
     }
-    const tally_t *tallies[] = {&temporal, &elastic};
-    for (int i = 0; i < 2; i++)
+    uint64_t passed = moved - moved_badly;
+    uint64_t failed = moved_badly;
+    for (int i = 0; i < PLANNERS; i++) {
         printf("%s: feasible %" PRIu64 ", infeasible %" PRIu64 ", proved optimal %" PRIu64
-               ", easier but worse %" PRIu64 " of %" PRIu64 " cold starts\n",
-               i == 0 ? "temporal" : "elastic", tallies[i]->feasible, tallies[i]->infeasible,
-               tallies[i]->proved, tallies[i]->cold_worse, tallies[i]->cold_checked);
-    printf("%" PRIu64 " passed, %" PRIu64 " failed\n", temporal.passed + elastic.passed,
-           temporal.failed + elastic.failed);
-    return temporal.failed + elastic.failed > 0 ? 1 : 0;
+               ", proved infeasible %" PRIu64 ", easier but worse %" PRIu64 " of %" PRIu64
+               " cold starts\n",
+               names[i], tallies[i].feasible, tallies[i].infeasible, tallies[i].proved,
+               tallies[i].impossible, tallies[i].cold_worse, tallies[i].cold_checked);
+        passed += tallies[i].passed;
+        failed += tallies[i].failed;
+    }
+    printf("%" PRIu64 " passed, %" PRIu64 " failed\n", passed, failed);
+    return failed > 0 ? 1 : 0;
 }
