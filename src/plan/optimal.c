@@ -7,7 +7,7 @@
 
 #include "plan/optimal_internal.h"
 
-enum { DIVES_MAX = 16, ROOT_ITERATIONS_MAX = 3000, LEVELS_ONE = 24, LEVELS_MANY = 5, IMPROVES_MAX = 4 };
+enum { DIVES_MAX = 16, ROOT_ITERATIONS_MAX = 3000, IMPROVES_MAX = 4 };
 
 static const uint64_t WORK_CERTIFY = 2000000; /* of the search of one gpu-let */
 static const uint64_t WORK_IMPROVE = 4000000;
@@ -43,17 +43,11 @@ static bool proved_impossible(const gpulet_optimal_t *o)
 
 static gpulet_status_t begin(gpulet_optimal_t *o)
 {
-    /* More levels of pressure bound more tightly; where models share gpu-lets each costs a search. */
-    uint32_t levels = LEVELS_ONE;
-    for (size_t t = 0; t < o->ws->types_count; t++) {
-        if (o->ws->types[t].type->models_max != 1)
-            levels = LEVELS_MANY;
-    }
     for (size_t m = 0; m < o->ws->models_count; m++)
         o->rates[m] = o->ws->models[m].rate_rps;
-    gpulet_status_t st = gpulet_pricer_create(&o->pricer, o->ws, levels);
+    gpulet_status_t st = gpulet_pricer_create(&o->pricer, o->ws);
     if (st == GPULET_OK)
-        st = gpulet_certifier_init(&o->certifier, o->input, levels);
+        st = gpulet_certifier_init(&o->certifier, o->input);
     if (st == GPULET_OK)
         st = gpulet_master_init(&o->root, &o->columns, o->pricer, o->input->solver, o->rates);
     if (st == GPULET_OK)

@@ -49,8 +49,7 @@ static gpulet_status_t copy_devices(gpulet_certifier_t *c, const gpulet_device_s
     return GPULET_OK;
 }
 
-gpulet_status_t gpulet_certifier_init(gpulet_certifier_t *c, const gpulet_plan_input_t *input,
-                                      uint32_t levels)
+gpulet_status_t gpulet_certifier_init(gpulet_certifier_t *c, const gpulet_plan_input_t *input)
 {
     *c = (gpulet_certifier_t){.input = *input};
     gpulet_status_t st = copy_workload(c, input->workload);
@@ -63,7 +62,7 @@ gpulet_status_t gpulet_certifier_init(gpulet_certifier_t *c, const gpulet_plan_i
     if (st == GPULET_OK)
         st = gpulet_workspace_create(&c->ws, &c->input, NULL);
     if (st == GPULET_OK)
-        st = gpulet_pricer_create(&c->pricer, c->ws, levels);
+        st = gpulet_pricer_create(&c->pricer, c->ws);
     if (st != GPULET_OK)
         gpulet_certifier_deinit(c);
     return st;

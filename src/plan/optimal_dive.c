@@ -28,6 +28,15 @@ static double place_part(gpulet_pack_t *pack, size_t device, uint32_t gpulet, bo
                          const gpulet_column_part_t *p, double want)
 {
     double rate = fmin(want, p->rate_rps);
+    bool pin = pack->ws->types[pack->devices[device].type].row != NULL;
+    for (int i = 0; pin && i < 2; i++) {
+        bool placed =
+            first ? gpulet_pack_try_new_pinned(pack, device, p->size, p->model, p->choice, rate)
+                  : gpulet_pack_try_add_pinned(pack, device, gpulet, p->model, p->choice, rate);
+        if (placed)
+            return rate;
+        rate *= 1.0 - 1e-7;
+    }
     for (int i = 0; i < PLACE_TRIES; i++) {
         bool placed = first ? gpulet_pack_try_new(pack, device, p->size, p->model, rate)
                             : gpulet_pack_try_add(pack, device, gpulet, p->size, p->model, rate);

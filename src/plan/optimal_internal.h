@@ -87,7 +87,7 @@ typedef struct gpulet_certifier {
 } gpulet_certifier_t;
 
 gpulet_status_t gpulet_certifier_init(gpulet_certifier_t *certifier,
-                                      const gpulet_plan_input_t *input, uint32_t levels);
+                                      const gpulet_plan_input_t *input);
 void gpulet_certifier_deinit(gpulet_certifier_t *certifier);
 /* The bound that the prices prove, in cost, not rounded up; 0 when they prove nothing. */
 gpulet_status_t gpulet_certifier_prove(double *bound, gpulet_certifier_t *certifier,

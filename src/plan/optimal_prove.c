@@ -234,11 +234,30 @@ static bool build(prover_t *p)
 
 /* ---- the question ---- */
 
-/* The cost that a better plan may have; 0: there is no such question. */
-static double target_cost(const gpulet_optimal_t *o, double step)
+/* The highest cost below `limit` that some number of devices of the types from `type` on have. Depth
+ * is the number of types; each turn of the loop is a device. */
+static double highest_below(const gpulet_workspace_t *ws, size_t type, double limit)
 {
-    if (gpulet_pack_missing(&o->best) <= 0.0)
-        return gpulet_pack_cost(&o->best) - step;
+    if (type == ws->types_count)
+        return 0.0;
+    double cost = ws->types[type].type->cost;
+    double best = 0.0;
+    for (uint32_t n = 0; n <= DEPTH_MAX && (double)n * cost < limit * (1.0 - 1e-9); n++) {
+        double own = (double)n * cost;
+        best = fmax(best, own + highest_below(ws, type + 1, limit - own));
+    }
+    return best;
+}
+
+/* The cost that a better plan may have; 0: there is no such question. */
+static double target_cost(const gpulet_optimal_t *o, double cheapest)
+{
+    if (gpulet_pack_missing(&o->best) <= 0.0) {
+        double cost = gpulet_pack_cost(&o->best);
+        return cost <= cheapest * (double)(DEPTH_MAX + 1) && o->ws->types_count <= DEPTH_MAX
+                   ? highest_below(o->ws, 0, cost)
+                   : 0.0;
+    }
     double most = 0.0;
     for (size_t t = 0; t < o->ws->types_count; t++) {
         if (o->ws->types[t].devices_max < 0)
@@ -248,13 +267,22 @@ static double target_cost(const gpulet_optimal_t *o, double step)
     return most;
 }
 
-gpulet_status_t gpulet_optimal_prove(gpulet_optimal_t *o, uint64_t work_max, bool *more)
+/* What no plan of at most that cost proves: of the best plan it is the cost, otherwise all devices
+ * there are do not do. */
+static double bound_above(const gpulet_optimal_t *o, double cost)
 {
     double step = gpulet_certifier_step(o->input->devices);
-    double cost = step > 0.0 ? target_cost(o, step) : 0.0;
+    if (gpulet_pack_missing(&o->best) <= 0.0)
+        return gpulet_pack_cost(&o->best);
+    return step > 0.0 ? cost + step : cost * (1.0 + 2e-9);
+}
+
+gpulet_status_t gpulet_optimal_prove(gpulet_optimal_t *o, uint64_t work_max, bool *more)
+{
     double cheapest = INFINITY;
     for (size_t t = 0; t < o->ws->types_count; t++)
         cheapest = fmin(cheapest, o->ws->types[t].type->cost);
+    double cost = target_cost(o, cheapest);
     *more = false;
     if (cost <= 0.0 || cost > cheapest * (double)DEPTH_MAX)
         return GPULET_OK;
@@ -267,7 +295,7 @@ gpulet_status_t gpulet_optimal_prove(gpulet_optimal_t *o, uint64_t work_max, boo
         rates[m] = o->ws->models[m].rate_rps * DEMAND_LESS;
     answer_t answer = search(&p, rates, cost);
     if (answer == ANSWER_NO)
-        o->bound = fmax(o->bound, cost + step);
+        o->bound = fmax(o->bound, bound_above(o, cost));
     else if (answer == ANSWER_YES)
         *more = build(&p);
     for (size_t i = 0; i < DEPTH_MAX; i++)

@@ -11,7 +11,11 @@
 static const double UNITS_SHORTEST = 1048576.0;
 static const double GAIN_MAX = 4.0e18;
 static const double VALUE_MAX = 1.0e15;
-static const size_t OPTIONS_MAX = 4000000;
+static const size_t OPTIONS_MAX = 4000000; /* of all worlds of a type */
+
+/* Levels of pressure: as many as there are pressures, so that nothing is rounded, where options and
+ * levels are few; more levels bound more tightly, but each pair of them is a search of its own. */
+enum { LEVELS_MAX = 48, LEVELS_ONE = 24, LEVELS_MANY = 5, OPTIONS_ENOUGH = 30000 };
 
 /* ---- levels of pressure ---- */
 
@@ -165,20 +169,24 @@ static gpulet_status_t add_world(gpulet_pricer_t *p, size_t type, const double *
 }
 
 /* The world without a neighbour, then one for each (beside, level_max). */
-static gpulet_status_t add_type(gpulet_pricer_t *p, size_t type, uint32_t levels_max)
+static gpulet_status_t add_type(gpulet_pricer_t *p, size_t type)
 {
     const gpulet_workspace_t *ws = p->ws;
-    double levels[64];
+    double levels[LEVELS_MAX];
     gpulet_status_t st = GPULET_OK;
+    size_t before = p->options_count;
     p->first_world[type] = p->worlds_count;
-    assert(levels_max >= 1 && levels_max <= 64);
     if (ws->types[type].row != NULL)
-        st = find_levels(levels, &p->levels[type], ws, type, levels_max);
+        st = find_levels(levels, &p->levels[type], ws, type, LEVELS_MAX);
     if (st == GPULET_OK)
         st = add_world(p, type, levels, -INFINITY, UINT32_MAX);
     size_t alone = p->options_count;
-    while (p->levels[type] > 1 &&
-           alone * p->levels[type] * p->levels[type] + p->options_count > OPTIONS_MAX)
+    uint32_t levels_min = ws->types[type].type->models_max == 1 ? LEVELS_ONE : LEVELS_MANY;
+    alone -= before;
+    while (p->levels[type] > 1 && st == GPULET_OK &&
+           (alone * p->levels[type] * p->levels[type] > OPTIONS_MAX ||
+            (p->levels[type] > levels_min &&
+             alone * p->levels[type] * p->levels[type] > OPTIONS_ENOUGH)))
         st = find_levels(levels, &p->levels[type], ws, type, p->levels[type] - 1);
     for (uint32_t b = 0; st == GPULET_OK && b < p->levels[type]; b++) {
         for (uint32_t q = 0; st == GPULET_OK && q < p->levels[type]; q++)
@@ -232,8 +240,7 @@ static gpulet_status_t allocate(gpulet_pricer_t *p)
                : GPULET_E_NOMEM;
 }
 
-gpulet_status_t gpulet_pricer_create(gpulet_pricer_t **out, const gpulet_workspace_t *ws,
-                                     uint32_t levels_max)
+gpulet_status_t gpulet_pricer_create(gpulet_pricer_t **out, const gpulet_workspace_t *ws)
 {
     gpulet_pricer_t *p = calloc(1, sizeof(*p));
     if (p == NULL)
@@ -247,7 +254,7 @@ gpulet_status_t gpulet_pricer_create(gpulet_pricer_t **out, const gpulet_workspa
     if (st == GPULET_OK)
         set_unit(p);
     for (size_t t = 0; st == GPULET_OK && t < ws->types_count; t++)
-        st = add_type(p, t, levels_max);
+        st = add_type(p, t);
     if (st == GPULET_OK)
         st = allocate(p);
     if (st != GPULET_OK) {

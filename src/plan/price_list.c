@@ -1,5 +1,6 @@
 /* All devices that are worth at least so much, without those that another one serves as much as. */
 #include <assert.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,7 +12,7 @@ enum { GPULETS_MAX = 6000, DEVICES_MAX = 6000, CUTS_MAX = 4000, CUT_GPULETS_MAX 
 typedef struct entry {
     gpulet_price_gpulet_t gpulet;
     uint64_t value;
-    const float *parts;
+    double memory_mb;
 } entry_t;
 
 typedef struct bag {
@@ -40,7 +41,7 @@ typedef struct lister {
     uint32_t cuts;
     bool counting; /* first pass: only needs are set */
     bool failed;
-    bool memory;
+    double memory_mb; /* shared by the gpu-lets of a device; INFINITY: each has its own */
 } lister_t;
 
 /* ---- gpu-lets ---- */
@@ -68,6 +69,18 @@ static void set_parts(float *parts, const lister_t *l, const gpulet_price_world_
         double part = rate / l->rates_rps[g->models[i]] * (1.0 + 2e-7);
         parts[g->models[i]] = part < 1.0 ? (float)part : 1.0F;
     }
+}
+
+/* 0 where gpu-lets do not share memory: then it decides nothing. */
+static double memory_of(const lister_t *l, const gpulet_price_world_t *w,
+                        const gpulet_price_gpulet_t *g)
+{
+    double sum_mb = 0.0;
+    for (uint32_t i = 0; isfinite(l->memory_mb) && i < g->count; i++)
+        sum_mb += gpulet_workspace_choices(l->p->ws, g->models[i], w->type, g->size)
+                      ->items[g->choices[i]]
+                      .memory_mb;
+    return sum_mb;
 }
 
 static bool covers(const float *a, const float *b, size_t models)
@@ -111,13 +124,14 @@ static bool collect(void *ctx, const gpulet_price_gpulet_t *gpulet, uint64_t val
     g.size = (uint32_t)((size_t)(bag - l->bags) % l->p->ws->types[l->type].type->sizes_count);
     g.beside = c->world->beside;
     set_parts(parts, l, c->world, &g);
+    double memory_mb = memory_of(l, c->world, &g);
     *l->work += bag->count / 4;
     size_t kept = 0;
     for (size_t i = 0; i < bag->count; i++) {
         const float *other = bag->parts + i * models;
-        if (kept == i && covers(other, parts, models))
+        if (kept == i && bag->items[i].memory_mb <= memory_mb && covers(other, parts, models))
             return true;
-        if (covers(parts, other, models))
+        if (memory_mb <= bag->items[i].memory_mb && covers(parts, other, models))
             continue;
         if (kept != i) {
             bag->items[kept] = bag->items[i];
@@ -127,7 +141,7 @@ static bool collect(void *ctx, const gpulet_price_gpulet_t *gpulet, uint64_t val
     }
     if (kept != bag->count)
         memmove(bag->parts + kept * models, parts, models * sizeof(*parts));
-    bag->items[kept] = (entry_t){.gpulet = g, .value = value};
+    bag->items[kept] = (entry_t){g, value, memory_mb};
     bag->count = kept + 1;
     return true;
 }
@@ -150,6 +164,12 @@ static void fill_bag(lister_t *l, size_t world, uint32_t size, size_t cell,
 
 /* ---- devices ---- */
 
+/* Of the i-th gpu-let of the cut. */
+static size_t cell_of(const lister_t *l, uint32_t i)
+{
+    return (i == 0 && l->top != SIZE_MAX ? l->top : l->others) + l->sizes[i];
+}
+
 static void emit(lister_t *l)
 {
     gpulet_price_list_t *out = l->out;
@@ -165,6 +185,13 @@ static void emit(lister_t *l)
         out->capacity = wanted;
     }
     gpulet_price_listed_t d = {.count = 0};
+    double memory_mb = 0.0;
+    for (uint32_t i = 0; i < l->count; i++) {
+        if (l->chosen[i] != UINT32_MAX)
+            memory_mb += l->bags[cell_of(l, i)].items[l->chosen[i]].memory_mb;
+    }
+    if (memory_mb > l->memory_mb)
+        return;
     d.parts = calloc(l->models + 1, sizeof(*d.parts));
     d.gpulets = calloc(l->count + 1, sizeof(*d.gpulets));
     if (d.parts == NULL || d.gpulets == NULL) {
@@ -176,8 +203,7 @@ static void emit(lister_t *l)
     for (uint32_t i = 0; i < l->count; i++) {
         if (l->chosen[i] == UINT32_MAX)
             continue;
-        size_t cell = (i == 0 && l->top != SIZE_MAX ? l->top : l->others) + l->sizes[i];
-        const bag_t *bag = &l->bags[cell];
+        const bag_t *bag = &l->bags[cell_of(l, i)];
         const float *parts = bag->parts + l->chosen[i] * l->models;
         d.gpulets[d.count++] = bag->items[l->chosen[i]].gpulet;
         for (size_t m = 0; m < l->models; m++)
@@ -218,8 +244,7 @@ static void choose(lister_t *l, uint32_t at, uint64_t worth, uint64_t worth_rest
         emit(l);
         return;
     }
-    bool is_top = at == 0 && l->top != SIZE_MAX;
-    size_t cell = (is_top ? l->top : l->others) + l->sizes[at];
+    size_t cell = cell_of(l, at);
     uint64_t rest = worth_rest - l->p->values[cell];
     uint32_t from = 0;
     bool twin = at > 0 && l->sizes[at - 1] == l->sizes[at] && !(at == 1 && l->top != SIZE_MAX);
@@ -241,7 +266,7 @@ static void visit_cut(lister_t *l)
 {
     uint64_t sum = 0;
     for (uint32_t i = 0; i < l->count; i++)
-        sum += l->p->values[(i == 0 && l->top != SIZE_MAX ? l->top : l->others) + l->sizes[i]];
+        sum += l->p->values[cell_of(l, i)];
     if (sum < l->least)
         return;
     if (!l->counting) {
@@ -249,7 +274,7 @@ static void visit_cut(lister_t *l)
         return;
     }
     for (uint32_t i = 0; i < l->count; i++) {
-        size_t cell = (i == 0 && l->top != SIZE_MAX ? l->top : l->others) + l->sizes[i];
+        size_t cell = cell_of(l, i);
         uint64_t rest = sum - l->p->values[cell];
         uint64_t need = l->least > rest ? l->least - rest : 1;
         l->needs[cell] = need < l->needs[cell] ? need : l->needs[cell];
@@ -343,6 +368,8 @@ gpulet_status_t gpulet_pricer_list(gpulet_price_list_t *out, gpulet_pricer_t *pr
     out->work = 0;
     l.rates_rps = rates_rps;
     l.least = least;
+    const gpulet_device_type_t *dt = pricer->ws->types[type].type;
+    l.memory_mb = dt->memory_mb_by_size == NULL ? dt->memory_mb : INFINITY;
     l.work_max = work_max;
     l.work = &out->work;
     l.out = out;
