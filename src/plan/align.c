@@ -121,33 +121,120 @@ static void name_pairs(gpulet_plan_t *plan, const gpulet_plan_t *from, const pai
     }
 }
 
+/* ---- candidates: devices that have a model in common ---- */
+
+typedef struct holder {
+    const char *model;
+    uint32_t device; /* of from */
+} holder_t;
+
+static int compare_holders(const void *a, const void *b)
+{
+    const holder_t *x = a;
+    const holder_t *y = b;
+    int names = strcmp(x->model, y->model);
+    return names != 0 ? names : x->device < y->device ? -1 : x->device > y->device;
+}
+
+static size_t count_shares(const gpulet_plan_t *plan)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < plan->devices_count; i++) {
+        for (size_t k = 0; k < plan->devices[i].gpulets_count; k++)
+            count += plan->devices[i].gpulets[k].shares_count;
+    }
+    return count;
+}
+
+static size_t list_holders(holder_t *holders, const gpulet_plan_t *from)
+{
+    size_t count = 0;
+    for (uint32_t i = 0; i < from->devices_count; i++) {
+        for (size_t k = 0; k < from->devices[i].gpulets_count; k++) {
+            const gpulet_plan_gpulet_t *g = &from->devices[i].gpulets[k];
+            for (size_t j = 0; j < g->shares_count; j++)
+                holders[count++] = (holder_t){g->shares[j].model, i};
+        }
+    }
+    if (count > 1)
+        qsort(holders, count, sizeof(*holders), compare_holders);
+    return count;
+}
+
+typedef struct aligner {
+    gpulet_plan_t *plan;
+    const gpulet_plan_t *from;
+    const gpulet_plan_input_t *input;
+    holder_t *holders; /* owned; by model */
+    size_t holders_count;
+    uint32_t *seen; /* owned; by device of from: 1 + the last device it was paired with */
+    pair_t *pairs;  /* owned */
+    size_t count;
+    size_t room;
+} aligner_t;
+
+static gpulet_status_t add_pair(aligner_t *a, uint32_t device, uint32_t before)
+{
+    if (a->seen[before] == device + 1)
+        return GPULET_OK;
+    a->seen[before] = device + 1;
+    uint32_t score = score_of(&a->plan->devices[device], &a->from->devices[before]);
+    if (score == 0 || !exists(a->input, &a->from->devices[before]))
+        return GPULET_OK;
+    if (a->count == a->room) {
+        size_t wanted = a->room * 2 + 64;
+        pair_t *more = realloc(a->pairs, wanted * sizeof(*more));
+        if (more == NULL)
+            return GPULET_E_NOMEM;
+        a->pairs = more;
+        a->room = wanted;
+    }
+    a->pairs[a->count++] = (pair_t){score, device, before};
+    return GPULET_OK;
+}
+
+static gpulet_status_t pair_device(aligner_t *a, uint32_t device)
+{
+    const gpulet_plan_device_t *d = &a->plan->devices[device];
+    gpulet_status_t st = GPULET_OK;
+    for (size_t k = 0; k < d->gpulets_count; k++) {
+        for (size_t j = 0; j < d->gpulets[k].shares_count; j++) {
+            const char *model = d->gpulets[k].shares[j].model;
+            size_t low = 0;
+            size_t high = a->holders_count;
+            while (low < high) {
+                size_t mid = low + (high - low) / 2;
+                if (strcmp(a->holders[mid].model, model) < 0)
+                    low = mid + 1;
+                else
+                    high = mid;
+            }
+            for (; st == GPULET_OK && low < a->holders_count &&
+                   strcmp(a->holders[low].model, model) == 0;
+                 low++)
+                st = add_pair(a, device, a->holders[low].device);
+        }
+    }
+    return st;
+}
+
 gpulet_status_t gpulet_plan_align(gpulet_plan_t *plan, const gpulet_plan_t *from,
                                   const gpulet_plan_input_t *input)
 {
-    size_t room = 0;
-    size_t count = 0;
-    pair_t *pairs = NULL;
+    aligner_t a = {.plan = plan, .from = from, .input = input};
     unsigned char *named = calloc(plan->devices_count + from->devices_count + 1, 1);
-    gpulet_status_t st = named != NULL ? GPULET_OK : GPULET_E_NOMEM;
-    for (uint32_t i = 0; i < plan->devices_count; i++) {
-        for (uint32_t k = 0; st == GPULET_OK && k < from->devices_count; k++) {
-            uint32_t score = score_of(&plan->devices[i], &from->devices[k]);
-            if (score == 0 || !exists(input, &from->devices[k]))
-                continue;
-            if (count == room) {
-                room = room * 2 + 64;
-                pair_t *more = realloc(pairs, room * sizeof(*more));
-                st = more != NULL ? GPULET_OK : GPULET_E_NOMEM;
-                pairs = more != NULL ? more : pairs;
-            }
-            if (st == GPULET_OK)
-                pairs[count++] = (pair_t){score, i, k};
-        }
-    }
+    a.holders = malloc((count_shares(from) + 1) * sizeof(*a.holders));
+    a.seen = calloc(from->devices_count + 1, sizeof(*a.seen));
+    gpulet_status_t st =
+        named != NULL && a.holders != NULL && a.seen != NULL ? GPULET_OK : GPULET_E_NOMEM;
+    if (st == GPULET_OK)
+        a.holders_count = list_holders(a.holders, from);
+    for (uint32_t i = 0; st == GPULET_OK && i < plan->devices_count; i++)
+        st = pair_device(&a, i);
     if (st == GPULET_OK) {
-        if (count > 1)
-            qsort(pairs, count, sizeof(*pairs), compare_pairs);
-        name_pairs(plan, from, pairs, count, named);
+        if (a.count > 1)
+            qsort(a.pairs, a.count, sizeof(*a.pairs), compare_pairs);
+        name_pairs(plan, from, a.pairs, a.count, named);
         for (size_t i = 0; i < plan->devices_count; i++) {
             if (named[i])
                 continue;
@@ -157,7 +244,9 @@ gpulet_status_t gpulet_plan_align(gpulet_plan_t *plan, const gpulet_plan_t *from
         if (plan->devices_count > 1)
             qsort(plan->devices, plan->devices_count, sizeof(*plan->devices), compare_devices);
     }
-    free(pairs);
+    free(a.holders);
+    free(a.seen);
+    free(a.pairs);
     free(named);
     return st;
 }

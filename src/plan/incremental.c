@@ -239,6 +239,8 @@ static gpulet_status_t place_rest(job_t *job)
     if (st != GPULET_OK)
         return st;
     for (size_t i = 0; st == GPULET_OK && i < sizeof(policies) / sizeof(policies[0]); i++) {
+        if (good(job) && job->weight <= 0.0)
+            break;
         gpulet_pack_copy(&pack, &job->kept);
         gpulet_fill_rest(job->fill, &pack, &policies[i], job->rates);
         st = offer(job, &pack);

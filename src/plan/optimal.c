@@ -7,7 +7,7 @@
 
 #include "plan/optimal_internal.h"
 
-enum { DIVES_MAX = 16, ROOT_ITERATIONS_MAX = 3000, IMPROVES_MAX = 4 };
+enum { DIVES_MAX = 16, ROOT_ITERATIONS_MAX = 3000, IMPROVES_MAX = 4, CERTIFY_EVERY = 50 };
 
 static const uint64_t WORK_CERTIFY = 2000000; /* of the search of one gpu-let */
 static const uint64_t WORK_IMPROVE = 4000000;
@@ -134,7 +134,10 @@ static gpulet_status_t step_root(gpulet_optimal_t *o)
     bool last = o->root.done || ++o->iterations >= ROOT_ITERATIONS_MAX;
     double hope = gpulet_certifier_round(o->input->devices, o->root.bound * (1.0 - 1e-5));
     bool worth = o->root.improved_bound && hope > o->bound * (1.0 + 1e-9);
-    if (worth && (last || hope > o->certified * (1.0 + 1e-3))) {
+    /* Where pricing was cut off there is no bound yet, and the relaxation's value is the hope. */
+    double most = gpulet_certifier_round(o->input->devices, o->root.value * (1.0 - 1e-5));
+    bool blind = o->root.bound <= 0.0 && (last || o->iterations % CERTIFY_EVERY == 0);
+    if ((worth && (last || hope > o->certified * (1.0 + 1e-3))) || (blind && most > o->bound)) {
         o->certified = hope;
         st = certify(o);
     }

@@ -215,7 +215,8 @@ double gpulet_master_count(const gpulet_master_t *m, size_t column)
 static gpulet_status_t run(gpulet_master_t *m, size_t type, const uint64_t *prices)
 {
     gpulet_status_t st =
-        gpulet_pricer_run(&m->device, m->pricer, type, prices, m->rates_rps, m->work_max);
+        gpulet_pricer_run(&m->device, m->pricer, type, prices, m->rates_rps, m->work_max,
+                                           false);
     m->work += m->device.work;
     return st;
 }
@@ -286,7 +287,9 @@ static gpulet_status_t price_type(gpulet_master_t *m, size_t type, double *least
     if (st != GPULET_OK)
         return st;
     if (m->device.bound > 0)
-        *least = fmin(*least, limit / (double)m->device.bound);
+        *least = fmin(*least, m->device.bound == GPULET_PRICE_UNKNOWN
+                                  ? 0.0
+                                  : limit / (double)m->device.bound);
     if ((double)m->device.value <= limit * (1.0 + 1e-7) + 16.0)
         return GPULET_OK;
     size_t index;

@@ -99,7 +99,7 @@ static answer_t try_type(prover_t *p, size_t type, const uint64_t *prices, const
         return ANSWER_NO;
     gpulet_price_list_t *list = &p->lists[p->depth];
     gpulet_status_t st = gpulet_pricer_run(&p->c->device, p->c->pricer, type, prices, rates,
-                                           p->work_max / 16);
+                                           p->work_max / 16, true);
     p->work += p->c->device.work;
     if (st != GPULET_OK || p->c->device.value != p->c->device.bound)
         return failed(p, st);
@@ -122,7 +122,7 @@ static answer_t search_priced(prover_t *p, const uint64_t *prices, const double 
     double most = 0.0; /* worth for a cost of 1 */
     for (size_t t = 0; t < ws->types_count; t++) {
         gpulet_status_t st = gpulet_pricer_run(&p->c->device, p->c->pricer, t, prices, rates,
-                                               p->work_max / 16);
+                                               p->work_max / 16, true);
         p->work += p->c->device.work;
         if (st != GPULET_OK)
             return failed(p, st);

@@ -372,14 +372,20 @@ bool gpulet_price_query(gpulet_price_gpulet_query_t *q, gpulet_pricer_t *p,
     return set_items(q, p, w, size, prices, rates_rps);
 }
 
+typedef struct run_limits {
+    uint64_t work_max;
+    bool bounded;
+} run_limits_t;
+
 static bool price_world(gpulet_pricer_t *p, size_t world, const uint64_t *prices,
-                        const double *rates_rps, uint64_t work_max, uint64_t *work)
+                        const double *rates_rps, const run_limits_t *limits, uint64_t *work)
 {
     const gpulet_price_world_t *w = &p->worlds[world];
     const gpulet_device_type_t *type = p->ws->types[w->type].type;
     size_t at = (world - p->first_world[w->type]) * type->sizes_count;
     for (uint32_t s = 0; s < type->sizes_count; s++) {
-        gpulet_price_gpulet_query_t q = {.work_max = work_max};
+        gpulet_price_gpulet_query_t q = {.work_max = limits->work_max,
+                                         .bounded = limits->bounded};
         if (!gpulet_price_query(&q, p, w, s, prices, rates_rps))
             return false;
         gpulet_price_gpulet_t *found = &p->found[at + s];
@@ -417,7 +423,10 @@ static gpulet_status_t cut_mix(gpulet_price_device_t *d, gpulet_pricer_t *p, siz
     gpulet_price_cut_t above = {cut.type, p->bounds + mix.others,
                                 mix.top != SIZE_MAX ? p->bounds + mix.top : NULL};
     bool differs = false;
+    bool unknown = false;
     for (uint32_t s = 0; s < cut.type->sizes_count; s++) {
+        unknown = unknown || above.values[s] == GPULET_PRICE_UNKNOWN ||
+                  (above.top != NULL && above.top[s] == GPULET_PRICE_UNKNOWN);
         differs = differs || cut.values[s] != above.values[s];
         differs = differs || (cut.top != NULL && cut.top[s] != above.top[s]);
     }
@@ -436,7 +445,9 @@ static gpulet_status_t cut_mix(gpulet_price_device_t *d, gpulet_pricer_t *p, siz
             d->gpulets[i] =
                 p->found[(i == 0 && mix.top != SIZE_MAX ? mix.top : mix.others) + sizes[i]];
     }
-    if (st == GPULET_OK && differs)
+    if (unknown)
+        bound = GPULET_PRICE_UNKNOWN;
+    else if (st == GPULET_OK && differs)
         st = gpulet_price_cut(&bound, sizes, &count, &exact, p, &above);
     d->bound = bound > d->bound ? bound : d->bound;
     return st;
@@ -479,15 +490,16 @@ static gpulet_status_t cut_all(gpulet_price_device_t *d, gpulet_pricer_t *p, siz
 
 gpulet_status_t gpulet_pricer_run(gpulet_price_device_t *device, gpulet_pricer_t *p, size_t type,
                                   const uint64_t *prices, const double *rates_rps,
-                                  uint64_t work_max)
+                                  uint64_t work_max, bool bounded)
 {
+    run_limits_t limits = {work_max, bounded};
     device->count = 0;
     device->value = 0;
     device->bound = 0;
     device->work = 0;
     size_t worlds = 1 + (size_t)p->levels[type] * p->levels[type];
     for (size_t w = 0; w < worlds; w++) {
-        if (!price_world(p, p->first_world[type] + w, prices, rates_rps, work_max, &device->work))
+        if (!price_world(p, p->first_world[type] + w, prices, rates_rps, &limits, &device->work))
             return GPULET_E_INVALID;
     }
     uint32_t most = p->ws->types[type].type->units / p->ws->types[type].type->sizes[0];

@@ -25,6 +25,7 @@
 #include "plan/workspace.h"
 
 enum { GPULET_PRICE_MEMBERS_MAX = 16 };
+#define GPULET_PRICE_UNKNOWN UINT64_MAX
 
 /* The best gpu-let of one size. */
 typedef struct gpulet_price_gpulet {
@@ -40,7 +41,8 @@ typedef struct gpulet_price_device {
     uint32_t capacity;
     gpulet_price_gpulet_t *gpulets; /* owned */
     uint64_t value;                 /* of this device */
-    uint64_t bound;                 /* no device of the type is worth more */
+    uint64_t bound;                 /* no device of the type is worth more; may be
+                                       GPULET_PRICE_UNKNOWN when none was asked for */
     uint64_t work;                  /* steps it took */
 } gpulet_price_device_t;
 
@@ -52,12 +54,12 @@ gpulet_status_t gpulet_pricer_create(gpulet_pricer_t **out,
 void gpulet_pricer_destroy(gpulet_pricer_t *pricer);
 
 /* prices[] and rates_rps[] by model of the workspace; a model with price 0 or rate 0 is left out.
- * work_max bounds the search of each gpu-let: beyond it `value` is of the best found and `bound`
- * comes from a relaxation. E_INVALID when the prices are too large for the arithmetic (divide them
+ * work_max bounds the search of each gpu-let: beyond it `value` is of the best found and `bound`,
+ * where `bounded` asks for one, comes from a relaxation. E_INVALID when the prices are too large for the arithmetic (divide them
  * all), E_NOMEM. The device's memory is reused; free with gpulet_price_device_deinit. */
 gpulet_status_t gpulet_pricer_run(gpulet_price_device_t *device, gpulet_pricer_t *pricer,
                                   size_t type, const uint64_t *prices, const double *rates_rps,
-                                  uint64_t work_max) GPULET_MUST_USE;
+                                  uint64_t work_max, bool bounded) GPULET_MUST_USE;
 void gpulet_price_device_deinit(gpulet_price_device_t *device);
 
 /* A device of a list: what it serves of every demand, rounded up, at most 1. */

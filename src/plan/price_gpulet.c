@@ -9,6 +9,16 @@
 /* A bound in double is used to leave branches out: it is raised by far more than it can be off. */
 static const double RAISE = 1.0 + 1e-12;
 
+static double larger(double a, double b)
+{
+    return a > b ? a : b;
+}
+
+static double smaller(double a, double b)
+{
+    return a < b ? a : b;
+}
+
 typedef struct search {
     const gpulet_price_gpulet_query_t *q;
     uint32_t depth_max;
@@ -65,9 +75,9 @@ static double most(const search_t *s, uint32_t depth, size_t next, uint64_t sum,
 {
     const gpulet_price_item_t *item = &s->q->items[next];
     uint32_t left = s->depth_max - depth;
-    double rest = fmin(item->price_after, (double)left * item->price_highest);
+    double rest = smaller(item->price_after, (double)left * item->price_highest);
     if (depth == 0)
-        return fmin(item->density, rest);
+        return smaller(item->density, rest);
     double full = 0.0;
     double part = 0.0;
     for (uint32_t i = 0; i < depth; i++) {
@@ -81,7 +91,7 @@ static double most(const search_t *s, uint32_t depth, size_t next, uint64_t sum,
     double shortest = full + part / (double)sum;
     double longest =
         full + part / (double)limit + item->density * (1.0 - (double)sum / (double)limit);
-    return fmin(fmax(shortest, longest), shortest + rest);
+    return smaller(larger(shortest, longest), shortest + rest);
 }
 
 /* Depth is the number of models in one gpu-let, at most GPULET_PRICE_MEMBERS_MAX. */
@@ -151,9 +161,9 @@ static double relaxed_between(const gpulet_price_gpulet_query_t *q, piece_t *pie
             double own = q->prototype_duty ? low : latency;
             if (low + own > (double)item->slo || latency > high)
                 break;
-            double value = fmin((double)item->gains[k] / low + 1.0, (double)item->price);
-            p.worth = fmax(p.worth, value);
-            p.density = fmax(p.density, value / latency);
+            double value = smaller((double)item->gains[k] / low + 1.0, (double)item->price);
+            p.worth = larger(p.worth, value);
+            p.density = larger(p.density, value / latency);
         }
         if (p.worth > 0.0)
             pieces[count++] = p;
@@ -179,16 +189,16 @@ static uint64_t relaxed(const gpulet_price_gpulet_query_t *q)
     double shortest = INFINITY;
     double longest = 0.0;
     for (size_t j = 0; j < q->count; j++) {
-        shortest = fmin(shortest, (double)q->items[j].options[0].latency);
-        longest = fmax(longest, (double)q->items[j].slo);
+        shortest = smaller(shortest, (double)q->items[j].options[0].latency);
+        longest = larger(longest, (double)q->items[j].slo);
     }
     double value = 0.0;
     // NOLINTNEXTLINE(cert-flp30-c,clang-analyzer-security.FloatLoopCounter): it only grows
     for (double low = shortest; low <= longest; low *= 1.02)
-        value = fmax(value, relaxed_between(q, pieces, low, low * 1.02));
+        value = larger(value, relaxed_between(q, pieces, low, low * 1.02));
     free(pieces);
     /* No set is worth more for its time than its best member. */
-    return (uint64_t)(fmin(value, first + (double)q->count) * RAISE) + 2;
+    return (uint64_t)(smaller(value, first + (double)q->count) * RAISE) + 2;
 }
 
 /* ---- a good gpu-let for where the search is cut off ---- */
@@ -260,7 +270,9 @@ uint64_t gpulet_price_gpulet(gpulet_price_gpulet_t *out, uint64_t *value, uint64
     *value = s.best;
     *bound = s.best;
     if (query->collect != NULL) {
-        *bound = s.complete && s.depth_max == allowed ? s.best : UINT64_MAX;
+        *bound = s.complete && s.depth_max == allowed ? s.best : GPULET_PRICE_UNKNOWN;
+    } else if ((!s.complete || s.depth_max < allowed) && !query->bounded) {
+        *bound = GPULET_PRICE_UNKNOWN;
     } else if (!s.complete || s.depth_max < allowed) {
         uint64_t at_most = relaxed(query);
         *bound = at_most > s.best ? at_most : s.best;

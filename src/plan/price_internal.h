@@ -67,6 +67,7 @@ typedef struct gpulet_price_gpulet_query {
     double memory_mb;     /* of the gpu-let */
     bool prototype_duty;
     uint64_t work_max;
+    bool bounded;   /* a bound is wanted where the search is cut off; else it is unknown then */
     uint64_t least; /* with collect: only what is worth at least so much is of interest */
     /* NULL, or called for every such gpu-let; false ends the search. */
     bool (*collect)(void *ctx, const gpulet_price_gpulet_t *gpulet, uint64_t value);
