@@ -206,11 +206,12 @@ static void print_plan(const gpulet_plan_t *plan, const gpulet_device_set_t *dev
     print_gpulets(plan);
     print_models(plan);
     if (plan->moves)
-        (void)printf("\nFrom the running plan: %u gpu-let(s) started, %u stopped, %u model(s) loaded, "
-                     "%u device(s) added, %u removed.\n",
-                     plan->movement.gpulets_started, plan->movement.gpulets_stopped,
-                     plan->movement.models_loaded, plan->movement.devices_added,
-                     plan->movement.devices_removed);
+        (void)printf(
+            "\nFrom the running plan: %u gpu-let(s) started, %u stopped, %u model(s) loaded, "
+            "%u device(s) added, %u removed.\n",
+            plan->movement.gpulets_started, plan->movement.gpulets_stopped,
+            plan->movement.models_loaded, plan->movement.devices_added,
+            plan->movement.devices_removed);
     if (!plan->feasible)
         (void)printf("\n%s: %s\n",
                      plan->proved_infeasible ? "No plan can meet every objective"

@@ -58,8 +58,7 @@ static const gpulet_plan_device_t *find_device(const gpulet_plan_t *plan,
                                                const gpulet_plan_device_t *like)
 {
     for (size_t i = 0; plan != NULL && i < plan->devices_count; i++) {
-        if (plan->devices[i].index == like->index &&
-            strcmp(plan->devices[i].type, like->type) == 0)
+        if (plan->devices[i].index == like->index && strcmp(plan->devices[i].type, like->type) == 0)
             return &plan->devices[i];
     }
     return NULL;

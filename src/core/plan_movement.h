@@ -1,5 +1,5 @@
-/* What it takes to go from one plan to another. A gpu-let of the new plan goes on when the old one has
- * one of its size on the same device (at the same slot, where there are slots) with a model in
+/* What it takes to go from one plan to another. A gpu-let of the new plan goes on when the old one
+ * has one of its size on the same device (at the same slot, where there are slots) with a model in
  * common; each of the old plan goes on at most once. A model is loaded where a gpu-let is started
  * for it or goes on without having had it. Batches and rates change at no cost. Plain values. */
 #ifndef GPULET_CORE_PLAN_MOVEMENT_H

@@ -29,7 +29,7 @@ typedef struct gpulet_solver_column {
     double cost;
     double lower;
     double upper;
-    size_t count; /* entries */
+    size_t count;    /* entries */
     const int *rows; /* borrowed for the call; each row at most once */
     const double *values;
 } gpulet_solver_column_t;

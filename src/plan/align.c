@@ -69,8 +69,8 @@ static void align_slots(gpulet_plan_device_t *device, const gpulet_plan_device_t
                 wanted = k;
             }
         }
-        if (wanted < device->gpulets_count && holder < device->gpulets_count &&
-            wanted != holder && common(&device->gpulets[holder], old) < most) {
+        if (wanted < device->gpulets_count && holder < device->gpulets_count && wanted != holder &&
+            common(&device->gpulets[holder], old) < most) {
             int32_t slot = device->gpulets[holder].slot;
             device->gpulets[holder].slot = device->gpulets[wanted].slot;
             device->gpulets[wanted].slot = slot;

@@ -17,9 +17,9 @@ typedef struct job {
     gpulet_pack_t kept; /* the running plan, as far as it still stands */
     gpulet_pack_t best;
     gpulet_pack_t trial;
-    double *rates;  /* by model: what is still to be placed */
-    double *factor; /* by model: demand over what the running plan routes */
-    double enough;  /* a cost that is good enough */
+    double *rates;       /* by model: what is still to be placed */
+    double *factor;      /* by model: demand over what the running plan routes */
+    double enough;       /* a cost that is good enough */
     gpulet_plan_t *plan; /* the best so far … */
     double weight;       /* … and its movement */
 } job_t;
@@ -227,7 +227,8 @@ static bool good(const job_t *job)
            gpulet_pack_cost(&job->best) <= job->enough * (1.0 + 1e-9);
 }
 
-/* What is left goes where it moves least: into gpu-lets that run, into free units, onto new devices. */
+/* What is left goes where it moves least: into gpu-lets that run, into free units, onto new
+ * devices. */
 static gpulet_status_t place_rest(job_t *job)
 {
     static const gpulet_fill_policy_t policies[] = {

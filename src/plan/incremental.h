@@ -6,16 +6,16 @@
 
 #include "plan/planner.h"
 
-/* A plan of `incremental` costs at most this many times the lower bound plus one device, unless that
- * of `elastic` costs more than that too: then at most what that one costs. */
+/* A plan of `incremental` costs at most this many times the lower bound plus one device, unless
+ * that of `elastic` costs more than that too: then at most what that one costs. */
 #define GPULET_INCREMENTAL_FACTOR 1.25
 
 /* E_INVALID without input->from. Otherwise as the planners in elastic.h. */
 gpulet_status_t gpulet_plan_incremental(gpulet_plan_t **out, const gpulet_plan_input_t *input,
                                         gpulet_error_t *err) GPULET_MUST_USE;
 
-/* Numbers the devices of the plan, and orders gpu-lets of one size among their slots, so that as much
- * as possible goes on from `from`. */
+/* Numbers the devices of the plan, and orders gpu-lets of one size among their slots, so that as
+ * much as possible goes on from `from`. */
 gpulet_status_t gpulet_plan_align(gpulet_plan_t *plan, const gpulet_plan_t *from,
                                   const gpulet_plan_input_t *input) GPULET_MUST_USE;
 

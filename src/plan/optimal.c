@@ -117,8 +117,8 @@ void gpulet_optimal_destroy(gpulet_optimal_t *o)
 static gpulet_status_t certify(gpulet_optimal_t *o)
 {
     double bound = 0.0;
-    gpulet_status_t st = gpulet_certifier_prove(&bound, &o->certifier, o->root.prices, WORK_CERTIFY,
-                                                &o->root.work);
+    gpulet_status_t st =
+        gpulet_certifier_prove(&bound, &o->certifier, o->root.prices, WORK_CERTIFY, &o->root.work);
     double whole = gpulet_certifier_round(o->input->devices, bound);
     o->bound = fmax(o->bound, whole);
     return st;
@@ -218,8 +218,7 @@ gpulet_status_t gpulet_optimal_best(gpulet_plan_t **out, gpulet_optimal_t *o, gp
 {
     gpulet_pack_copy(&o->scratch, &o->best);
     gpulet_pack_spread(&o->scratch);
-    gpulet_status_t st =
-        o->scratch.failed ? GPULET_E_NOMEM : gpulet_pack_emit(out, &o->scratch);
+    gpulet_status_t st = o->scratch.failed ? GPULET_E_NOMEM : gpulet_pack_emit(out, &o->scratch);
     if (st != GPULET_OK)
         return gpulet_fail(err, st, "%s", gpulet_status_text(st));
     (*out)->lower_bound = o->bound;

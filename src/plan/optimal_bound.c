@@ -101,8 +101,7 @@ gpulet_status_t gpulet_certifier_prove(double *bound, gpulet_certifier_t *c, con
     double least = INFINITY; /* cost a worth */
     gpulet_status_t st = GPULET_OK;
     for (size_t t = 0; fits && st == GPULET_OK && t < ws->types_count; t++) {
-        st = gpulet_pricer_run(&c->device, c->pricer, t, prices, rates, work_max,
-                               true);
+        st = gpulet_pricer_run(&c->device, c->pricer, t, prices, rates, work_max, true);
         *work += c->device.work;
         if (st == GPULET_OK && c->device.bound > 0)
             least = fmin(least, ws->types[t].type->cost / (double)c->device.bound);

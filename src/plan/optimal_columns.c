@@ -52,13 +52,11 @@ static void write_gpulet(gpulet_column_t *c, const gpulet_workspace_t *ws, uint3
 {
     double duty_ms = 0.0;
     for (uint32_t k = 0; k < g->count; k++) {
-        const gpulet_choices_t *all =
-            gpulet_workspace_choices(ws, g->models[k], c->type, g->size);
+        const gpulet_choices_t *all = gpulet_workspace_choices(ws, g->models[k], c->type, g->size);
         duty_ms += gpulet_choice_latency_ms(&all->items[g->choices[k]], g->beside);
     }
     for (uint32_t k = 0; k < g->count; k++) {
-        const gpulet_choices_t *all =
-            gpulet_workspace_choices(ws, g->models[k], c->type, g->size);
+        const gpulet_choices_t *all = gpulet_workspace_choices(ws, g->models[k], c->type, g->size);
         double rate = all->items[g->choices[k]].load * 1000.0 / duty_ms;
         c->parts[c->count++] =
             (gpulet_column_part_t){gpulet, g->size, g->models[k], g->choices[k], rate};
@@ -135,8 +133,8 @@ static gpulet_status_t load_column(gpulet_master_t *m, const gpulet_column_t *co
         }
         values[at] += value;
     }
-    gpulet_solver_column_t c = {m->columns->ws->types[column->type].type->cost, 0.0, INFINITY,
-                                count, rows, values};
+    gpulet_solver_column_t c = {
+        m->columns->ws->types[column->type].type->cost, 0.0, INFINITY, count, rows, values};
     if (st == GPULET_OK)
         st = m->solver->add_column(m->program, &c);
     free(rows);
@@ -215,8 +213,7 @@ double gpulet_master_count(const gpulet_master_t *m, size_t column)
 static gpulet_status_t run(gpulet_master_t *m, size_t type, const uint64_t *prices)
 {
     gpulet_status_t st =
-        gpulet_pricer_run(&m->device, m->pricer, type, prices, m->rates_rps, m->work_max,
-                                           false);
+        gpulet_pricer_run(&m->device, m->pricer, type, prices, m->rates_rps, m->work_max, false);
     m->work += m->device.work;
     return st;
 }
@@ -287,9 +284,9 @@ static gpulet_status_t price_type(gpulet_master_t *m, size_t type, double *least
     if (st != GPULET_OK)
         return st;
     if (m->device.bound > 0)
-        *least = fmin(*least, m->device.bound == GPULET_PRICE_UNKNOWN
-                                  ? 0.0
-                                  : limit / (double)m->device.bound);
+        *least =
+            fmin(*least,
+                 m->device.bound == GPULET_PRICE_UNKNOWN ? 0.0 : limit / (double)m->device.bound);
     if ((double)m->device.value <= limit * (1.0 + 1e-7) + 16.0)
         return GPULET_OK;
     size_t index;

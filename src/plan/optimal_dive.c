@@ -133,7 +133,8 @@ static gpulet_status_t load(gpulet_optimal_t *o, gpulet_program_t *program)
     for (size_t j = 0; j < o->columns.count && st == GPULET_OK; j++) {
         const gpulet_column_t *c = &o->columns.items[j];
         for (uint32_t i = 0; i < c->count; i++)
-            sums[c->parts[i].model] += c->parts[i].rate_rps / ws->models[c->parts[i].model].rate_rps;
+            sums[c->parts[i].model] +=
+                c->parts[i].rate_rps / ws->models[c->parts[i].model].rate_rps;
         size_t n = 0;
         for (uint32_t i = 0; i < c->count; i++) {
             uint32_t m = c->parts[i].model;
@@ -145,8 +146,8 @@ static gpulet_status_t load(gpulet_optimal_t *o, gpulet_program_t *program)
         }
         rows[n] = (int)(ws->models_count + c->type);
         values[n++] = 1.0;
-        gpulet_solver_column_t column = {ws->types[c->type].type->cost, 0.0, INFINITY, n, rows,
-                                         values};
+        gpulet_solver_column_t column = {
+            ws->types[c->type].type->cost, 0.0, INFINITY, n, rows, values};
         st = o->input->solver->add_column(program, &column);
     }
     free(rows);
@@ -177,8 +178,7 @@ gpulet_status_t gpulet_optimal_integer(gpulet_optimal_t *o)
     if (st == GPULET_OK)
         st = load(o, program);
     if (st == GPULET_OK) {
-        gpulet_solver_answer_t answer =
-            o->input->solver->integer(x, program, NODES_MAX, INFINITY);
+        gpulet_solver_answer_t answer = o->input->solver->integer(x, program, NODES_MAX, INFINITY);
         if (answer == GPULET_SOLVER_OPTIMAL || answer == GPULET_SOLVER_FEASIBLE) {
             place_counts(o, x, o->rates);
             finish_greedily(o, o->rates);
@@ -238,8 +238,7 @@ static size_t fix_devices(gpulet_optimal_t *o, const gpulet_master_t *m, double 
 
 static gpulet_status_t solve_rest(gpulet_optimal_t *o, gpulet_master_t *m, const double *rates_rps)
 {
-    gpulet_status_t st =
-        gpulet_master_init(m, &o->columns, o->pricer, o->input->solver, rates_rps);
+    gpulet_status_t st = gpulet_master_init(m, &o->columns, o->pricer, o->input->solver, rates_rps);
     m->work_max = 20000;
     for (int i = 0; st == GPULET_OK && i < DIVE_ITERATIONS_MAX && !m->done; i++)
         st = gpulet_master_iterate(m);

@@ -47,17 +47,17 @@ typedef struct gpulet_master {
     gpulet_pricer_t *pricer;   /* borrowed */
     const gpulet_solver_t *solver;
     gpulet_program_t *program;
-    double *rates_rps;    /* owned; by model; 0: left out */
-    uint64_t *prices;     /* owned; of the last iteration, of the whole demand */
-    double scale;         /* … in this unit */
-    size_t loaded;        /* columns in the program (after one artificial a model) */
-    double artificial;    /* cost of those */
-    double value;         /* of the last relaxation */
-    double bound;         /* the best Lagrangian bound seen, in this workspace's arithmetic */
-    bool improved_bound;  /* by the last iteration */
-    bool done;            /* nothing prices out any more */
-    uint64_t work_max;    /* of the search of one gpu-let */
-    uint64_t work;        /* steps done */
+    double *rates_rps;   /* owned; by model; 0: left out */
+    uint64_t *prices;    /* owned; of the last iteration, of the whole demand */
+    double scale;        /* … in this unit */
+    size_t loaded;       /* columns in the program (after one artificial a model) */
+    double artificial;   /* cost of those */
+    double value;        /* of the last relaxation */
+    double bound;        /* the best Lagrangian bound seen, in this workspace's arithmetic */
+    bool improved_bound; /* by the last iteration */
+    bool done;           /* nothing prices out any more */
+    uint64_t work_max;   /* of the search of one gpu-let */
+    uint64_t work;       /* steps done */
     gpulet_price_device_t device; /* scratch */
 } gpulet_master_t;
 
@@ -120,9 +120,9 @@ struct gpulet_optimal {
     gpulet_columns_t columns;
     gpulet_master_t root;
     gpulet_optimal_phase_t phase;
-    double bound;          /* proved, rounded up; cost */
-    double bound_devices;  /* proved, devices */
-    double certified;      /* the highest that the certifier was asked about */
+    double bound;         /* proved, rounded up; cost */
+    double bound_devices; /* proved, devices */
+    double certified;     /* the highest that the certifier was asked about */
     uint32_t iterations;
     uint32_t dives;
     double *rates; /* owned; scratch by model */

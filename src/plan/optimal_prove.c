@@ -46,8 +46,8 @@ static gpulet_status_t find_prices(prover_t *p, uint64_t *prices, const double *
     if (one)
         return GPULET_OK;
     gpulet_master_t master;
-    gpulet_status_t st = gpulet_master_init(&master, &p->columns, p->c->pricer,
-                                            p->o->input->solver, rates);
+    gpulet_status_t st =
+        gpulet_master_init(&master, &p->columns, p->c->pricer, p->o->input->solver, rates);
     if (st == GPULET_OK && p->columns.count == 0)
         st = gpulet_master_seed(&master);
     for (int i = 0; st == GPULET_OK && i < ITERATIONS_MAX && !master.done; i++)
@@ -98,8 +98,8 @@ static answer_t try_type(prover_t *p, size_t type, const uint64_t *prices, const
     if (own > cost * (1.0 + 1e-9))
         return ANSWER_NO;
     gpulet_price_list_t *list = &p->lists[p->depth];
-    gpulet_status_t st = gpulet_pricer_run(&p->c->device, p->c->pricer, type, prices, rates,
-                                           p->work_max / 16, true);
+    gpulet_status_t st =
+        gpulet_pricer_run(&p->c->device, p->c->pricer, type, prices, rates, p->work_max / 16, true);
     p->work += p->c->device.work;
     if (st != GPULET_OK || p->c->device.value != p->c->device.bound)
         return failed(p, st);
@@ -158,8 +158,7 @@ static answer_t search(prover_t *p, const double *rates, double cost)
     gpulet_status_t st = prices != NULL ? GPULET_OK : GPULET_E_NOMEM;
     if (st == GPULET_OK)
         st = find_prices(p, prices, rates, cost < 2.0 * cheapest * (1.0 - 1e-9));
-    answer_t answer =
-        st == GPULET_OK ? search_priced(p, prices, rates, cost) : failed(p, st);
+    answer_t answer = st == GPULET_OK ? search_priced(p, prices, rates, cost) : failed(p, st);
     free(prices);
     return answer;
 }
@@ -217,8 +216,7 @@ static bool build(prover_t *p)
     bool built = true;
     for (size_t i = 0; i < p->depth && built; i++) {
         gpulet_column_t column = {.parts = NULL};
-        built = write_column(p, i, &column) &&
-                gpulet_optimal_place(&o->trial, &column, o->rates);
+        built = write_column(p, i, &column) && gpulet_optimal_place(&o->trial, &column, o->rates);
         free(column.parts);
     }
     for (size_t m = 0; m < o->ws->models_count; m++) {
@@ -234,8 +232,8 @@ static bool build(prover_t *p)
 
 /* ---- the question ---- */
 
-/* The highest cost below `limit` that some number of devices of the types from `type` on have. Depth
- * is the number of types; each turn of the loop is a device. */
+/* The highest cost below `limit` that some number of devices of the types from `type` on have.
+ * Depth is the number of types; each turn of the loop is a device. */
 static double highest_below(const gpulet_workspace_t *ws, size_t type, double limit)
 {
     if (type == ws->types_count)

@@ -450,7 +450,8 @@ bool gpulet_pack_try_add(gpulet_pack_t *pack, size_t device, size_t gpulet, uint
             return false;
     }
     for (uint32_t i = 0; i < g->count; i++) /* a choice is one of its size's */
-        g->members[i].pinned = g->members[i].pinned && size == pack->devices[device].gpulets[gpulet].size;
+        g->members[i].pinned =
+            g->members[i].pinned && size == pack->devices[device].gpulets[gpulet].size;
     uint32_t at = 0;
     while (at < g->count && g->members[at].model != model)
         at++;

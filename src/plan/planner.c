@@ -18,7 +18,8 @@ static const gpulet_planner_t planners[] = {
     {"temporal", "squishy bin packing: models take turns on whole devices", gpulet_plan_temporal},
     {"elastic", "elastic partitioning: gpu-lets of the size of most gain, small loads in turns",
      gpulet_plan_elastic},
-    {"optimal", "devices as columns of a linear program; as few as can be, with a proof where there is one",
+    {"optimal",
+     "devices as columns of a linear program; as few as can be, with a proof where there is one",
      gpulet_plan_optimal},
     {"incremental", "from a running plan (--from) to one for new rates, with little movement",
      gpulet_plan_incremental},
@@ -88,7 +89,8 @@ static void set_figures(gpulet_plan_t *plan, const gpulet_plan_input_t *input,
     plan->lower_bound_devices = costs ? devices : NAN;
     double used = costs ? cost : (double)plan->devices_count;
     plan->proved_infeasible =
-        !plan->feasible && (isnan(plan->lower_bound) || plan->lower_bound > most_of(input->devices, costs));
+        !plan->feasible &&
+        (isnan(plan->lower_bound) || plan->lower_bound > most_of(input->devices, costs));
     plan->moves = input->from != NULL;
     if (plan->moves)
         plan->movement = gpulet_plan_movement(input->from, plan);

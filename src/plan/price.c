@@ -136,8 +136,8 @@ static bool add_range(gpulet_pricer_t *p, gpulet_price_world_t *w, const double 
         if (2.0 * floor(latency) > (double)p->slo[model])
             continue;
         memory = memory || o->memory_mb > 0.0;
-        options[n++] = (gpulet_price_option_t){(uint64_t)latency, o->load * 1000.0, o->memory_mb,
-                                               (uint32_t)i};
+        options[n++] =
+            (gpulet_price_option_t){(uint64_t)latency, o->load * 1000.0, o->memory_mb, (uint32_t)i};
     }
     range->count = (uint32_t)prune(options, n, memory);
     p->options_count += range->count;
@@ -384,8 +384,7 @@ static bool price_world(gpulet_pricer_t *p, size_t world, const uint64_t *prices
     const gpulet_device_type_t *type = p->ws->types[w->type].type;
     size_t at = (world - p->first_world[w->type]) * type->sizes_count;
     for (uint32_t s = 0; s < type->sizes_count; s++) {
-        gpulet_price_gpulet_query_t q = {.work_max = limits->work_max,
-                                         .bounded = limits->bounded};
+        gpulet_price_gpulet_query_t q = {.work_max = limits->work_max, .bounded = limits->bounded};
         if (!gpulet_price_query(&q, p, w, s, prices, rates_rps))
             return false;
         gpulet_price_gpulet_t *found = &p->found[at + s];

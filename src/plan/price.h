@@ -55,8 +55,9 @@ void gpulet_pricer_destroy(gpulet_pricer_t *pricer);
 
 /* prices[] and rates_rps[] by model of the workspace; a model with price 0 or rate 0 is left out.
  * work_max bounds the search of each gpu-let: beyond it `value` is of the best found and `bound`,
- * where `bounded` asks for one, comes from a relaxation. E_INVALID when the prices are too large for the arithmetic (divide them
- * all), E_NOMEM. The device's memory is reused; free with gpulet_price_device_deinit. */
+ * where `bounded` asks for one, comes from a relaxation. E_INVALID when the prices are too large
+ * for the arithmetic (divide them all), E_NOMEM. The device's memory is reused; free with
+ * gpulet_price_device_deinit. */
 gpulet_status_t gpulet_pricer_run(gpulet_price_device_t *device, gpulet_pricer_t *pricer,
                                   size_t type, const uint64_t *prices, const double *rates_rps,
                                   uint64_t work_max, bool bounded) GPULET_MUST_USE;

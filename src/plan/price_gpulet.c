@@ -62,15 +62,15 @@ static void keep(search_t *s, uint32_t depth, uint64_t value)
 /* With collect the threshold stays; false when the search is to end. */
 static bool collected(search_t *s, uint64_t value)
 {
-    s->complete = s->complete &&
-                  (s->q->collect == NULL || s->q->collect(s->q->ctx, s->out, value));
+    s->complete = s->complete && (s->q->collect == NULL || s->q->collect(s->q->ctx, s->out, value));
     return s->complete;
 }
 
-/* What the chosen members and any of items[next …] can be worth together, with a cycle between `sum`
- * and `limit`. With D the cycle, the chosen are worth at most full + part/D, where `full` counts
- * those that serve all their demand already at D = sum, and the others at most the density of the
- * next item times the rest of the cycle, 1 − sum/D. That is monotone in D, so its ends decide. */
+/* What the chosen members and any of items[next …] can be worth together, with a cycle between
+ * `sum` and `limit`. With D the cycle, the chosen are worth at most full + part/D, where `full`
+ * counts those that serve all their demand already at D = sum, and the others at most the density
+ * of the next item times the rest of the cycle, 1 − sum/D. That is monotone in D, so its ends
+ * decide. */
 static double most(const search_t *s, uint32_t depth, size_t next, uint64_t sum, uint64_t limit)
 {
     const gpulet_price_item_t *item = &s->q->items[next];

@@ -79,7 +79,8 @@ typedef struct gpulet_price_gpulet_query {
 uint64_t gpulet_price_gpulet(gpulet_price_gpulet_t *out, uint64_t *value, uint64_t *bound,
                              const gpulet_price_gpulet_query_t *query);
 
-/* Sets the query up for one (world, size): members, memory, items. False when a figure is too large. */
+/* Sets the query up for one (world, size): members, memory, items. False when a figure is too
+ * large. */
 bool gpulet_price_query(gpulet_price_gpulet_query_t *query, gpulet_pricer_t *pricer,
                         const gpulet_price_world_t *world, uint32_t size, const uint64_t *prices,
                         const double *rates_rps);

@@ -30,8 +30,8 @@ typedef struct lister {
     uint64_t least;
     uint64_t work_max;
     uint64_t *work;
-    bag_t *bags;       /* by cell */
-    uint64_t *needs;   /* by cell: a gpu-let worth less is in no device of interest */
+    bag_t *bags;     /* by cell */
+    uint64_t *needs; /* by cell: a gpu-let worth less is in no device of interest */
     gpulet_price_list_t *out;
     size_t others; /* first cells of the mix at work */
     size_t top;
@@ -146,8 +146,7 @@ static bool collect(void *ctx, const gpulet_price_gpulet_t *gpulet, uint64_t val
     return true;
 }
 
-static void fill_bag(lister_t *l, size_t world, uint32_t size, size_t cell,
-                     const uint64_t *prices)
+static void fill_bag(lister_t *l, size_t world, uint32_t size, size_t cell, const uint64_t *prices)
 {
     const gpulet_price_world_t *w = &l->p->worlds[world];
     collector_t c = {l, &l->bags[cell], w};
@@ -232,8 +231,8 @@ static void emit(lister_t *l)
     out->count = kept + 1;
 }
 
-/* All ways to fill the gpu-lets from `at` on; worth_rest is what those can be worth at most. Depth is
- * at most CUT_GPULETS_MAX. */
+/* All ways to fill the gpu-lets from `at` on; worth_rest is what those can be worth at most. Depth
+ * is at most CUT_GPULETS_MAX. */
 static void choose(lister_t *l, uint32_t at, uint64_t worth, uint64_t worth_rest)
 {
     if (l->failed || ++*l->work > l->work_max) {

@@ -24,7 +24,7 @@ struct gpulet_program {
     size_t columns;
     size_t columns_capacity;
     size_t relaxed; /* columns of the last relaxation */
-    double *lower; /* owned, columns */
+    double *lower;  /* owned, columns */
     double *upper;
     double *cost;
     CoinBigIndex *starts; /* owned, columns + 1 */

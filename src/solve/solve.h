@@ -1,5 +1,5 @@
-/* The solver of core/solver.h: relaxations by COIN-OR's Clp, integer programs by a branch and bound of
- * our own over them (docs/decisions/0005-solver.md says why not by Cbc). */
+/* The solver of core/solver.h: relaxations by COIN-OR's Clp, integer programs by a branch and bound
+ * of our own over them (docs/decisions/0005-solver.md says why not by Cbc). */
 #ifndef GPULET_SOLVE_SOLVE_H
 #define GPULET_SOLVE_SOLVE_H
 

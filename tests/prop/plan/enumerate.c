@@ -5,7 +5,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MODELS_MAX = 4, PARTS_MAX = 4, OPTIONS_MAX = 64, GPULETS_MAX = 400000, DEVICES_MAX = 400000 };
+enum {
+    MODELS_MAX = 4,
+    PARTS_MAX = 4,
+    OPTIONS_MAX = 64,
+    GPULETS_MAX = 400000,
+    DEVICES_MAX = 400000
+};
 
 /* One filled gpu-let: what it serves of each model, and what it does to its neighbours. All choices
  * stay open: with interference its latency depends on them. */
@@ -69,10 +75,9 @@ static void read_options(world_t *w, size_t model, const char *name)
                 w->too_large = true;
                 return;
             }
-            options[(*count)++] =
-                (option_t){gpulet_curve_latency_ms(c, b, w->input->p99) * w->margin,
-                           (double)b * c->instances, isnan(mb) ? 0.0 : mb,
-                           gpulet_curve_l2_util(c, b), gpulet_curve_dram_util(c, b)};
+            options[(*count)++] = (option_t){
+                gpulet_curve_latency_ms(c, b, w->input->p99) * w->margin, (double)b * c->instances,
+                isnan(mb) ? 0.0 : mb, gpulet_curve_l2_util(c, b), gpulet_curve_dram_util(c, b)};
         }
     }
 }
@@ -128,8 +133,8 @@ static double factor_of(const world_t *w, const cut_t *cut, uint32_t part, const
             if ((cut->parts[p]->models >> m & 1u) == 0)
                 continue;
             const option_t *o = cut->parts[p]->options[m];
-            factor = fmax(factor,
-                          gpulet_interference_factor(row, self->l2, self->dram, o->l2, o->dram));
+            factor =
+                fmax(factor, gpulet_interference_factor(row, self->l2, self->dram, o->l2, o->dram));
         }
     }
     return factor;

@@ -20,7 +20,7 @@ typedef struct tally {
     uint64_t feasible;
     uint64_t infeasible;
     uint64_t proved;
-    uint64_t impossible; /* proved infeasible */
+    uint64_t impossible;   /* proved infeasible */
     uint64_t cold_checked; /* cold starts on an easier input … */
     uint64_t cold_worse;   /* … that answered worse */
 } tally_t;
