@@ -162,7 +162,7 @@ static void place_counts(gpulet_optimal_t *o, const double *x, double *rates_rps
     for (size_t m = 0; m < o->ws->models_count; m++)
         rates_rps[m] = o->ws->models[m].rate_rps;
     for (size_t j = 0; j < o->columns.count; j++) {
-        for (double n = x[j]; n >= 0.5; n -= 1.0)
+        for (long n = lround(x[j]); n > 0; n--)
             (void)gpulet_optimal_place(&o->trial, &o->columns.items[j], rates_rps);
     }
     (void)clean(o, rates_rps);
@@ -224,7 +224,8 @@ static size_t fix_devices(gpulet_optimal_t *o, const gpulet_master_t *m, double 
 {
     size_t fixed = 0;
     for (size_t j = 0; j < o->columns.count; j++) {
-        for (double x = gpulet_master_count(m, j); x >= NEARLY_WHOLE; x -= 1.0) {
+        long whole = (long)floor(gpulet_master_count(m, j) + 1.0 - NEARLY_WHOLE);
+        for (; whole > 0; whole--) {
             if (!gpulet_optimal_place(&o->trial, &o->columns.items[j], rates_rps))
                 break;
             fixed++;

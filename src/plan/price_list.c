@@ -335,7 +335,7 @@ static void visit_mixes(lister_t *l)
     }
 }
 
-static gpulet_status_t list(lister_t *l, const uint64_t *prices)
+static gpulet_status_t list_devices(lister_t *l, const uint64_t *prices)
 {
     size_t sizes = l->p->ws->types[l->type].type->sizes_count;
     size_t worlds = 1 + (size_t)l->p->levels[l->type] * l->p->levels[l->type];
@@ -358,22 +358,22 @@ static gpulet_status_t list(lister_t *l, const uint64_t *prices)
     return GPULET_OK;
 }
 
-gpulet_status_t gpulet_pricer_list(gpulet_price_list_t *out, gpulet_pricer_t *pricer, size_t type,
+gpulet_status_t gpulet_pricer_list(gpulet_price_list_t *list, gpulet_pricer_t *pricer, size_t type,
                                    const uint64_t *prices, const double *rates_rps, uint64_t least,
                                    uint64_t work_max)
 {
     lister_t l = {.p = pricer, .type = type, .models = pricer->ws->models_count};
-    out->complete = false;
-    out->work = 0;
+    list->complete = false;
+    list->work = 0;
     l.rates_rps = rates_rps;
     l.least = least;
     const gpulet_device_type_t *dt = pricer->ws->types[type].type;
     l.memory_mb = dt->memory_mb_by_size == NULL ? dt->memory_mb : INFINITY;
     l.work_max = work_max;
-    l.work = &out->work;
-    l.out = out;
+    l.work = &list->work;
+    l.out = list;
     assert(least > 0);
-    gpulet_status_t st = list(&l, prices);
+    gpulet_status_t st = list_devices(&l, prices);
     size_t worlds = 1 + (size_t)pricer->levels[type] * pricer->levels[type];
     for (size_t i = 0; l.bags != NULL && i < worlds * pricer->ws->types[type].type->sizes_count;
          i++) {
@@ -382,16 +382,16 @@ gpulet_status_t gpulet_pricer_list(gpulet_price_list_t *out, gpulet_pricer_t *pr
     }
     free(l.bags);
     free(l.needs);
-    out->complete = !l.failed;
+    list->complete = !l.failed;
     return st;
 }
 
-void gpulet_price_list_deinit(gpulet_price_list_t *list_)
+void gpulet_price_list_deinit(gpulet_price_list_t *list)
 {
-    for (size_t i = 0; i < list_->count; i++) {
-        free(list_->items[i].parts);
-        free(list_->items[i].gpulets);
+    for (size_t i = 0; i < list->count; i++) {
+        free(list->items[i].parts);
+        free(list->items[i].gpulets);
     }
-    free(list_->items);
-    *list_ = (gpulet_price_list_t){0};
+    free(list->items);
+    *list = (gpulet_price_list_t){0};
 }
