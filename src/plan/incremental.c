@@ -7,6 +7,7 @@
 #include "core/plan_movement.h"
 #include "plan/elastic.h"
 #include "plan/fill.h"
+#include "plan/optimal_internal.h"
 
 static const double CRUMB = 1e-9; /* of a demand: rounding */
 
@@ -54,7 +55,10 @@ static gpulet_status_t job_init(job_t *job, const gpulet_plan_input_t *input, gp
     double dearest = 0.0;
     for (size_t t = 0; t < job->ws->types_count; t++)
         dearest = fmax(dearest, job->ws->types[t].type->cost);
-    job->enough = isnan(bound) ? INFINITY : GPULET_INCREMENTAL_FACTOR * bound + dearest;
+    job->enough = isnan(bound)
+                      ? INFINITY
+                      : gpulet_certifier_round(input->devices,
+                                               GPULET_INCREMENTAL_FACTOR * bound + dearest);
     return GPULET_OK;
 }
 

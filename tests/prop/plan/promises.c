@@ -229,7 +229,7 @@ static const char *check_incremental(instance_t *in, const gpulet_plan_t *from,
         double dearest = 0.0;
         for (uint32_t t = 0; t < in->devices->types_count; t++)
             dearest = fmax(dearest, in->devices->types[t].cost);
-        double enough = GPULET_INCREMENTAL_FACTOR * moved->lower_bound + dearest;
+        double enough = GPULET_INCREMENTAL_FACTOR * moved->lower_bound + 2.0 * dearest;
         if (anew->feasible)
             enough = fmax(enough, used(anew));
         if (anew->feasible && used(moved) > enough * (1.0 + 1e-9))
