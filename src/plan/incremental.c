@@ -55,10 +55,10 @@ static gpulet_status_t job_init(job_t *job, const gpulet_plan_input_t *input, gp
     double dearest = 0.0;
     for (size_t t = 0; t < job->ws->types_count; t++)
         dearest = fmax(dearest, job->ws->types[t].type->cost);
-    job->enough = isnan(bound)
-                      ? INFINITY
-                      : gpulet_certifier_round(input->devices,
-                                               GPULET_INCREMENTAL_FACTOR * bound + dearest);
+    job->enough =
+        isnan(bound)
+            ? INFINITY
+            : gpulet_certifier_round(input->devices, GPULET_INCREMENTAL_FACTOR * bound + dearest);
     return GPULET_OK;
 }
 

@@ -31,26 +31,29 @@ typedef struct prover {
     size_t taken[DEPTH_MAX];
 } prover_t;
 
+static uint64_t left_work(const prover_t *p)
+{
+    return p->work < p->work_max ? p->work_max - p->work : 0;
+}
+
 static answer_t failed(prover_t *p, gpulet_status_t st)
 {
     p->status = st == GPULET_E_INVALID ? p->status : st;
     return ANSWER_UNKNOWN;
 }
 
-/* Prices from the linear program of what is left; equal ones where one device has to do. */
-static gpulet_status_t find_prices(prover_t *p, uint64_t *prices, const double *rates, bool one)
+/* Prices from the linear program of what is left, or the first that say no. */
+static gpulet_status_t find_prices(prover_t *p, uint64_t *prices, const double *rates, double cost)
 {
     size_t models = p->c->ws->models_count;
-    for (size_t m = 0; m < models; m++)
-        prices[m] = rates[m] > 0.0 ? 1u << 24 : 0;
-    if (one)
-        return GPULET_OK;
     gpulet_master_t master;
     gpulet_status_t st =
         gpulet_master_init(&master, &p->columns, p->c->pricer, p->o->input->solver, rates);
     if (st == GPULET_OK && p->columns.count == 0)
         st = gpulet_master_seed(&master);
-    for (int i = 0; st == GPULET_OK && i < ITERATIONS_MAX && !master.done; i++)
+    for (int i = 0; st == GPULET_OK && i < ITERATIONS_MAX && !master.done &&
+                    master.bound <= cost * (1.0 + 1e-6);
+         i++)
         st = gpulet_master_iterate(&master);
     for (size_t m = 0; st == GPULET_OK && m < models; m++) {
         uint64_t least = (uint64_t)(PRICE_LEAST * master.scale) + 1;
@@ -99,12 +102,12 @@ static answer_t try_type(prover_t *p, size_t type, const uint64_t *prices, const
         return ANSWER_NO;
     gpulet_price_list_t *list = &p->lists[p->depth];
     gpulet_status_t st =
-        gpulet_pricer_run(&p->c->device, p->c->pricer, type, prices, rates, p->work_max / 16, true);
+        gpulet_pricer_run(&p->c->device, p->c->pricer, type, prices, rates, left_work(p), true);
     p->work += p->c->device.work;
     if (st != GPULET_OK || p->c->device.value != p->c->device.bound)
         return failed(p, st);
     st = gpulet_pricer_list(list, p->c->pricer, type, prices, rates,
-                            least >= 1.0 ? (uint64_t)least : 1, p->work_max / 16);
+                            least >= 1.0 ? (uint64_t)least : 1, left_work(p));
     p->work += list->work;
     answer_t answer =
         st == GPULET_OK && list->complete ? try_listed(p, type, rates, cost) : failed(p, st);
@@ -113,22 +116,42 @@ static answer_t try_type(prover_t *p, size_t type, const uint64_t *prices, const
     return answer;
 }
 
-static answer_t search_priced(prover_t *p, const uint64_t *prices, const double *rates, double cost)
+/* Whether the prices alone say no: all demand is worth more than devices of that cost can be. *sum
+ * gets what it is worth. */
+static answer_t ask_prices(prover_t *p, const uint64_t *prices, const double *rates, double cost,
+                           double *sum)
 {
     const gpulet_workspace_t *ws = p->c->ws;
-    double sum = 0.0;
+    *sum = 0.0;
     for (size_t m = 0; m < ws->models_count; m++)
-        sum += (double)prices[m];
+        *sum += (double)prices[m];
     double most = 0.0; /* worth for a cost of 1 */
     for (size_t t = 0; t < ws->types_count; t++) {
-        gpulet_status_t st = gpulet_pricer_run(&p->c->device, p->c->pricer, t, prices, rates,
-                                               p->work_max / 16, true);
+        gpulet_status_t st =
+            gpulet_pricer_run(&p->c->device, p->c->pricer, t, prices, rates, left_work(p), true);
         p->work += p->c->device.work;
         if (st != GPULET_OK)
             return failed(p, st);
         most = fmax(most, (double)p->c->device.bound / ws->types[t].type->cost);
     }
-    if (sum > most * cost * (1.0 + 1e-12))
+    return *sum > most * cost * (1.0 + 1e-12) ? ANSWER_NO : ANSWER_UNKNOWN;
+}
+
+/* With the prices of the linear program; where one device has to do, equal ones may say no sooner.
+ */
+static answer_t search_priced(prover_t *p, uint64_t *prices, const double *rates, double cost,
+                              bool one)
+{
+    const gpulet_workspace_t *ws = p->c->ws;
+    double sum = 0.0;
+    for (size_t m = 0; m < ws->models_count; m++)
+        prices[m] = rates[m] > 0.0 ? 1u << 24 : 0;
+    if (one && ask_prices(p, prices, rates, cost, &sum) == ANSWER_NO)
+        return ANSWER_NO;
+    gpulet_status_t st = find_prices(p, prices, rates, cost);
+    if (st != GPULET_OK)
+        return failed(p, st);
+    if (ask_prices(p, prices, rates, cost, &sum) == ANSWER_NO)
         return ANSWER_NO;
     if (p->depth == DEPTH_MAX)
         return ANSWER_UNKNOWN;
@@ -155,10 +178,9 @@ static answer_t search(prover_t *p, const double *rates, double cost)
     if (p->work > p->work_max)
         return ANSWER_UNKNOWN;
     uint64_t *prices = malloc((ws->models_count + 1) * sizeof(*prices));
-    gpulet_status_t st = prices != NULL ? GPULET_OK : GPULET_E_NOMEM;
-    if (st == GPULET_OK)
-        st = find_prices(p, prices, rates, cost < 2.0 * cheapest * (1.0 - 1e-9));
-    answer_t answer = st == GPULET_OK ? search_priced(p, prices, rates, cost) : failed(p, st);
+    if (prices == NULL)
+        return failed(p, GPULET_E_NOMEM);
+    answer_t answer = search_priced(p, prices, rates, cost, cost < 2.0 * cheapest * (1.0 - 1e-9));
     free(prices);
     return answer;
 }

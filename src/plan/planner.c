@@ -165,7 +165,7 @@ static double slo_enough(const gpulet_plan_input_t *input, const char *model)
     return isfinite(least_ms) ? 2.0 * least_ms / fraction : NAN;
 }
 
-/* How many devices a plan without limits uses, 0 when that is not known. */
+/* How many devices are enough for a plan without limits, 0 when that is not known. */
 static gpulet_status_t devices_enough(size_t *out, const gpulet_plan_input_t *input,
                                       const gpulet_planner_t *planner)
 {
@@ -179,7 +179,10 @@ static gpulet_status_t devices_enough(size_t *out, const gpulet_plan_input_t *in
     for (uint32_t t = 0; t < set.types_count; t++)
         set.counts[t] = -1;
     wide.devices = &set;
-    gpulet_status_t st = planner->run(&plan, &wide, NULL);
+    /* What `optimal` would take long for `elastic` says as truly, if not always as low. */
+    gpulet_planner_fn run =
+        planner->run == gpulet_plan_temporal ? planner->run : gpulet_plan_elastic;
+    gpulet_status_t st = run(&plan, &wide, NULL);
     if (st == GPULET_OK && plan->feasible)
         *out = plan->devices_count;
     gpulet_plan_destroy(plan);

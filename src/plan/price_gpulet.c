@@ -9,6 +9,9 @@
 /* A bound in double is used to leave branches out: it is raised by far more than it can be off. */
 static const double RAISE = 1.0 + 1e-12;
 
+/* Of so few models every set is searched at once, without a good one to begin with. */
+enum { FEW = 8 };
+
 static double larger(double a, double b)
 {
     return a > b ? a : b;
@@ -262,7 +265,7 @@ uint64_t gpulet_price_gpulet(gpulet_price_gpulet_t *out, uint64_t *value, uint64
     out->count = 0;
     if (query->collect != NULL)
         s.best = query->least > 0 ? query->least - 1 : 0;
-    else if (allowed > 1)
+    else if (allowed > 1 && query->count > FEW)
         fill_cycles(&s);
     uint64_t filled = s.work;
     s.work = 0;
