@@ -51,9 +51,10 @@ typedef struct gpulet_solver {
     const double *(*dual)(const gpulet_program_t *program);
     double (*objective)(const gpulet_program_t *program);
     /* All columns integer; x has room for all columns and is written for OPTIMAL and FEASIBLE.
-     * nodes_max bounds the search tree. Nothing worse than cost_max is of interest. */
+     * nodes_max bounds the search tree. Nothing worse than cost_max is of interest, and what costs
+     * at most cost_enough (-INFINITY: nothing) ends the search. */
     gpulet_solver_answer_t (*integer)(double *x, gpulet_program_t *program, uint32_t nodes_max,
-                                      double cost_max);
+                                      double cost_max, double cost_enough);
 } gpulet_solver_t;
 
 #endif

@@ -13,7 +13,7 @@ static const uint64_t WORK_CERTIFY = 2000000; /* of the search of one gpu-let */
 static const uint64_t WORK_IMPROVE = 4000000;
 static const uint64_t WORK_PROVE = 30000000;
 /* The planner's own limit: a step of pricing is of the order of 10 ns. */
-static const uint64_t WORK_ALL = 400000000;
+static const uint64_t WORK_ALL = 200000000;
 
 /* ---- state ---- */
 
@@ -150,8 +150,11 @@ static gpulet_status_t step_prove(gpulet_optimal_t *o)
 {
     bool more = false;
     gpulet_status_t st = gpulet_optimal_prove(o, WORK_PROVE, &more);
-    if (!more)
+    if (!more) {
         o->phase = GPULET_OPTIMAL_DIVE;
+        if (st == GPULET_OK && !gpulet_optimal_settled(o) && !proved_impossible(o))
+            st = gpulet_optimal_compact(o);
+    }
     return st;
 }
 
@@ -166,8 +169,6 @@ static gpulet_status_t step_dive(gpulet_optimal_t *o)
 static gpulet_status_t step_improve(gpulet_optimal_t *o)
 {
     double enough = isnan(o->bound) ? 0.0 : o->bound * (1.0 + 1e-12);
-    o->best.work = 0;
-    o->scratch.work = 0;
     gpulet_fill_improve(o->fill, &o->best, &o->scratch, WORK_IMPROVE, enough);
     if (++o->dives >= DIVES_MAX + IMPROVES_MAX)
         o->phase = GPULET_OPTIMAL_DONE;
@@ -203,6 +204,11 @@ gpulet_status_t gpulet_optimal_step(gpulet_optimal_t *o, bool *more, gpulet_erro
         st = GPULET_E_NOMEM;
     if (st != GPULET_OK)
         return gpulet_fail(err, st, "optimal: %s", gpulet_status_text(st));
+    /* A step of filling takes some times longer than one of pricing. */
+    o->root.work += 4 * (o->best.work + o->trial.work + o->scratch.work);
+    o->best.work = 0;
+    o->trial.work = 0;
+    o->scratch.work = 0;
     if (gpulet_optimal_settled(o) || proved_impossible(o))
         o->phase = GPULET_OPTIMAL_DONE;
     *more = o->phase != GPULET_OPTIMAL_DONE;

@@ -86,8 +86,7 @@ static double clean(gpulet_optimal_t *o, double *rates_rps)
     return left;
 }
 
-/* The trial with the rest placed greedily, in two ways; offered. The trial is as before. */
-static void finish_greedily(gpulet_optimal_t *o, const double *rates_rps)
+void gpulet_optimal_fill_up(gpulet_optimal_t *o, const double *rates_rps)
 {
     static const gpulet_fill_policy_t policies[] = {
         {GPULET_FILL_SIZE_EFFICIENT, GPULET_FILL_ORDER_PIECE, true, true, true},
@@ -178,10 +177,11 @@ gpulet_status_t gpulet_optimal_integer(gpulet_optimal_t *o)
     if (st == GPULET_OK)
         st = load(o, program);
     if (st == GPULET_OK) {
-        gpulet_solver_answer_t answer = o->input->solver->integer(x, program, NODES_MAX, INFINITY);
+        gpulet_solver_answer_t answer =
+            o->input->solver->integer(x, program, NODES_MAX, INFINITY, -INFINITY);
         if (answer == GPULET_SOLVER_OPTIMAL || answer == GPULET_SOLVER_FEASIBLE) {
             place_counts(o, x, o->rates);
-            finish_greedily(o, o->rates);
+            gpulet_optimal_fill_up(o, o->rates);
         }
     }
     if (program != NULL)
@@ -270,7 +270,7 @@ gpulet_status_t gpulet_optimal_dive(gpulet_optimal_t *o, uint32_t variant)
         if (fixed == 0 || st != GPULET_OK)
             break;
         double left = clean(o, rates);
-        finish_greedily(o, rates);
+        gpulet_optimal_fill_up(o, rates);
         if (left <= 0.0 || o->trial.failed || gpulet_optimal_settled(o))
             break;
     }

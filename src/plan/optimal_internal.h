@@ -141,6 +141,11 @@ gpulet_status_t gpulet_optimal_dive(gpulet_optimal_t *o, uint32_t variant);
 /* Whether there is a plan that costs less than the best: finds it or proves that there is none, for
  * plans of few devices and within work_max. *more: it has found one, and may be asked again. */
 gpulet_status_t gpulet_optimal_prove(gpulet_optimal_t *o, uint64_t work_max, bool *more);
+/* Takes the best of the trial and what a greedy fill makes of it with rates_rps[] more; the trial
+ * is as before. */
+void gpulet_optimal_fill_up(gpulet_optimal_t *o, const double *rates_rps);
+/* The integer program over gpu-lets of one model and cuts. */
+gpulet_status_t gpulet_optimal_compact(gpulet_optimal_t *o);
 /* The integer program over all columns. */
 gpulet_status_t gpulet_optimal_integer(gpulet_optimal_t *o);
 

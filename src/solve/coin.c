@@ -198,16 +198,20 @@ typedef struct branch {
     bool second; /* both sides have been tried when this one is done */
 } branch_t;
 
-/* The column that is furthest from a whole number; count when all are whole. */
-static size_t most_fractional(const gpulet_program_t *p)
+/* What costs nothing is settled first (what goes where, before how many there are), and of that the
+ * column that rounding up changes least, as covering programs like it; count when all are whole. */
+static size_t next_branch(const gpulet_program_t *p)
 {
     const double *x = primal(p);
     size_t found = p->columns;
-    double furthest = INTEGER_TOLERANCE;
+    double highest = 0.0;
     for (size_t j = 0; j < p->columns; j++) {
-        double away = fabs(x[j] - round(x[j]));
-        if (away > furthest * (1.0 + 1e-9)) {
-            furthest = away;
+        double part = x[j] - floor(x[j]);
+        if (part <= INTEGER_TOLERANCE || part >= 1.0 - INTEGER_TOLERANCE)
+            continue;
+        double rank = part + (p->cost[j] > 0.0 ? 0.0 : 1.0);
+        if (rank > highest * (1.0 + 1e-9)) {
+            highest = rank;
             found = j;
         }
     }
@@ -268,7 +272,7 @@ static bool visit(double *x, gpulet_program_t *p, tree_t *t)
     }
     if (objective(p) >= t->cost_max - 1e-9 * (1.0 + fabs(t->cost_max)))
         return false;
-    size_t j = most_fractional(p);
+    size_t j = next_branch(p);
     if (j == p->columns) {
         if (rounds(p, t->rounded, t->activity)) {
             memcpy(x, t->rounded, p->columns * sizeof(*x));
@@ -290,7 +294,7 @@ static bool visit(double *x, gpulet_program_t *p, tree_t *t)
 }
 
 static gpulet_solver_answer_t integer(double *x, gpulet_program_t *p, uint32_t nodes_max,
-                                      double cost_max)
+                                      double cost_max, double cost_enough)
 {
     tree_t *t = calloc(1, sizeof(*t));
     double *rounded = calloc(p->columns + 1, sizeof(*rounded));
@@ -302,7 +306,7 @@ static gpulet_solver_answer_t integer(double *x, gpulet_program_t *p, uint32_t n
     t->activity = activity;
     t->cost_max = cost_max;
     bool more = true;
-    for (uint32_t nodes = 0; more; nodes++) {
+    for (uint32_t nodes = 0; more && !(t->found && t->cost_max <= cost_enough); nodes++) {
         if (nodes == nodes_max) {
             t->cut = true;
             break;
@@ -310,6 +314,7 @@ static gpulet_solver_answer_t integer(double *x, gpulet_program_t *p, uint32_t n
         if (!visit(x, p, t))
             more = backtrack(p, t->stack, &t->depth);
     }
+    t->cut = t->cut || more;
     while (t->depth > 0) {
         const branch_t *b = &t->stack[--t->depth];
         set_column_bounds(p, b->column, b->lower, b->upper);

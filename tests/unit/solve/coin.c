@@ -55,7 +55,7 @@ static void solves_integers(void **state)
     add(p, 1.0, 0.0, 1.0);
     add(p, 1.0, 0.75, 0.75);
     double x[3] = {0};
-    assert_int_equal(s->integer(x, p, 1000, INFINITY), GPULET_SOLVER_OPTIMAL);
+    assert_int_equal(s->integer(x, p, 1000, INFINITY, -INFINITY), GPULET_SOLVER_OPTIMAL);
     assert_true(fabs(x[0] + x[1] + x[2] - 4.0) <= 1e-9);
     assert_true(x[0] + 0.75 * x[2] >= 3.0 - 1e-6 && x[1] + 0.75 * x[2] >= 3.0 - 1e-6);
     s->destroy(p);
@@ -69,7 +69,7 @@ static void says_that_there_is_no_solution(void **state)
     add(p, 1.0, 1.0, 0.0);
     double x[1] = {7.0};
     assert_int_equal(s->relax(p, 1000), GPULET_SOLVER_INFEASIBLE);
-    assert_int_equal(s->integer(x, p, 1000, INFINITY), GPULET_SOLVER_INFEASIBLE);
+    assert_int_equal(s->integer(x, p, 1000, INFINITY, -INFINITY), GPULET_SOLVER_INFEASIBLE);
     assert_true(fabs(x[0] - 7.0) <= 0.0);
     s->destroy(p);
 }
@@ -107,7 +107,7 @@ static void prints_nothing(void **state)
     add(p, 1.0, 0.75, 0.7);
     double x[3];
     (void)gpulet_solve_coin()->relax(p, 1000);
-    (void)gpulet_solve_coin()->integer(x, p, 1000, INFINITY);
+    (void)gpulet_solve_coin()->integer(x, p, 1000, INFINITY, -INFINITY);
     gpulet_solve_coin()->destroy(p);
     (void)fflush(stdout);
     assert_true(dup2(kept, 1) == 1);
