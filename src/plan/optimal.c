@@ -62,10 +62,10 @@ static gpulet_status_t allocate(gpulet_optimal_t *o, gpulet_error_t *err)
         return st;
     o->columns.ws = o->ws;
     o->rates = calloc(o->ws->models_count + 1, sizeof(*o->rates));
-    if (o->rates == NULL || (st = gpulet_fill_create(&o->fill, o->ws)) != GPULET_OK ||
-        (st = gpulet_pack_init(&o->best, o->ws, false)) != GPULET_OK ||
-        (st = gpulet_pack_init(&o->trial, o->ws, false)) != GPULET_OK ||
-        (st = gpulet_pack_init(&o->scratch, o->ws, false)) != GPULET_OK)
+    if (o->rates == NULL || gpulet_fill_create(&o->fill, o->ws) != GPULET_OK ||
+        gpulet_pack_init(&o->best, o->ws, false) != GPULET_OK ||
+        gpulet_pack_init(&o->trial, o->ws, false) != GPULET_OK ||
+        gpulet_pack_init(&o->scratch, o->ws, false) != GPULET_OK)
         return gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
     return GPULET_OK;
 }

@@ -183,6 +183,7 @@ gpulet_status_t gpulet_master_init(gpulet_master_t *m, gpulet_columns_t *columns
     m->scale = GPULET_OPTIMAL_SCALE;
     m->work_max = 200000;
     m->artificial = 1e6;
+    m->companions = COMPANIONS_MAX;
     m->rates_rps = malloc((models + 1) * sizeof(*m->rates_rps));
     m->prices = calloc(models + 1, sizeof(*m->prices));
     if (m->rates_rps == NULL || m->prices == NULL)
@@ -226,8 +227,8 @@ gpulet_status_t gpulet_master_seed(gpulet_master_t *m)
     for (size_t i = 0; i < ws->models_count && st == GPULET_OK; i++) {
         prices[i] = 1u << 24;
         for (size_t t = 0; t < ws->types_count && st == GPULET_OK; t++) {
-            size_t index;
-            bool added;
+            size_t index = 0;
+            bool added = false;
             if ((st = run(m, t, prices)) == GPULET_OK && m->device.value > 0)
                 st = gpulet_columns_add(m->columns, t, &m->device, &index, &added);
             if (st == GPULET_E_INVALID) /* another scale may do; the artificial column stands in */
@@ -262,13 +263,13 @@ static gpulet_status_t add_companions(gpulet_master_t *m, size_t type, double li
 {
     gpulet_status_t st = GPULET_OK;
     memcpy(prices, m->prices, m->columns->ws->models_count * sizeof(*prices));
-    for (int i = 0; i < COMPANIONS_MAX && st == GPULET_OK; i++) {
+    for (int i = 0; i < m->companions && st == GPULET_OK; i++) {
         for (uint32_t g = 0; g < m->device.count; g++) {
             for (uint32_t k = 0; k < m->device.gpulets[g].count; k++)
                 prices[m->device.gpulets[g].models[k]] = 0;
         }
-        size_t index;
-        bool added;
+        size_t index = 0;
+        bool added = false;
         if ((st = run(m, type, prices)) != GPULET_OK || (double)m->device.value <= limit)
             break;
         st = gpulet_columns_add(m->columns, type, &m->device, &index, &added);
@@ -289,8 +290,8 @@ static gpulet_status_t price_type(gpulet_master_t *m, size_t type, double *least
                  m->device.bound == GPULET_PRICE_UNKNOWN ? 0.0 : limit / (double)m->device.bound);
     if ((double)m->device.value <= limit * (1.0 + 1e-7) + 16.0)
         return GPULET_OK;
-    size_t index;
-    bool added;
+    size_t index = 0;
+    bool added = false;
     st = gpulet_columns_add(m->columns, type, &m->device, &index, &added);
     *any = *any || added;
     if (st == GPULET_OK && added)

@@ -10,7 +10,7 @@
 
 #include "plan/optimal_internal.h"
 
-enum { DEPTH_MAX = 6, ITERATIONS_MAX = 30 };
+enum { DEPTH_MAX = 6, ITERATIONS_MAX = 30, REFUTED_MAX = 4096 };
 
 static const double DEMAND_LESS = 1.0 - 6e-6;
 static const double PRICE_LEAST = 1e-4; /* of a device: every model takes part in the search */
@@ -29,6 +29,9 @@ typedef struct prover {
     uint32_t types[DEPTH_MAX]; /* of the devices taken */
     gpulet_price_list_t lists[DEPTH_MAX];
     size_t taken[DEPTH_MAX];
+    size_t refuted_count;
+    double
+        *refuted; /* owned; REFUTED_MAX rows of models + 1: rates, and the cost that does not do */
 } prover_t;
 
 static uint64_t left_work(const prover_t *p)
@@ -46,9 +49,10 @@ static answer_t failed(prover_t *p, gpulet_status_t st)
 static gpulet_status_t find_prices(prover_t *p, uint64_t *prices, const double *rates, double cost)
 {
     size_t models = p->c->ws->models_count;
-    gpulet_master_t master;
+    gpulet_master_t master = {0};
     gpulet_status_t st =
         gpulet_master_init(&master, &p->columns, p->c->pricer, p->o->input->solver, rates);
+    master.companions = 0;
     if (st == GPULET_OK && p->columns.count == 0)
         st = gpulet_master_seed(&master);
     for (int i = 0; st == GPULET_OK && i < ITERATIONS_MAX && !master.done &&
@@ -73,7 +77,9 @@ static answer_t try_listed(prover_t *p, size_t type, const double *rates, double
     size_t models = p->c->ws->models_count;
     double *left = malloc((models + 1) * sizeof(*left));
     size_t at = p->depth;
-    answer_t answer = left != NULL ? ANSWER_NO : failed(p, GPULET_E_NOMEM);
+    answer_t answer = ANSWER_NO;
+    if (left == NULL)
+        return failed(p, GPULET_E_NOMEM);
     for (size_t i = 0; i < p->lists[at].count && answer == ANSWER_NO; i++) {
         const float *parts = p->lists[at].items[i].parts;
         for (size_t m = 0; m < models; m++) {
@@ -161,6 +167,33 @@ static answer_t search_priced(prover_t *p, uint64_t *prices, const double *rates
     return answer;
 }
 
+/* Whether less than rates[] was found to be too much for as much cost: the same devices in another
+ * order, say. */
+static bool is_refuted(prover_t *p, const double *rates, double cost)
+{
+    size_t models = p->c->ws->models_count;
+    p->work += p->refuted_count / 8;
+    for (size_t i = 0; i < p->refuted_count; i++) {
+        const double *row = p->refuted + i * (models + 1);
+        bool less = row[models] >= cost * (1.0 - 1e-12);
+        for (size_t m = 0; m < models && less; m++)
+            less = row[m] <= rates[m];
+        if (less)
+            return true;
+    }
+    return false;
+}
+
+static void add_refuted(prover_t *p, const double *rates, double cost)
+{
+    size_t models = p->c->ws->models_count;
+    if (p->refuted == NULL || p->refuted_count == REFUTED_MAX)
+        return;
+    double *row = p->refuted + p->refuted_count++ * (models + 1);
+    memcpy(row, rates, models * sizeof(*row));
+    row[models] = cost;
+}
+
 /* Can rates[] be served at that cost? Depth is at most DEPTH_MAX. */
 static answer_t search(prover_t *p, const double *rates, double cost)
 {
@@ -175,6 +208,8 @@ static answer_t search(prover_t *p, const double *rates, double cost)
         cheapest = fmin(cheapest, ws->types[t].type->cost);
     if (cheapest > cost * (1.0 + 1e-9))
         return ANSWER_NO;
+    if (is_refuted(p, rates, cost))
+        return ANSWER_NO;
     if (p->work > p->work_max)
         return ANSWER_UNKNOWN;
     uint64_t *prices = malloc((ws->models_count + 1) * sizeof(*prices));
@@ -182,6 +217,8 @@ static answer_t search(prover_t *p, const double *rates, double cost)
         return failed(p, GPULET_E_NOMEM);
     answer_t answer = search_priced(p, prices, rates, cost, cost < 2.0 * cheapest * (1.0 - 1e-9));
     free(prices);
+    if (answer == ANSWER_NO)
+        add_refuted(p, rates, cost);
     return answer;
 }
 
@@ -313,7 +350,10 @@ gpulet_status_t gpulet_optimal_prove(gpulet_optimal_t *o, uint64_t work_max, boo
         return GPULET_E_NOMEM;
     for (size_t m = 0; m < o->ws->models_count; m++)
         rates[m] = o->ws->models[m].rate_rps * DEMAND_LESS;
+    /* Without memory for it the search only takes longer. */
+    p.refuted = malloc(REFUTED_MAX * (o->ws->models_count + 1) * sizeof(*p.refuted));
     answer_t answer = search(&p, rates, cost);
+    free(p.refuted);
     if (answer == ANSWER_NO)
         o->bound = fmax(o->bound, bound_above(o, cost));
     else if (answer == ANSWER_YES)

@@ -172,7 +172,7 @@ static gpulet_status_t add_world(gpulet_pricer_t *p, size_t type, const double *
 static gpulet_status_t add_type(gpulet_pricer_t *p, size_t type)
 {
     const gpulet_workspace_t *ws = p->ws;
-    double levels[LEVELS_MAX];
+    double levels[LEVELS_MAX] = {0.0};
     gpulet_status_t st = GPULET_OK;
     size_t before = p->options_count;
     p->first_world[type] = p->worlds_count;
@@ -429,9 +429,9 @@ static gpulet_status_t cut_mix(gpulet_price_device_t *d, gpulet_pricer_t *p, siz
         differs = differs || cut.values[s] != above.values[s];
         differs = differs || (cut.top != NULL && cut.top[s] != above.top[s]);
     }
-    uint64_t value;
+    uint64_t value = 0;
     uint64_t bound;
-    uint32_t count;
+    uint32_t count = 0;
     bool exact;
     gpulet_status_t st = gpulet_price_cut(&value, sizes, &count, &exact, p, &cut);
     bound = value;
