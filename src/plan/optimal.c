@@ -11,7 +11,7 @@ enum { DIVES_MAX = 16, ROOT_ITERATIONS_MAX = 3000, IMPROVES_MAX = 4, CERTIFY_EVE
 
 static const uint64_t WORK_CERTIFY = 2000000; /* of the search of one gpu-let */
 static const uint64_t WORK_IMPROVE = 4000000;
-static const uint64_t WORK_PROVE = 30000000;
+static const uint64_t WORK_PROVE = 100000000;
 /* The planner's own limit: a step of pricing is of the order of 10 ns. */
 static const uint64_t WORK_ALL = 200000000;
 

@@ -75,7 +75,7 @@ static answer_t search(prover_t *p, const double *rates, double cost);
 static answer_t try_listed(prover_t *p, size_t type, const double *rates, double cost)
 {
     size_t models = p->c->ws->models_count;
-    double *left = malloc((models + 1) * sizeof(*left));
+    double *left = calloc(models + 1, sizeof(*left));
     size_t at = p->depth;
     answer_t answer = ANSWER_NO;
     if (left == NULL)
@@ -212,7 +212,7 @@ static answer_t search(prover_t *p, const double *rates, double cost)
         return ANSWER_NO;
     if (p->work > p->work_max)
         return ANSWER_UNKNOWN;
-    uint64_t *prices = malloc((ws->models_count + 1) * sizeof(*prices));
+    uint64_t *prices = calloc(ws->models_count + 1, sizeof(*prices));
     if (prices == NULL)
         return failed(p, GPULET_E_NOMEM);
     answer_t answer = search_priced(p, prices, rates, cost, cost < 2.0 * cheapest * (1.0 - 1e-9));
@@ -345,7 +345,7 @@ gpulet_status_t gpulet_optimal_prove(gpulet_optimal_t *o, uint64_t work_max, boo
         return GPULET_OK;
     prover_t p = {.o = o, .c = &o->certifier, .work_max = work_max};
     p.columns.ws = o->certifier.ws;
-    double *rates = malloc((o->ws->models_count + 1) * sizeof(*rates));
+    double *rates = calloc(o->ws->models_count + 1, sizeof(*rates));
     if (rates == NULL)
         return GPULET_E_NOMEM;
     for (size_t m = 0; m < o->ws->models_count; m++)

@@ -341,7 +341,7 @@ static gpulet_status_t list_devices(lister_t *l, const uint64_t *prices)
     size_t worlds = 1 + (size_t)l->p->levels[l->type] * l->p->levels[l->type];
     size_t cells = worlds * sizes;
     l->bags = calloc(cells, sizeof(*l->bags));
-    l->needs = malloc(cells * sizeof(*l->needs));
+    l->needs = calloc(cells, sizeof(*l->needs));
     if (l->bags == NULL || l->needs == NULL)
         return GPULET_E_NOMEM;
     for (size_t i = 0; i < cells; i++)
