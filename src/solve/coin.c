@@ -23,8 +23,8 @@ struct gpulet_program {
     double *row_upper;
     size_t columns;
     size_t columns_capacity;
-    size_t relaxed; /* columns of the last relaxation */
-    double *lower;  /* owned, columns */
+    size_t handed; /* columns that Clp has; the others are handed over together, which is cheaper */
+    double *lower; /* owned, columns */
     double *upper;
     double *cost;
     CoinBigIndex *starts; /* owned, columns + 1 */
@@ -127,9 +127,6 @@ static gpulet_status_t add_column(gpulet_program_t *p, const gpulet_solver_colum
     p->upper[p->columns] = to_coin(c->upper);
     p->cost[p->columns] = c->cost;
     p->starts[p->columns + 1] = at + (CoinBigIndex)c->count;
-    CoinBigIndex starts[2] = {0, (CoinBigIndex)c->count};
-    Clp_addColumns(p->clp, 1, &p->lower[p->columns], &p->upper[p->columns], &p->cost[p->columns],
-                   starts, p->entry_rows + at, p->entry_values + at);
     p->columns++;
     return GPULET_OK;
 }
@@ -139,8 +136,10 @@ static void set_column_bounds(gpulet_program_t *p, size_t column, double lower, 
     assert(column < p->columns);
     p->lower[column] = to_coin(lower);
     p->upper[column] = to_coin(upper);
-    Clp_columnLower(p->clp)[column] = p->lower[column];
-    Clp_columnUpper(p->clp)[column] = p->upper[column];
+    if (column < p->handed) {
+        Clp_columnLower(p->clp)[column] = p->lower[column];
+        Clp_columnUpper(p->clp)[column] = p->upper[column];
+    }
 }
 
 static void set_row_bounds(gpulet_program_t *p, size_t row, double lower, double upper)
@@ -152,11 +151,30 @@ static void set_row_bounds(gpulet_program_t *p, size_t row, double lower, double
     Clp_rowUpper(p->clp)[row] = p->row_upper[row];
 }
 
+static bool hand_over(gpulet_program_t *p)
+{
+    size_t count = p->columns - p->handed;
+    if (count == 0)
+        return true;
+    CoinBigIndex *starts = malloc((count + 1) * sizeof(*starts));
+    if (starts == NULL)
+        return false;
+    CoinBigIndex first = p->starts[p->handed];
+    for (size_t i = 0; i <= count; i++)
+        starts[i] = p->starts[p->handed + i] - first;
+    Clp_addColumns(p->clp, (int)count, p->lower + p->handed, p->upper + p->handed,
+                   p->cost + p->handed, starts, p->entry_rows + first, p->entry_values + first);
+    free(starts);
+    for (; p->handed > 0 && p->handed < p->columns; p->handed++)
+        Clp_setColumnStatus(p->clp, (int)p->handed, COLUMN_AT_LOWER);
+    p->handed = p->columns;
+    return true;
+}
+
 static gpulet_solver_answer_t relax(gpulet_program_t *p, uint32_t iterations_max)
 {
-    for (; p->relaxed > 0 && p->relaxed < p->columns; p->relaxed++)
-        Clp_setColumnStatus(p->clp, (int)p->relaxed, COLUMN_AT_LOWER);
-    p->relaxed = p->columns;
+    if (!hand_over(p))
+        return GPULET_SOLVER_FAILED;
     Clp_setMaximumIterations(p->clp, iterations_max > INT32_MAX ? INT32_MAX : (int)iterations_max);
     (void)Clp_primal(p->clp, 0);
     switch (Clp_status(p->clp)) {
