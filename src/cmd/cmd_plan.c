@@ -7,6 +7,7 @@
 #include "cmd/cmd_plan.h"
 #include "cmd/cmd_planning.h"
 #include "core/plan.h"
+#include "plan/optimal.h"
 #include "plan/planner.h"
 #include "proto/oip.h"
 #include "study/multiple.h"
@@ -20,8 +21,11 @@ const gpulet_option_t cmd_plan_options[] = {
      NULL},
     {"scenario", GPULET_OPTION_STRING, AT(scenario), NULL, ANY, "NAME", "scenario of the workload",
      NULL},
-    {"planner", GPULET_OPTION_STRING, AT(planner), "elastic", ANY, "NAME",
-     "which planner (see docs/planning.md)", "Planning"},
+    {"planner", GPULET_OPTION_STRING, AT(planner), NULL, ANY, "NAME",
+     "which planner (see docs/planning.md) [optimal; elastic with --elastic]", "Planning"},
+    {"time-limit-s", GPULET_OPTION_F64, AT(time_limit_s), "0", 0, 1e6, "S",
+     "optimal: stop the search then, with what it has found and proved; 0: its own limit of steps",
+     NULL},
     CMD_PLANNING_RULES(plan_settings_t),
     {"from", GPULET_OPTION_STRING, AT(from), NULL, ANY, "FILE", "the plan that runs now (JSON)",
      NULL},
@@ -70,29 +74,49 @@ static int verify(const plan_settings_t *s, const gpulet_plan_input_t *input)
     return st == GPULET_OK ? CMD_DONE : st == GPULET_E_INFEASIBLE ? CMD_NO : CMD_FAILED;
 }
 
-/* A planner that looks at everything is too slow for searches over many plans: what `elastic` finds
- * feasible is feasible for it as well. */
-static const gpulet_planner_t *search_planner(const gpulet_planner_t *planner)
+/* The options of elastic's published forms are about that planner alone. */
+static const char *planner_name(const plan_settings_t *s)
 {
-    if (strcmp(planner->name, "optimal") == 0 || strcmp(planner->name, "exhaustive") == 0)
-        return gpulet_planner_find("elastic");
-    return planner;
+    if (s->planner != NULL)
+        return s->planner;
+    return cmd_planning_elastic_best(&s->planning) ? "optimal" : "elastic";
+}
+
+/* Steps of the search until the time is up. */
+static gpulet_status_t run_optimal(gpulet_plan_t **out, double time_limit_s,
+                                   const gpulet_plan_input_t *input, gpulet_error_t *err)
+{
+    gpulet_optimal_t *search = NULL;
+    gpulet_plan_t *plan = NULL;
+    uint64_t end_ns = gpulet_clock_ns() + (uint64_t)(time_limit_s * 1e9);
+    gpulet_status_t st = gpulet_optimal_create(&search, input, err);
+    bool more = st == GPULET_OK;
+    while (st == GPULET_OK && more && gpulet_clock_ns() < end_ns)
+        st = gpulet_optimal_step(search, &more, err);
+    if (st == GPULET_OK)
+        st = gpulet_optimal_best(&plan, search, err);
+    gpulet_optimal_destroy(search);
+    if (st == GPULET_OK)
+        st = gpulet_planner_finish(out, plan, gpulet_planner_find("optimal"), input, err);
+    return st;
 }
 
 static gpulet_status_t answer(plan_answers_t *answers, const plan_settings_t *s,
                               const gpulet_plan_input_t *input, gpulet_error_t *err)
 {
-    const gpulet_planner_t *planner = gpulet_planner_find(s->planner);
+    const gpulet_planner_t *planner = gpulet_planner_find(planner_name(s));
     uint64_t begin_ns = gpulet_clock_ns();
-    gpulet_status_t st = gpulet_planner_run(&answers->plan, planner, input, err);
+    gpulet_status_t st = s->time_limit_s > 0.0
+                             ? run_optimal(&answers->plan, s->time_limit_s, input, err)
+                             : gpulet_planner_run(&answers->plan, planner, input, err);
     if (st != GPULET_OK)
         return st;
     answers->plan->elapsed_ms = (double)(gpulet_clock_ns() - begin_ns) / 1e6;
     answers->advice_given = s->advice && !answers->plan->feasible;
     answers->multiple_given = s->max_multiple;
     if (answers->advice_given)
-        st = gpulet_advise(&answers->advice, answers->plan, planner, search_planner(planner), input,
-                           err);
+        st = gpulet_advise(&answers->advice, answers->plan, planner, gpulet_planner_quick(planner),
+                           input, err);
     if (st == GPULET_OK && s->max_multiple)
         st = gpulet_study_multiple(&answers->multiple, planner, input, err);
     return st == GPULET_OK ? cmd_plan_what_if(answers, planner, input, err) : st;
@@ -111,6 +135,34 @@ static int make(const plan_settings_t *s, plan_answers_t *answers, const gpulet_
     return answers->plan->feasible ? CMD_DONE : CMD_NO;
 }
 
+/* Whether there is such a planner and all that it needs. */
+static gpulet_status_t check_planner(const plan_settings_t *s, gpulet_error_t *err)
+{
+    const char *name = planner_name(s);
+    const gpulet_planner_t *planner = gpulet_planner_find(name);
+    if (planner == NULL) {
+        gpulet_buf_t names = GPULET_BUF_INIT;
+        for (const gpulet_planner_t *p = gpulet_planners(); p->name != NULL; p++)
+            gpulet_buf_printf(&names, "%s%s", p == gpulet_planners() ? "" : ", ", p->name);
+        (void)gpulet_fail(err, GPULET_E_INVALID, "--planner: expected one of %s, found '%s'",
+                          names.data, name);
+        gpulet_buf_deinit(&names);
+        return GPULET_E_INVALID;
+    }
+    if (s->verify != NULL)
+        return GPULET_OK;
+    if (planner->from_plan && s->from == NULL)
+        return gpulet_fail(err, GPULET_E_INVALID,
+                           "--planner %s: expected --from FILE, the plan that runs now", name);
+    if (s->time_limit_s > 0.0 && strcmp(name, "optimal") != 0)
+        return gpulet_fail(err, GPULET_E_INVALID,
+                           "--time-limit-s: expected --planner optimal with it, found '%s'", name);
+    if (!cmd_planning_elastic_best(&s->planning) && strcmp(name, "elastic") != 0)
+        return gpulet_fail(err, GPULET_E_INVALID,
+                           "--elastic: expected --planner elastic with it, found '%s'", name);
+    return GPULET_OK;
+}
+
 static int check_usage(const plan_settings_t *s, plan_answers_t *answers)
 {
     gpulet_error_t err = {""};
@@ -125,15 +177,8 @@ static int check_usage(const plan_settings_t *s, plan_answers_t *answers)
         return cmd_complain("plan", CMD_USAGE,
                             "--verify: expected no --what-if, --max-multiple, --out or --svg "
                             "beside it");
-    if (gpulet_planner_find(s->planner) == NULL) {
-        gpulet_buf_t names = GPULET_BUF_INIT;
-        for (const gpulet_planner_t *p = gpulet_planners(); p->name != NULL; p++)
-            gpulet_buf_printf(&names, "%s%s", p == gpulet_planners() ? "" : ", ", p->name);
-        (void)gpulet_fail(&err, GPULET_E_INVALID, "--planner: expected one of %s, found '%s'",
-                          names.data, s->planner);
-        gpulet_buf_deinit(&names);
+    if (check_planner(s, &err) != GPULET_OK)
         return cmd_complain("plan", CMD_USAGE, err.text);
-    }
     return CMD_DONE;
 }
 

@@ -19,7 +19,8 @@ typedef struct plan_settings {
     cmd_planning_t planning;
     char *workload;
     char *scenario;
-    char *planner;
+    char *planner; /* NULL: by the other options */
+    double time_limit_s;
     char *from;
     char *verify;
     char *what_if; /* a line each */

@@ -87,7 +87,7 @@ static gpulet_status_t answer(plan_variant_t *variant, const gpulet_plan_t *base
     changed.workload = &workload;
     changed.devices = &devices;
     /* What runs now is the plan as it is, for the planner that starts from there. */
-    if (strcmp(planner->name, "incremental") == 0)
+    if (planner->from_plan)
         changed.from = base;
     if (st == GPULET_OK) {
         uint64_t begin_ns = gpulet_clock_ns();

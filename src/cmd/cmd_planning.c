@@ -9,6 +9,7 @@
 #include "core/glet.h"
 #include "core/host_cost.h"
 #include "device/backend.h"
+#include "solve/solve.h"
 
 enum { GLET_FILE_SIZE_MAX = 64 << 20 };
 
@@ -46,6 +47,11 @@ static gpulet_status_t interpolate(cmd_planning_files_t *files, gpulet_error_t *
 bool cmd_planning_glet(const cmd_planning_t *s)
 {
     return strcmp(s->format, "glet") == 0;
+}
+
+bool cmd_planning_elastic_best(const cmd_planning_t *s)
+{
+    return strcmp(s->elastic, "best") == 0;
 }
 
 /* ---- words ---- */
@@ -265,5 +271,6 @@ gpulet_plan_input_t cmd_planning_input(const cmd_planning_files_t *files, const 
         .p99 = s->p99,
         .prototype_duty = s->prototype_duty,
         .elastic = elastic_of(s),
+        .solver = gpulet_solve_coin(),
     };
 }

@@ -122,6 +122,8 @@ gpulet_status_t cmd_planning_workload(gpulet_workload_t **out, cmd_planning_file
                                       const cmd_planning_t *s, const char *path,
                                       const char *scenario, gpulet_error_t *err) GPULET_MUST_USE;
 bool cmd_planning_glet(const cmd_planning_t *s);
+/* Not one of elastic's published forms. */
+bool cmd_planning_elastic_best(const cmd_planning_t *s);
 /* The input without a workload. */
 gpulet_plan_input_t cmd_planning_input(const cmd_planning_files_t *files, const cmd_planning_t *s);
 

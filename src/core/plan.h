@@ -50,6 +50,15 @@ typedef struct gpulet_plan_model {
     double capacity_rps; /* of all its gpu-lets */
 } gpulet_plan_model_t;
 
+/* What it takes to go from one plan to another (plan_movement.h). */
+typedef struct gpulet_plan_movement {
+    uint32_t gpulets_started;
+    uint32_t gpulets_stopped;
+    uint32_t models_loaded; /* in all gpu-lets together */
+    uint32_t devices_added;
+    uint32_t devices_removed;
+} gpulet_plan_movement_t;
+
 typedef struct gpulet_plan {
     char planner[GPULET_PLANNER_NAME_MAX + 1];
     bool feasible;
@@ -62,6 +71,9 @@ typedef struct gpulet_plan {
     bool by_prototype_rule; /* feasible is the prototype's verdict, which tolerates what the
                                verifier does not */
     bool promises_kept;     /* the verifier's verdict; only written with by_prototype_rule */
+    bool proved_infeasible; /* the bound is more than all devices there are */
+    bool moves;             /* made from a running plan: movement holds */
+    gpulet_plan_movement_t movement;
     double elapsed_ms;
     size_t models_count;
     gpulet_plan_model_t *models; /* owned */

@@ -1,5 +1,6 @@
 /* The plan's JSON. It is written by hand, since figures need at least four decimals and must read
  * back exactly, and read with jansson. */
+#include <inttypes.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
@@ -163,7 +164,16 @@ gpulet_status_t gpulet_plan_format_json(gpulet_buf_t *out, const gpulet_plan_t *
         gpulet_buf_append_str(out, i == 0 ? "" : ",");
         write_device(&w, &plan->devices[i]);
     }
-    gpulet_buf_append_str(out, "],\n \"reason\": ");
+    gpulet_buf_append_str(out, "],\n");
+    if (plan->moves)
+        gpulet_buf_printf(out,
+                          " \"movement\": {\"gpulets_started\": %" PRIu32
+                          ", \"gpulets_stopped\": %" PRIu32 ", \"models_loaded\": %" PRIu32
+                          ", \"devices_added\": %" PRIu32 ", \"devices_removed\": %" PRIu32 "},\n",
+                          plan->movement.gpulets_started, plan->movement.gpulets_stopped,
+                          plan->movement.models_loaded, plan->movement.devices_added,
+                          plan->movement.devices_removed);
+    gpulet_buf_append_str(out, " \"reason\": ");
     if (plan->reason[0] == '\0')
         gpulet_buf_append_str(out, "null");
     else

@@ -1,5 +1,7 @@
 #include "plan/elastic.h"
 
+#include <math.h>
+
 #include "plan/job.h"
 
 /* Work is counted, never timed: a step is of the order of 50 ns. A large input gets fewer passes.
@@ -57,6 +59,26 @@ static bool good_enough(const gpulet_pack_t *pack, double cost_enough)
     return gpulet_job_complete(pack) && gpulet_pack_cost(pack) <= cost_enough;
 }
 
+void gpulet_elastic_fill(gpulet_fill_t *fill, gpulet_pack_t *best, gpulet_pack_t *scratch,
+                         double cost_enough)
+{
+    double enough = isnan(cost_enough) ? 0.0 : cost_enough * (1.0 + 1e-12);
+    for (size_t i = 0; i < POLICIES_COUNT; i++) {
+        if (i >= FIRST_COUNT && best->work + scratch->work > WORK_PASSES)
+            break;
+        gpulet_fill_policy_t policy = policy_at(i);
+        gpulet_fill_all(fill, scratch, &policy);
+        if (i == 0 || gpulet_fill_compare(scratch, best) < 0) {
+            gpulet_pack_t swap = *best;
+            *best = *scratch;
+            *scratch = swap;
+        }
+        if (best->failed || scratch->failed || good_enough(best, enough))
+            break;
+    }
+    gpulet_fill_improve(fill, best, scratch, WORK_ALL, enough);
+}
+
 static gpulet_status_t plan_best(gpulet_plan_t **out, const gpulet_plan_input_t *input,
                                  gpulet_error_t *err)
 {
@@ -64,21 +86,8 @@ static gpulet_status_t plan_best(gpulet_plan_t **out, const gpulet_plan_input_t 
     gpulet_status_t st = gpulet_job_init(&job, input, err);
     if (st != GPULET_OK)
         return st;
-    double enough = gpulet_job_cost_bound(input);
-    for (size_t i = 0; i < POLICIES_COUNT; i++) {
-        if (i >= FIRST_COUNT && job.best.work + job.scratch.work > WORK_PASSES)
-            break;
-        gpulet_fill_policy_t policy = policy_at(i);
-        gpulet_fill_all(job.fill, &job.scratch, &policy);
-        if (i == 0 || gpulet_fill_compare(&job.scratch, &job.best) < 0) {
-            gpulet_pack_t swap = job.best;
-            job.best = job.scratch;
-            job.scratch = swap;
-        }
-        if (job.best.failed || job.scratch.failed || good_enough(&job.best, enough))
-            break;
-    }
-    gpulet_fill_improve(job.fill, &job.best, &job.scratch, WORK_ALL, enough);
+    gpulet_elastic_fill(job.fill, &job.best, &job.scratch,
+                        gpulet_plan_bound_resource(input, NULL, NULL));
     return gpulet_job_finish(out, &job, err);
 }
 

@@ -3,6 +3,7 @@
 #ifndef GPULET_PLAN_ELASTIC_H
 #define GPULET_PLAN_ELASTIC_H
 
+#include "plan/fill.h"
 #include "plan/planner.h"
 
 /* Elastic partitioning: many greedy passes under different policies, the best of them improved. */
@@ -11,6 +12,10 @@ gpulet_status_t gpulet_plan_elastic(gpulet_plan_t **out, const gpulet_plan_input
 /* The forms of one pass: the paper's and the prototype's. */
 gpulet_status_t gpulet_plan_elastic_once(gpulet_plan_t **out, const gpulet_plan_input_t *input,
                                          gpulet_error_t *err) GPULET_MUST_USE;
+/* The best pack that elastic partitioning finds, into *best; it ends early at a cost of at most
+ * cost_enough (NAN: not known). Both packs are of the fill's workspace. */
+void gpulet_elastic_fill(gpulet_fill_t *fill, gpulet_pack_t *best, gpulet_pack_t *scratch,
+                         double cost_enough);
 /* Squishy bin packing (Nexus) on whole devices: one pass, gpu-lets by occupancy. */
 gpulet_status_t gpulet_plan_temporal(gpulet_plan_t **out, const gpulet_plan_input_t *input,
                                      gpulet_error_t *err) GPULET_MUST_USE;

@@ -766,6 +766,13 @@ void gpulet_fill_cut(gpulet_fill_t *fill, gpulet_pack_t *pack, const gpulet_fill
     place_rates(fill, pack, fill->rates);
 }
 
+void gpulet_fill_rest(gpulet_fill_t *fill, gpulet_pack_t *pack, const gpulet_fill_policy_t *policy,
+                      const double *rates_rps)
+{
+    fill->policy = *policy;
+    place_rates(fill, pack, rates_rps);
+}
+
 /* ---- comparing and improving ---- */
 
 /* Σ (use of a device)²: the larger, the more the free room is in one place. */

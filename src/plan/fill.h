@@ -75,6 +75,10 @@ double gpulet_fill_new(gpulet_fill_t *fill, gpulet_pack_t *pack, size_t type, ui
 /* Places a rate of one model by the policy; what does not fit is missing. */
 void gpulet_fill_place(gpulet_fill_t *fill, gpulet_pack_t *pack, const gpulet_fill_policy_t *policy,
                        uint32_t model, double rate_rps);
+/* Places rates_rps[] (by model) on top of what the pack holds; what does not fit is added to
+ * pack->missing_rps. */
+void gpulet_fill_rest(gpulet_fill_t *fill, gpulet_pack_t *pack, const gpulet_fill_policy_t *policy,
+                      const double *rates_rps);
 
 /* Improves a pack by taking a few devices out and placing what they held again, until it costs no
  * more than cost_enough or both packs have done work_max. `scratch` is another pack of the same

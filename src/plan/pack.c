@@ -10,6 +10,7 @@
 enum { ROUNDS_FREE = 4, ROUNDS_MAX = 64, STEPS_MAX = 20000 };
 
 static const double SLO_SLACK = 1e-10;
+static const uint32_t ANY_CHOICE = UINT32_MAX;
 
 /* ---- memory of devices and gpu-lets ---- */
 
@@ -200,6 +201,14 @@ static double choose(const gpulet_workspace_t *ws, size_t type, gpulet_pack_gpul
         gpulet_pack_member_t *member = &g->members[i];
         const gpulet_choices_t *c = gpulet_workspace_choices(ws, member->model, type, g->size);
         double load = member->rate_rps * duty_ms / 1000.0;
+        if (member->pinned) {
+            const gpulet_choice_t *o = &c->items[member->choice];
+            if (o->load < load * (1.0 - GPULET_WORKSPACE_SLACK) || (lean && o->instances > 1))
+                return INFINITY;
+            member->latency_ms = gpulet_choice_latency_ms(o, g->beside);
+            sum_ms += member->latency_ms;
+            continue;
+        }
         size_t k = gpulet_choices_pick(c, load, g->beside, lean, &member->latency_ms);
         if (k == c->count)
             return INFINITY;
@@ -393,13 +402,15 @@ static void commit_trial(gpulet_pack_t *pack, size_t device)
 }
 
 static bool append_member(gpulet_pack_t *pack, gpulet_pack_gpulet_t *g, uint32_t model,
-                          double rate_rps)
+                          uint32_t choice, double rate_rps)
 {
     if (!reserve_members(g, g->count + 1)) {
         pack->failed = true;
         return false;
     }
-    g->members[g->count++] = (gpulet_pack_member_t){model, 0, rate_rps, 0.0};
+    bool pinned = choice != ANY_CHOICE;
+    g->members[g->count++] =
+        (gpulet_pack_member_t){model, pinned ? choice : 0, rate_rps, 0.0, pinned};
     return true;
 }
 
@@ -440,8 +451,8 @@ bool gpulet_pack_cut(gpulet_pack_t *pack, size_t device, const uint32_t *sizes, 
     return true;
 }
 
-bool gpulet_pack_try_new(gpulet_pack_t *pack, size_t device, uint32_t size, uint32_t model,
-                         double rate_rps)
+static bool try_new(gpulet_pack_t *pack, size_t device, uint32_t size, uint32_t model,
+                    uint32_t choice, double rate_rps)
 {
     const gpulet_workspace_t *ws = pack->ws;
     const gpulet_pack_device_t *now = &pack->devices[device];
@@ -453,11 +464,38 @@ bool gpulet_pack_try_new(gpulet_pack_t *pack, size_t device, uint32_t size, uint
         return false;
     gpulet_pack_device_t *d = &pack->trial;
     gpulet_pack_gpulet_t *g = append_gpulet(pack, d, size);
-    if (g == NULL || !append_member(pack, g, model, rate_rps) || !sizes_fit(ws, d) ||
+    if (g == NULL || !append_member(pack, g, model, choice, rate_rps) || !sizes_fit(ws, d) ||
         !solve(pack, d, d->count - 1))
         return false;
     commit_trial(pack, device);
     pack->gpulets_count++;
+    return true;
+}
+
+bool gpulet_pack_try_new(gpulet_pack_t *pack, size_t device, uint32_t size, uint32_t model,
+                         double rate_rps)
+{
+    return try_new(pack, device, size, model, ANY_CHOICE, rate_rps);
+}
+
+bool gpulet_pack_try_new_pinned(gpulet_pack_t *pack, size_t device, uint32_t size, uint32_t model,
+                                uint32_t choice, double rate_rps)
+{
+    return try_new(pack, device, size, model, choice, rate_rps);
+}
+
+bool gpulet_pack_try_add_pinned(gpulet_pack_t *pack, size_t device, size_t gpulet, uint32_t model,
+                                uint32_t choice, double rate_rps)
+{
+    const gpulet_device_type_t *type = pack->ws->types[pack->devices[device].type].type;
+    if (!begin_trial(pack, device))
+        return false;
+    gpulet_pack_gpulet_t *g = &pack->trial.gpulets[gpulet];
+    if ((type->models_max > 0 && g->count >= type->models_max) ||
+        !append_member(pack, g, model, choice, rate_rps) ||
+        !solve(pack, &pack->trial, (uint32_t)gpulet))
+        return false;
+    commit_trial(pack, device);
     return true;
 }
 
@@ -476,13 +514,16 @@ bool gpulet_pack_try_add(gpulet_pack_t *pack, size_t device, size_t gpulet, uint
         if (!sizes_fit(ws, d))
             return false;
     }
+    for (uint32_t i = 0; i < g->count; i++) /* a choice is one of its size's */
+        g->members[i].pinned =
+            g->members[i].pinned && size == pack->devices[device].gpulets[gpulet].size;
     uint32_t at = 0;
     while (at < g->count && g->members[at].model != model)
         at++;
     if (at < g->count)
         g->members[at].rate_rps += rate_rps;
     else if ((type->models_max > 0 && g->count >= type->models_max) ||
-             !append_member(pack, g, model, rate_rps))
+             !append_member(pack, g, model, ANY_CHOICE, rate_rps))
         return false;
     if (!solve(pack, d, (uint32_t)gpulet))
         return false;

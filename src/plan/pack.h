@@ -26,6 +26,7 @@ typedef struct gpulet_pack_member {
     uint32_t choice;   /* index in the choices of (model, type, size) */
     double rate_rps;   /* placed here */
     double latency_ms; /* interference included */
+    bool pinned;       /* the choice stays, whatever others would do */
 } gpulet_pack_member_t;
 
 typedef struct gpulet_pack_gpulet {
@@ -90,6 +91,13 @@ bool gpulet_pack_try_new(gpulet_pack_t *pack, size_t device, uint32_t size, uint
  * grown or shrunk to it. */
 bool gpulet_pack_try_add(gpulet_pack_t *pack, size_t device, size_t gpulet, uint32_t size,
                          uint32_t model, double rate_rps);
+/* The same two with the choice given (its index in the choices of model, type and size): where
+ * gpu-lets disturb one another the quickest batch need not be the one that presses least. In the
+ * second the model must not stand in the gpu-let yet. */
+bool gpulet_pack_try_new_pinned(gpulet_pack_t *pack, size_t device, uint32_t size, uint32_t model,
+                                uint32_t choice, double rate_rps);
+bool gpulet_pack_try_add_pinned(gpulet_pack_t *pack, size_t device, size_t gpulet, uint32_t model,
+                                uint32_t choice, double rate_rps);
 /* The rate of the model that a device's network still takes beside what is placed on it, INFINITY
  * when it has no limit. */
 double gpulet_pack_network_rps(const gpulet_pack_t *pack, size_t device, uint32_t size,

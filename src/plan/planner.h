@@ -13,6 +13,7 @@
 #include "core/interference.h"
 #include "core/plan.h"
 #include "core/profile.h"
+#include "core/solver.h"
 #include "core/workload.h"
 
 /* How `elastic` works. Zero is the default: many greedy passes, the best of them improved. The
@@ -72,7 +73,8 @@ typedef struct gpulet_plan_input {
     bool p99;               /* plan with latency_ms_p99 where the profile has it */
     bool prototype_duty;    /* D + ΣL ≤ SLO in place of D + L ≤ SLO */
     gpulet_elastic_options_t elastic;
-    const gpulet_plan_t *from; /* NULL, or the plan to start from */
+    const gpulet_plan_t *from;     /* NULL, or the plan to start from */
+    const gpulet_solver_t *solver; /* NULL: `optimal` answers as `elastic` does */
     bool brief; /* the reason of an infeasible plan leaves out what would be enough, which takes
                    planning again */
 } gpulet_plan_input_t;
@@ -84,11 +86,20 @@ typedef struct gpulet_planner {
     const char *name;
     const char *help;
     gpulet_planner_fn run;
+    bool slow;      /* takes too long to be asked over and over: gpulet_planner_quick */
+    bool proves;    /* looks for a plan or a proof; where it found neither the question is open */
+    bool from_plan; /* needs input->from */
 } gpulet_planner_t;
 
 /* NULL-name-terminated table. */
 const gpulet_planner_t *gpulet_planners(void);
 const gpulet_planner_t *gpulet_planner_find(const char *name);
+/* The planner itself, or `elastic` in the place of a slow one: what that finds feasible is feasible
+ * for the slow ones as well. */
+const gpulet_planner_t *gpulet_planner_quick(const gpulet_planner_t *planner);
+
+/* Whether the bound of a plan is above all devices there are: no plan exists. */
+bool gpulet_plan_excluded(const gpulet_plan_t *plan, const gpulet_device_set_t *devices);
 
 /* Runs the planner, fills models[], capacity, lower_bound, devices_used, cost, proved_optimal, and
  * checks the result with the verifier. Feasible or not, *out is a plan (the best partial one when
@@ -97,6 +108,14 @@ const gpulet_planner_t *gpulet_planner_find(const char *name);
 gpulet_status_t gpulet_planner_run(gpulet_plan_t **out, const gpulet_planner_t *planner,
                                    const gpulet_plan_input_t *input,
                                    gpulet_error_t *err) GPULET_MUST_USE;
+
+/* What gpulet_planner_run does with a planner's plan (devices, models, feasible, and lower_bound
+ * where the planner has a better one than the resource bound), for those that ran the planner step
+ * by step. Takes *plan over; on an error it is destroyed. */
+gpulet_status_t gpulet_planner_finish(gpulet_plan_t **out, gpulet_plan_t *plan,
+                                      const gpulet_planner_t *planner,
+                                      const gpulet_plan_input_t *input,
+                                      gpulet_error_t *err) GPULET_MUST_USE;
 
 /* The independent verifier: recomputes everything from the profile and says OK, or E_INFEASIBLE
  * with the first broken promise in err: a size that is not allowed, Σ sizes > device, illegal

@@ -149,8 +149,9 @@ static size_t index_of(const gpulet_workload_t *workload, const char *model)
 /* sums[2i] is what demand i's shares hold, sums[2i + 1] their capacity. */
 static void add_share(gpulet_plan_share_t *share, double *sums, const gpulet_workload_t *workload)
 {
-    sums[2 * index_of(workload, share->model)] += share->rate_rps;
-    sums[2 * index_of(workload, share->model) + 1] += share->capacity_rps;
+    size_t i = index_of(workload, share->model);
+    sums[2 * i] += share->rate_rps;
+    sums[2 * i + 1] += share->capacity_rps;
 }
 
 // NOLINTNEXTLINE(readability-non-const-parameter): it is called as add_share is

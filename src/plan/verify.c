@@ -25,6 +25,7 @@ typedef struct checker {
     gpulet_error_t *err;
     double *routed_rps;   /* by demand */
     double *capacity_rps; /* by demand */
+    size_t *last;         /* the demand that was found last: the same one is asked for in a row */
 } checker_t;
 
 /* One gpu-let being checked, for the texts. */
@@ -170,7 +171,12 @@ static double interference_of(const checker_t *c, const place_t *p, const gpulet
 
 static size_t demand_index(const checker_t *c, const char *model)
 {
-    const gpulet_demand_t *demand = gpulet_workload_find(c->input->workload, model);
+    const gpulet_workload_t *workload = c->input->workload;
+    if (*c->last < workload->count && strcmp(workload->demands[*c->last].model, model) == 0)
+        return *c->last;
+    const gpulet_demand_t *demand = gpulet_workload_find(workload, model);
+    if (demand != NULL)
+        *c->last = (size_t)(demand - workload->demands);
     return demand == NULL ? SIZE_MAX : (size_t)(demand - c->input->workload->demands);
 }
 
@@ -350,7 +356,8 @@ gpulet_status_t gpulet_plan_verify_partial(const gpulet_plan_t *plan,
     double *figures = calloc(2 * count + 1, sizeof(*figures));
     if (figures == NULL)
         return gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
-    checker_t c = {plan, input, 1.0, 1.0, err, figures, figures + count};
+    size_t last = 0;
+    checker_t c = {plan, input, 1.0, 1.0, err, figures, figures + count, &last};
     if (input->latency_margin > 0.0)
         c.margin = input->latency_margin;
     if (input->slo_fraction > 0.0)

@@ -121,8 +121,10 @@ static gpulet_status_t fail_planner(const list_t *list, const char *text, size_t
 {
     gpulet_buf_t names = GPULET_BUF_INIT;
     gpulet_buf_append_str(&names, "one of ");
-    for (const gpulet_planner_t *p = gpulet_planners(); p->name != NULL; p++)
-        gpulet_buf_printf(&names, "%s%s", p == gpulet_planners() ? "" : ", ", p->name);
+    for (const gpulet_planner_t *p = gpulet_planners(); p->name != NULL; p++) {
+        if (!p->from_plan)
+            gpulet_buf_printf(&names, "%s%s", p == gpulet_planners() ? "" : ", ", p->name);
+    }
     gpulet_status_t st = fail_item(list, names.failed ? "a planner" : names.data, text, len, err);
     gpulet_buf_deinit(&names);
     return st;
@@ -136,12 +138,14 @@ static gpulet_status_t parse_planners(gpulet_study_spec_t *spec, const char *pla
     size_t len = 0;
     for (const gpulet_planner_t *p = gpulet_planners();
          planners == NULL && p->name != NULL && spec->planners_count < GPULET_STUDY_PLANNERS_MAX;
-         p++)
-        spec->planners[spec->planners_count++] = p;
+         p++) {
+        if (!p->from_plan) /* a case has no running plan */
+            spec->planners[spec->planners_count++] = p;
+    }
     while (take_item(&list, &text, &len)) {
         const gpulet_planner_t *found = NULL;
         for (const gpulet_planner_t *p = gpulet_planners(); p->name != NULL; p++) {
-            if (strlen(p->name) == len && memcmp(p->name, text, len) == 0)
+            if (!p->from_plan && strlen(p->name) == len && memcmp(p->name, text, len) == 0)
                 found = p;
         }
         if (found == NULL)

@@ -48,31 +48,6 @@ static double now_ms(clockid_t clock)
 
 /* ---- verdicts ---- */
 
-/* What there is of devices, and of cost; INFINITY when as many as needed. */
-static void what_there_is(const gpulet_device_set_t *set, double *devices, double *cost)
-{
-    *devices = 0.0;
-    *cost = 0.0;
-    for (uint32_t t = 0; t < set->types_count; t++) {
-        double count = set->counts[t] < 0 ? INFINITY : (double)set->counts[t];
-        *devices += count;
-        *cost += count > 0.0 ? count * set->types[t].cost : 0.0;
-    }
-}
-
-static bool excluded(const gpulet_plan_t *plan, const gpulet_device_set_t *set)
-{
-    const double above = 1.0 + 1e-9; /* not for rounding alone */
-    double devices = 0.0;
-    double cost = 0.0;
-    what_there_is(set, &devices, &cost);
-    if (isnan(plan->lower_bound))
-        return true;
-    if (isnan(plan->cost))
-        return plan->lower_bound > devices * above;
-    return plan->lower_bound > cost * above || plan->lower_bound_devices > devices * above;
-}
-
 gpulet_study_verdict_t gpulet_study_judge(const gpulet_plan_t *plan,
                                           const gpulet_device_set_t *devices,
                                           const gpulet_planner_t *planner)
@@ -80,10 +55,9 @@ gpulet_study_verdict_t gpulet_study_judge(const gpulet_plan_t *plan,
     if (plan->feasible)
         return GPULET_STUDY_VERDICT_YES;
     /* `exhaustive` looks at every cut, not at every way to fill it: its no is no proof. */
-    if (excluded(plan, devices))
+    if (gpulet_plan_excluded(plan, devices))
         return GPULET_STUDY_VERDICT_NO;
-    return strcmp(planner->name, "optimal") == 0 ? GPULET_STUDY_VERDICT_OPEN
-                                                 : GPULET_STUDY_VERDICT_MISSED;
+    return planner->proves ? GPULET_STUDY_VERDICT_OPEN : GPULET_STUDY_VERDICT_MISSED;
 }
 
 const char *gpulet_study_verdict_text(gpulet_study_verdict_t verdict)
@@ -131,7 +105,7 @@ static gpulet_status_t run_case(worker_t *w, size_t index)
         gpulet_study_verdict_t verdict = gpulet_study_judge(plan, input.devices, spec->planners[i]);
         if (verdict == GPULET_STUDY_VERDICT_YES)
             has_plan = plan->by_prototype_rule ? has_plan : spec->planners[i];
-        else if (excluded(plan, input.devices))
+        else if (gpulet_plan_excluded(plan, input.devices))
             has_proof = spec->planners[i];
         job->verdicts[index * spec->planners_count + i] = (uint8_t)verdict;
         gpulet_plan_destroy(plan);

@@ -159,6 +159,26 @@ static void put_bound(gpulet_buf_t *out, const gpulet_plan_t *plan)
                           plan->lower_bound == 1.0 || costs ? "is" : "are");
 }
 
+static void put_movement(gpulet_buf_t *out, const gpulet_plan_movement_t *m)
+{
+    const struct {
+        const char *one;
+        const char *many;
+        uint32_t count;
+    } parts[] = {
+        {"gpu-let started", "gpu-lets started", m->gpulets_started},
+        {"stopped", "stopped", m->gpulets_stopped},
+        {"model loaded", "models loaded", m->models_loaded},
+        {"device added", "devices added", m->devices_added},
+        {"removed", "removed", m->devices_removed},
+    };
+    gpulet_buf_append_str(out, "From the running plan: ");
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
+        gpulet_buf_printf(out, "%s%u %s", i == 0 ? "" : ", ", parts[i].count,
+                          parts[i].count == 1 ? parts[i].one : parts[i].many);
+    gpulet_buf_append_str(out, ".\n");
+}
+
 gpulet_status_t gpulet_view_verdict(gpulet_buf_t *out, const gpulet_plan_t *plan)
 {
     if (!plan->feasible) {
@@ -215,6 +235,8 @@ gpulet_status_t gpulet_view_plan_text(gpulet_buf_t *out, const gpulet_plan_t *pl
     size_t begin = out->size;
     if (st == GPULET_OK)
         st = gpulet_view_verdict(out, plan);
+    if (st == GPULET_OK && plan->moves)
+        put_movement(out, &plan->movement);
     if (st == GPULET_OK && !style->utf8)
         keep_ascii(out, begin);
     return st;

@@ -101,12 +101,36 @@ class Plan(Case):
         self.assertIn("device", out)
 
     def test_every_planner_makes_plans_that_the_verifier_takes(self):
-        for planner in ("elastic", "temporal"):
+        for planner in ("temporal", "even", "selftune", "greedy", "elastic", "exhaustive", "optimal"):
             out = self.gpulet(*self.words("--json", "--planner", planner))
             path = self.write("plan.json", out)
             self.gpulet(*self.words("--verify", path))
             self.assertEqual(json.loads(self.gpulet(*self.words("--verify", path, "--json")))["verified"], True)
             self.assertEqual(json.loads(out)["planner"], planner)
+
+    def test_from_a_running_plan(self):
+        self.assertIn("--from", self.gpulet(*self.words("--planner", "incremental"), code=2))
+        running = self.write("running.json", self.gpulet(*self.words("--json")))
+        for planner in ("elastic", "optimal", "incremental"):
+            plan = json.loads(self.gpulet(*self.words("--json", "--planner", planner, "--from", running)))
+            self.assertEqual({"gpulets_started", "gpulets_stopped", "models_loaded", "devices_added", "devices_removed"},
+                             set(plan["movement"]))
+        self.assertEqual(0, sum(plan["movement"].values()))
+        more = self.write("more.csv", "model,rate_rps,slo_ms\nsmall,3000,50\nlarge,600,120\n")
+        words = self.words("--planner", "incremental", "--from", running, "--count", "-1", workload=more)
+        self.assertIn("From the running plan:", self.gpulet(*words))
+        self.assertGreater(json.loads(self.gpulet(*words, "--json"))["movement"]["gpulets_started"], 0)
+
+    def test_a_time_limit_ends_the_search(self):
+        plan = json.loads(self.gpulet(*self.words("--json", "--time-limit-s", "0.001")))
+        self.assertEqual("optimal", plan["planner"])
+        self.assertTrue(plan["feasible"])
+        self.assertIn("optimal", self.gpulet(*self.words("--planner", "greedy", "--time-limit-s", "1"), code=2))
+
+    def test_the_default_planner_follows_the_options(self):
+        self.assertEqual("optimal", json.loads(self.gpulet(*self.words("--json")))["planner"])
+        self.assertEqual("elastic", json.loads(self.gpulet(*self.words("--json", "--elastic", "paper")))["planner"])
+        self.assertIn("elastic", self.gpulet(*self.words("--planner", "optimal", "--elastic", "paper"), code=2))
 
     def test_the_same_inputs_give_the_same_plan(self):
         def without_time(text):

@@ -11,6 +11,8 @@
 #include <string.h>
 
 #include "instance.h"
+#include "plan/incremental.h"
+#include "solve/solve.h"
 
 typedef struct tally {
     uint64_t passed;
@@ -18,6 +20,7 @@ typedef struct tally {
     uint64_t feasible;
     uint64_t infeasible;
     uint64_t proved;
+    uint64_t impossible;   /* proved infeasible */
     uint64_t cold_checked; /* cold starts on an easier input … */
     uint64_t cold_worse;   /* … that answered worse */
 } tally_t;
@@ -56,6 +59,8 @@ static const char *check_plan(const gpulet_plan_t *plan, const gpulet_plan_input
                               : "the verifier accepts what is called infeasible";
     if (plan->feasible && !(plan->lower_bound <= used(plan) * (1.0 + 1e-9)))
         return "a feasible plan is below the bound";
+    if (plan->proved_infeasible && plan->feasible)
+        return "proved infeasible and feasible";
     if (plan->proved_optimal && used(plan) > plan->lower_bound * (1.0 + 1e-9))
         return "proved optimal above the bound";
     if (plan->feasible != (plan->reason[0] == '\0'))
@@ -137,6 +142,9 @@ static const char *check_monotone(tally_t *tally, instance_t *in, const gpulet_p
         wrong = "an easier input is an error";
     else if (worse(warm, plan))
         wrong = "starting from a plan that holds the answer is worse";
+    else if (plan->feasible && (cold->proved_optimal || cold->proved_infeasible) &&
+             worse(cold, plan))
+        wrong = "a proved answer to an easier input is worse";
     else if (plan->feasible) {
         tally->cold_checked++;
         tally->cold_worse += worse(cold, plan) ? 1 : 0;
@@ -193,6 +201,7 @@ static gpulet_plan_t *check_seed(tally_t *tally, instance_t *in, const char *nam
     tally->feasible += plan->feasible ? 1 : 0;
     tally->infeasible += plan->feasible ? 0 : 1;
     tally->proved += plan->proved_optimal ? 1 : 0;
+    tally->impossible += plan->proved_infeasible ? 1 : 0;
     return plan;
 }
 
@@ -237,11 +246,82 @@ static void check_forms(tally_t *tally, const instance_t *in, uint64_t seed)
     check_form(tally, in, seed, &options);
 }
 
+/* From the plan of another planner to other rates, some up and some down. */
+static const char *check_incremental(instance_t *in, const gpulet_plan_t *from, uint64_t seed)
+{
+    const gpulet_planner_t *elastic = gpulet_planner_find("elastic");
+    const gpulet_planner_t *planner = gpulet_planner_find("incremental");
+    gpulet_plan_input_t input = in->input;
+    gpulet_plan_t *moved = NULL;
+    gpulet_plan_t *anew = NULL;
+    const char *wrong = NULL;
+    double before[64];
+    for (size_t i = 0; i < in->workload->count; i++) {
+        before[i] = in->workload->demands[i].rate_rps;
+        in->workload->demands[i].rate_rps *= (double)((seed + 3 * i) % 5) * 0.4;
+    }
+    gpulet_error_t err = {{0}};
+    if (gpulet_planner_run(&anew, elastic, &input, &err) != GPULET_OK)
+        wrong = "elastic fails";
+    input.from = from;
+    if (wrong == NULL && gpulet_planner_run(&moved, planner, &input, &err) != GPULET_OK)
+        wrong = "incremental fails";
+    if (wrong == NULL && anew->feasible && !moved->feasible)
+        wrong = "incremental finds nothing where elastic does";
+    if (wrong == NULL && moved->feasible) {
+        double dearest = 0.0;
+        for (uint32_t t = 0; t < in->devices->types_count; t++)
+            dearest = fmax(dearest, in->devices->types[t].cost);
+        double enough = GPULET_INCREMENTAL_FACTOR * moved->lower_bound + 2.0 * dearest;
+        if (anew->feasible)
+            enough = fmax(enough, used(anew));
+        if (anew->feasible && used(moved) > enough * (1.0 + 1e-9))
+            wrong = "incremental costs more than it promises";
+    }
+    for (size_t i = 0; i < in->workload->count; i++)
+        in->workload->demands[i].rate_rps = before[i];
+    /* Nothing changes: nothing moves. */
+    gpulet_plan_t *same = NULL;
+    if (wrong == NULL && from->feasible) {
+        if (gpulet_planner_run(&same, planner, &input, &err) != GPULET_OK)
+            wrong = "incremental fails on unchanged rates";
+        else if (in->interference == NULL && used(same) >= used(from) * (1.0 - 1e-9) &&
+                 (same->movement.gpulets_started > 0 || same->movement.models_loaded > 0))
+            wrong = "something moves though nothing changed";
+    }
+    if (wrong != NULL)
+        printf("  %s\n", err.text);
+    gpulet_plan_destroy(same);
+    gpulet_plan_destroy(moved);
+    gpulet_plan_destroy(anew);
+    return wrong;
+}
+
 enum { PLANNERS_MAX = 16 };
 
 static size_t index_of(const char *name)
 {
     return (size_t)(gpulet_planner_find(name) - gpulet_planners());
+}
+
+/* What is promised of planners beside one another. */
+static void check_order(tally_t *tallies, gpulet_plan_t *const *plans, uint64_t seed)
+{
+    static const char *const chain[] = {"temporal", "elastic", "optimal"};
+    for (size_t i = 1; i < sizeof(chain) / sizeof(chain[0]); i++) {
+        const gpulet_plan_t *before = plans[index_of(chain[i - 1])];
+        const gpulet_plan_t *now = plans[index_of(chain[i])];
+        if (before != NULL && now != NULL && worse(now, before))
+            report(&tallies[index_of(chain[i])], seed, chain[i], "worse than the one before");
+    }
+    const gpulet_plan_t *best = plans[index_of("optimal")];
+    for (size_t i = 0; i < PLANNERS_MAX && best != NULL; i++) {
+        if (plans[i] != NULL && plans[i]->feasible &&
+            best->lower_bound > used(plans[i]) * (1.0 + 1e-9))
+            report(&tallies[i], seed, gpulet_planners()[i].name, "below the bound of optimal");
+        if (plans[i] != NULL && plans[i]->feasible && best->proved_infeasible)
+            report(&tallies[i], seed, gpulet_planners()[i].name, "where optimal proved a no");
+    }
 }
 
 /* Every planner of the table on one instance. */
@@ -250,13 +330,21 @@ static void check_instance(tally_t *tallies, uint64_t seed)
     instance_t in;
     gpulet_plan_t *plans[PLANNERS_MAX] = {NULL};
     instance_init(&in, seed);
-    for (size_t i = 0; gpulet_planners()[i].name != NULL; i++)
-        plans[i] = check_seed(&tallies[i], &in, gpulet_planners()[i].name, seed);
-    size_t elastic = index_of("elastic");
-    size_t temporal = index_of("temporal");
-    if (plans[elastic] != NULL && plans[temporal] != NULL && worse(plans[elastic], plans[temporal]))
-        report(&tallies[elastic], seed, "elastic", "worse than temporal");
-    check_forms(&tallies[elastic], &in, seed);
+    in.input.solver = gpulet_solve_coin();
+    for (size_t i = 0; gpulet_planners()[i].name != NULL; i++) {
+        if (!gpulet_planners()[i].from_plan)
+            plans[i] = check_seed(&tallies[i], &in, gpulet_planners()[i].name, seed);
+    }
+    check_order(tallies, plans, seed);
+    check_forms(&tallies[index_of("elastic")], &in, seed);
+    if (plans[index_of("elastic")] != NULL && seed % 3 == 0) {
+        tally_t *moved = &tallies[index_of("incremental")];
+        const char *wrong = check_incremental(&in, plans[index_of("elastic")], seed);
+        if (wrong != NULL)
+            report(moved, seed, "incremental", wrong);
+        else
+            moved->passed++;
+    }
     for (size_t i = 0; i < PLANNERS_MAX; i++)
         gpulet_plan_destroy(plans[i]);
     instance_deinit(&in);
@@ -274,9 +362,10 @@ int main(int argc, char **argv)
     for (size_t i = 0; gpulet_planners()[i].name != NULL; i++) {
         const tally_t *t = &tallies[i];
         printf("%s: feasible %" PRIu64 ", infeasible %" PRIu64 ", proved optimal %" PRIu64
-               ", easier but worse %" PRIu64 " of %" PRIu64 " cold starts\n",
-               gpulet_planners()[i].name, t->feasible, t->infeasible, t->proved, t->cold_worse,
-               t->cold_checked);
+               ", proved infeasible %" PRIu64 ", easier but worse %" PRIu64 " of %" PRIu64
+               " cold starts\n",
+               gpulet_planners()[i].name, t->feasible, t->infeasible, t->proved, t->impossible,
+               t->cold_worse, t->cold_checked);
         passed += t->passed;
         failed += t->failed;
     }

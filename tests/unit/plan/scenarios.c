@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <time.h>
 
 #include <cmocka.h>
@@ -13,8 +14,17 @@
 #include "base/file.h"
 #include "base/rng.h"
 #include "fixture.h"
+#include "solve/solve.h"
 
-#define DATA GPULET_SOURCE_DIR "/../shared/data/"
+/* Where the data lie: beside the checkout, or where the environment says. */
+static const char *data_path(const char *name)
+{
+    static char path[4096];
+    const char *folder = getenv("GPULET_SHARED_DATA");
+    (void)snprintf(path, sizeof(path), "%s/%s",
+                   folder != NULL ? folder : GPULET_SOURCE_DIR "/../shared/data", name);
+    return path;
+}
 
 static double now_ms(void)
 {
@@ -23,12 +33,13 @@ static double now_ms(void)
     return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
 }
 
-static void plan_scenario(fixture_t *f, const char *scenario, uint32_t devices_max)
+static void plan_scenario(fixture_t *f, const char *scenario, uint32_t devices_max,
+                          uint32_t devices_least)
 {
     gpulet_error_t err = {{0}};
     gpulet_workload_destroy(f->workload);
     f->workload = NULL;
-    if (gpulet_workload_load(&f->workload, DATA "workload_parvagpu.csv", scenario, &err) !=
+    if (gpulet_workload_load(&f->workload, data_path("workload_parvagpu.csv"), scenario, &err) !=
         GPULET_OK)
         fail_msg("%s", err.text);
     f->input.workload = f->workload;
@@ -41,6 +52,12 @@ static void plan_scenario(fixture_t *f, const char *scenario, uint32_t devices_m
     assert_true(plan->devices_used <= devices_max);
     assert_true(plan->lower_bound <= plan->devices_used);
     gpulet_plan_destroy(plan);
+    plan = fixture_plan(f, "optimal");
+    print_message("%s: optimal %u devices, bound %.0f\n", scenario, plan->devices_used,
+                  plan->lower_bound);
+    assert_true(plan->feasible && plan->proved_optimal);
+    assert_int_equal(plan->devices_used, devices_least);
+    gpulet_plan_destroy(plan);
 }
 
 static void published_scenarios_need_no_more_devices_than_published(void **state)
@@ -48,20 +65,22 @@ static void published_scenarios_need_no_more_devices_than_published(void **state
     (void)state;
     static const char *const names[] = {"S1", "S2", "S3", "S4", "S5", "S6"};
     static const uint32_t theirs[] = {2, 3, 5, 7, 13, 16};
+    static const uint32_t least[] = {2, 3, 5, 6, 12, 15};
     fixture_t f = {0};
     gpulet_error_t err = {{0}};
-    if (gpulet_profile_load(&f.profile, DATA "profile_a100_mig.csv", GPULET_PROFILE_FORMAT_CSV,
-                            NULL, &err) != GPULET_OK) {
+    if (gpulet_profile_load(&f.profile, data_path("profile_a100_mig.csv"),
+                            GPULET_PROFILE_FORMAT_CSV, NULL, &err) != GPULET_OK) {
         print_message("skipped: %s\n", err.text);
         skip();
     }
-    if (gpulet_device_set_load(&f.devices, DATA "devices_a100_mig.yaml", &err) != GPULET_OK)
+    if (gpulet_device_set_load(&f.devices, data_path("devices_a100_mig.yaml"), &err) != GPULET_OK)
         fail_msg("%s", err.text);
     f.input.profile = f.profile;
     f.input.devices = f.devices;
     f.input.slo_fraction = 0.9;
+    f.input.solver = gpulet_solve_coin();
     for (size_t i = 0; i < 6; i++)
-        plan_scenario(&f, names[i], theirs[i]);
+        plan_scenario(&f, names[i], theirs[i], least[i]);
     fixture_deinit(&f);
 }
 

@@ -126,7 +126,7 @@ static gpulet_status_t fail_slowly(gpulet_plan_t **out, const gpulet_plan_input_
 static void failures_are_ordered_by_case_and_not_by_time(void **state)
 {
     (void)state;
-    const gpulet_planner_t planner = {"failing", "", fail_slowly};
+    const gpulet_planner_t planner = {.name = "failing", .help = "", .run = fail_slowly};
     begin("a", "a=10", "1,2,3,4", "elastic");
     s.spec.planners[0] = &planner;
     for (slow_rate_rps = 1; slow_rate_rps <= 4; slow_rate_rps++) {
@@ -143,9 +143,9 @@ static void a_bound_above_what_there_is_proves_a_no(void **state)
 {
     (void)state;
     gpulet_plan_t plan = {.cost = NAN, .lower_bound = 1, .lower_bound_devices = NAN};
-    const gpulet_planner_t elastic = {"elastic", "", NULL};
-    const gpulet_planner_t optimal = {"optimal", "", NULL};
-    const gpulet_planner_t exhaustive = {"exhaustive", "", NULL};
+    const gpulet_planner_t elastic = {.name = "elastic", .help = ""};
+    const gpulet_planner_t optimal = {.name = "optimal", .help = "", .proves = true};
+    const gpulet_planner_t exhaustive = {.name = "exhaustive", .help = ""};
     begin("a", "a=10", "1", NULL);
     assert_int_equal(gpulet_study_judge(&plan, s.devices, &elastic), GPULET_STUDY_VERDICT_MISSED);
     assert_int_equal(gpulet_study_judge(&plan, s.devices, &optimal), GPULET_STUDY_VERDICT_OPEN);
@@ -184,7 +184,8 @@ static void planners_that_only_give_up_are_counted_apart(void **state)
     gpulet_study_result_t result = {0};
     gpulet_study_options_t options = {.threads = 2};
     gpulet_buf_t out = GPULET_BUF_INIT;
-    const gpulet_planner_t optimal = {"optimal", "", make_impossible};
+    const gpulet_planner_t optimal = {
+        .name = "optimal", .help = "", .run = make_impossible, .proves = true};
     begin("a", "a=10", "0,1,5000", "elastic");
     s.spec.planners[s.spec.planners_count++] = &optimal;
     assert_int_equal(gpulet_study_run(&result, &s.spec, &s.input, &options, &err), GPULET_OK);

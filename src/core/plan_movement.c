@@ -1,0 +1,98 @@
+#include "core/plan_movement.h"
+
+#include <stdbool.h>
+#include <string.h>
+
+static uint32_t common_models(const gpulet_plan_gpulet_t *a, const gpulet_plan_gpulet_t *b)
+{
+    uint32_t common = 0;
+    for (size_t i = 0; i < a->shares_count; i++) {
+        for (size_t k = 0; k < b->shares_count; k++)
+            common += strcmp(a->shares[i].model, b->shares[k].model) == 0 ? 1 : 0;
+    }
+    return common;
+}
+
+static bool alike(const gpulet_plan_gpulet_t *a, const gpulet_plan_gpulet_t *b)
+{
+    return a->units == b->units && a->slot == b->slot;
+}
+
+enum { CLAIMS_MAX = 1024 };
+
+void gpulet_plan_device_overlap(const gpulet_plan_device_t *from, const gpulet_plan_device_t *to,
+                                uint32_t *gpulets, uint32_t *models)
+{
+    bool claimed[CLAIMS_MAX] = {false};
+    bool settled[CLAIMS_MAX] = {false};
+    size_t from_count = from->gpulets_count < CLAIMS_MAX ? from->gpulets_count : CLAIMS_MAX;
+    size_t to_count = to->gpulets_count < CLAIMS_MAX ? to->gpulets_count : CLAIMS_MAX;
+    *gpulets = 0;
+    *models = 0;
+    for (;;) { /* the pair with most in common first */
+        uint32_t most = 0;
+        size_t most_from = 0;
+        size_t most_to = 0;
+        for (size_t i = 0; i < to_count; i++) {
+            for (size_t k = 0; !settled[i] && k < from_count; k++) {
+                if (claimed[k] || !alike(&to->gpulets[i], &from->gpulets[k]))
+                    continue;
+                uint32_t common = common_models(&to->gpulets[i], &from->gpulets[k]);
+                if (common > most) {
+                    most = common;
+                    most_from = k;
+                    most_to = i;
+                }
+            }
+        }
+        if (most == 0)
+            return;
+        claimed[most_from] = true;
+        settled[most_to] = true;
+        (*gpulets)++;
+        *models += most;
+    }
+}
+
+static const gpulet_plan_device_t *find_device(const gpulet_plan_t *plan,
+                                               const gpulet_plan_device_t *like)
+{
+    for (size_t i = 0; plan != NULL && i < plan->devices_count; i++) {
+        if (plan->devices[i].index == like->index && strcmp(plan->devices[i].type, like->type) == 0)
+            return &plan->devices[i];
+    }
+    return NULL;
+}
+
+gpulet_plan_movement_t gpulet_plan_movement(const gpulet_plan_t *from, const gpulet_plan_t *to)
+{
+    gpulet_plan_movement_t m = {0};
+    uint32_t go_on = 0;
+    for (size_t i = 0; i < to->devices_count; i++) {
+        const gpulet_plan_device_t *device = &to->devices[i];
+        const gpulet_plan_device_t *before = find_device(from, device);
+        uint32_t gpulets = 0;
+        uint32_t models = 0;
+        if (before != NULL)
+            gpulet_plan_device_overlap(before, device, &gpulets, &models);
+        m.devices_added += before == NULL ? 1 : 0;
+        m.gpulets_started += (uint32_t)device->gpulets_count - gpulets;
+        go_on += gpulets;
+        for (size_t k = 0; k < device->gpulets_count; k++)
+            m.models_loaded += (uint32_t)device->gpulets[k].shares_count;
+        m.models_loaded -= models;
+    }
+    for (size_t i = 0; from != NULL && i < from->devices_count; i++) {
+        m.gpulets_stopped += (uint32_t)from->devices[i].gpulets_count;
+        m.devices_removed += find_device(to, &from->devices[i]) == NULL ? 1 : 0;
+    }
+    m.gpulets_stopped -= go_on;
+    return m;
+}
+
+double gpulet_plan_movement_weight(const gpulet_plan_movement_t *m)
+{
+    return GPULET_MOVEMENT_WEIGHT_MODEL * (double)m->models_loaded +
+           GPULET_MOVEMENT_WEIGHT_GPULET * (double)m->gpulets_started +
+           GPULET_MOVEMENT_WEIGHT_DEVICE * (double)m->devices_added;
+}
