@@ -32,19 +32,27 @@ static uint32_t common(const gpulet_plan_gpulet_t *a, const gpulet_plan_gpulet_t
     return count;
 }
 
-/* Size and models in common, whatever the slots. */
+/* Size and models in common, whatever the slots; each gpu-let of b goes on at most once. */
 static uint32_t score_of(const gpulet_plan_device_t *a, const gpulet_plan_device_t *b)
 {
+    uint64_t claimed = 0; /* those beyond its bits are few, and may count twice */
     uint32_t score = 0;
     if (strcmp(a->type, b->type) != 0)
         return 0;
     for (size_t i = 0; i < a->gpulets_count; i++) {
         uint32_t best = 0;
+        uint64_t best_bit = 0;
         for (size_t k = 0; k < b->gpulets_count; k++) {
+            uint64_t bit = k < 64 ? UINT64_C(1) << k : 0;
             uint32_t c = common(&a->gpulets[i], &b->gpulets[k]);
-            if (a->gpulets[i].units == b->gpulets[k].units && c > 0 && 2 + c > best)
+            if (a->gpulets[i].units != b->gpulets[k].units || c == 0 || (claimed & bit) != 0)
+                continue;
+            if (2 + c > best) {
                 best = 2 + c;
+                best_bit = bit;
+            }
         }
+        claimed |= best_bit;
         score += best;
     }
     return score;
