@@ -6,7 +6,7 @@
 
 #include "plan/optimal_internal.h"
 
-enum { ITERATIONS_MAX = 100000, COMPANIONS_MAX = 6 };
+enum { ITERATIONS_MAX = 100000, COMPANIONS_MAX = 6, WORK_FIRST = 5000, WORK_MOST = 200000 };
 
 static const double COEFFICIENT_MIN = 1e-9;
 
@@ -181,7 +181,8 @@ gpulet_status_t gpulet_master_init(gpulet_master_t *m, gpulet_columns_t *columns
     size_t models = columns->ws->models_count;
     *m = (gpulet_master_t){.columns = columns, .pricer = pricer, .solver = solver};
     m->scale = GPULET_OPTIMAL_SCALE;
-    m->work_max = 200000;
+    m->work_max = WORK_FIRST;
+    m->work_most = WORK_MOST;
     m->artificial = 1e6;
     m->companions = COMPANIONS_MAX;
     m->rates_rps = malloc((models + 1) * sizeof(*m->rates_rps));
@@ -313,6 +314,7 @@ gpulet_status_t gpulet_master_iterate(gpulet_master_t *m)
     if (prices == NULL)
         return GPULET_E_NOMEM;
     bool any = false;
+    bool cut_off = false;
     double least = INFINITY;
     do {
         set_prices(m);
@@ -321,6 +323,7 @@ gpulet_status_t gpulet_master_iterate(gpulet_master_t *m)
         st = GPULET_OK;
         for (size_t t = 0; st == GPULET_OK && t < ws->types_count; t++)
             st = price_type(m, t, &least, &any, prices);
+        cut_off = least <= 0.0;
         if (st == GPULET_E_INVALID)
             m->scale *= 1.0 / 16.0;
     } while (st == GPULET_E_INVALID && m->scale >= 256.0);
@@ -332,6 +335,9 @@ gpulet_status_t gpulet_master_iterate(gpulet_master_t *m)
     double bound = isfinite(least) ? least * sum_prices(m) / m->scale : 0.0;
     m->improved_bound = bound > m->bound;
     m->bound = fmax(m->bound, bound);
-    m->done = !any;
+    /* A search that was cut off may have missed a column: then it is given longer. */
+    m->done = !any && (!cut_off || m->work_max >= m->work_most);
+    if (!any && !m->done)
+        m->work_max *= 8;
     return load_columns(m);
 }

@@ -250,7 +250,7 @@ static size_t fix_devices(gpulet_optimal_t *o, const gpulet_master_t *m, double 
 static gpulet_status_t solve_rest(gpulet_optimal_t *o, gpulet_master_t *m, const double *rates_rps)
 {
     gpulet_status_t st = gpulet_master_init(m, &o->columns, o->pricer, o->input->solver, rates_rps);
-    m->work_max = 20000;
+    m->work_most = m->work_max;
     for (int i = 0; st == GPULET_OK && i < DIVE_ITERATIONS_MAX && !m->done; i++)
         st = gpulet_master_iterate(m);
     return st;

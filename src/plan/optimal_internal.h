@@ -57,6 +57,7 @@ typedef struct gpulet_master {
     bool improved_bound; /* by the last iteration */
     bool done;           /* nothing prices out any more */
     uint64_t work_max;   /* of the search of one gpu-let */
+    uint64_t work_most;  /* … when nothing else prices out */
     int companions;      /* further columns of an iteration, at most */
     uint64_t work;       /* steps done */
     gpulet_price_device_t device; /* scratch */
