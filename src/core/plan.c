@@ -145,3 +145,18 @@ gpulet_plan_model_t *gpulet_plan_add_model(gpulet_plan_t *plan)
     plan->models = models;
     return &models[plan->models_count++];
 }
+
+double gpulet_plan_routed_rps(const gpulet_plan_t *plan, const char *model)
+{
+    double sum = 0.0;
+    for (size_t i = 0; i < plan->devices_count; i++) {
+        for (size_t k = 0; k < plan->devices[i].gpulets_count; k++) {
+            const gpulet_plan_gpulet_t *g = &plan->devices[i].gpulets[k];
+            for (size_t j = 0; j < g->shares_count; j++) {
+                if (strcmp(g->shares[j].model, model) == 0)
+                    sum += g->shares[j].rate_rps;
+            }
+        }
+    }
+    return sum;
+}

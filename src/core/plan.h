@@ -92,6 +92,9 @@ gpulet_plan_gpulet_t *gpulet_plan_add_gpulet(gpulet_plan_device_t *device);
 gpulet_plan_share_t *gpulet_plan_add_share(gpulet_plan_gpulet_t *gpulet);
 gpulet_plan_model_t *gpulet_plan_add_model(gpulet_plan_t *plan);
 
+/* What all gpu-lets are routed of the model together. */
+double gpulet_plan_routed_rps(const gpulet_plan_t *plan, const char *model);
+
 /* The JSON document of docs/formats.md, figures with at least four decimals where they are not
  * whole, ending in a newline. */
 gpulet_status_t gpulet_plan_format_json(gpulet_buf_t *out,

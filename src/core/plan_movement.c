@@ -3,7 +3,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-static uint32_t common_models(const gpulet_plan_gpulet_t *a, const gpulet_plan_gpulet_t *b)
+uint32_t gpulet_plan_gpulet_common(const gpulet_plan_gpulet_t *a, const gpulet_plan_gpulet_t *b)
 {
     uint32_t common = 0;
     for (size_t i = 0; i < a->shares_count; i++) {
@@ -37,7 +37,7 @@ void gpulet_plan_device_overlap(const gpulet_plan_device_t *from, const gpulet_p
             for (size_t k = 0; !settled[i] && k < from_count; k++) {
                 if (claimed[k] || !alike(&to->gpulets[i], &from->gpulets[k]))
                     continue;
-                uint32_t common = common_models(&to->gpulets[i], &from->gpulets[k]);
+                uint32_t common = gpulet_plan_gpulet_common(&to->gpulets[i], &from->gpulets[k]);
                 if (common > most) {
                     most = common;
                     most_from = k;

@@ -16,6 +16,9 @@
 gpulet_plan_movement_t gpulet_plan_movement(const gpulet_plan_t *from, const gpulet_plan_t *to);
 double gpulet_plan_movement_weight(const gpulet_plan_movement_t *movement);
 
+/* How many models two gpu-lets have in common. */
+uint32_t gpulet_plan_gpulet_common(const gpulet_plan_gpulet_t *a, const gpulet_plan_gpulet_t *b);
+
 /* How many gpu-lets of `to` would go on from `from`, both taken as the same device, and how many
  * models those have in common. */
 void gpulet_plan_device_overlap(const gpulet_plan_device_t *from, const gpulet_plan_device_t *to,

@@ -4,7 +4,8 @@
  * A program is: minimise Σ cost_j·x_j subject to row_i ≥ lower_i and row_i ≤ upper_i, lower_j ≤ x_j
  * ≤ upper_j. Rows are fixed at creation, columns are added at any time; a later relaxation starts
  * from where the last one ended. Nothing is printed, no clock ends a solution and no thread is
- * started: the same calls give the same answers. A program has one owner and one thread at a time.
+ * started: the same calls give the same answers. A program has one owner and one thread at a time;
+ * programs know nothing of one another, so threads may each have their own.
  * ±INFINITY stands for "no limit". */
 #ifndef GPULET_CORE_SOLVER_H
 #define GPULET_CORE_SOLVER_H

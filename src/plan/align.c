@@ -22,16 +22,6 @@ static int compare_pairs(const void *a, const void *b)
     return x->before < y->before ? -1 : x->before > y->before;
 }
 
-static uint32_t common(const gpulet_plan_gpulet_t *a, const gpulet_plan_gpulet_t *b)
-{
-    uint32_t count = 0;
-    for (size_t i = 0; i < a->shares_count; i++) {
-        for (size_t k = 0; k < b->shares_count; k++)
-            count += strcmp(a->shares[i].model, b->shares[k].model) == 0 ? 1 : 0;
-    }
-    return count;
-}
-
 /* Size and models in common, whatever the slots; each gpu-let of b goes on at most once. */
 static uint32_t score_of(const gpulet_plan_device_t *a, const gpulet_plan_device_t *b)
 {
@@ -44,7 +34,7 @@ static uint32_t score_of(const gpulet_plan_device_t *a, const gpulet_plan_device
         uint64_t best_bit = 0;
         for (size_t k = 0; k < b->gpulets_count; k++) {
             uint64_t bit = k < 64 ? UINT64_C(1) << k : 0;
-            uint32_t c = common(&a->gpulets[i], &b->gpulets[k]);
+            uint32_t c = gpulet_plan_gpulet_common(&a->gpulets[i], &b->gpulets[k]);
             if (a->gpulets[i].units != b->gpulets[k].units || c == 0 || (claimed & bit) != 0)
                 continue;
             if (2 + c > best) {
@@ -72,13 +62,13 @@ static void align_slots(gpulet_plan_device_t *device, const gpulet_plan_device_t
                 continue;
             if (g->slot == old->slot)
                 holder = k;
-            if (common(g, old) > most) {
-                most = common(g, old);
+            if (gpulet_plan_gpulet_common(g, old) > most) {
+                most = gpulet_plan_gpulet_common(g, old);
                 wanted = k;
             }
         }
         if (wanted < device->gpulets_count && holder < device->gpulets_count && wanted != holder &&
-            common(&device->gpulets[holder], old) < most) {
+            gpulet_plan_gpulet_common(&device->gpulets[holder], old) < most) {
             int32_t slot = device->gpulets[holder].slot;
             device->gpulets[holder].slot = device->gpulets[wanted].slot;
             device->gpulets[wanted].slot = slot;

@@ -20,27 +20,12 @@ typedef struct shortfall {
     size_t others; /* models that miss something too */
 } shortfall_t;
 
-static double routed(const gpulet_plan_t *plan, const char *model)
-{
-    double sum = 0.0;
-    for (size_t i = 0; i < plan->devices_count; i++) {
-        for (size_t k = 0; k < plan->devices[i].gpulets_count; k++) {
-            const gpulet_plan_gpulet_t *g = &plan->devices[i].gpulets[k];
-            for (size_t j = 0; j < g->shares_count; j++) {
-                if (strcmp(g->shares[j].model, model) == 0)
-                    sum += g->shares[j].rate_rps;
-            }
-        }
-    }
-    return sum;
-}
-
 static shortfall_t find_shortfall(const gpulet_plan_t *plan, const gpulet_workload_t *workload)
 {
     shortfall_t s = {0};
     for (size_t i = 0; i < workload->count; i++) {
         const gpulet_demand_t *demand = &workload->demands[i];
-        double missing_rps = demand->rate_rps - routed(plan, demand->model);
+        double missing_rps = demand->rate_rps - gpulet_plan_routed_rps(plan, demand->model);
         if (demand->rate_rps <= 0.0 || missing_rps <= 1e-7 * demand->rate_rps)
             continue;
         size_t at = s.count;

@@ -22,29 +22,14 @@ typedef struct search {
 
 /* ---- what is missing ---- */
 
-static double routed(const gpulet_plan_t *plan, const char *model)
-{
-    double sum = 0.0;
-    for (size_t d = 0; d < plan->devices_count; d++) {
-        for (size_t i = 0; i < plan->devices[d].gpulets_count; i++) {
-            const gpulet_plan_gpulet_t *g = &plan->devices[d].gpulets[i];
-            for (size_t k = 0; k < g->shares_count; k++) {
-                if (strcmp(g->shares[k].model, model) == 0)
-                    sum += g->shares[k].rate_rps;
-            }
-        }
-    }
-    return sum;
-}
-
 /* Keeps the models that miss most, the worst first. */
 static void find_missing(gpulet_advice_t *advice, const gpulet_plan_t *plan,
                          const gpulet_workload_t *workload)
 {
     for (size_t i = 0; i < workload->count; i++) {
         const gpulet_demand_t *demand = &workload->demands[i];
-        gpulet_advice_model_t model = {demand, demand->rate_rps - routed(plan, demand->model), NAN,
-                                       NAN};
+        gpulet_advice_model_t model = {
+            demand, demand->rate_rps - gpulet_plan_routed_rps(plan, demand->model), NAN, NAN};
         if (demand->rate_rps <= 0.0 || model.missing_rps <= 1e-7 * demand->rate_rps)
             continue;
         advice->models_missing++;

@@ -5,9 +5,13 @@
 
 #include <cmocka.h>
 #include <math.h>
+#include <pthread.h>
+#include <stdbool.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
+#include "base/rng.h"
 #include "solve/solve.h"
 
 /* Two rows, each at least `need`. */
@@ -118,6 +122,81 @@ static void prints_nothing(void **state)
     assert_int_equal(printed, 0);
 }
 
+enum { THREADS = 4, PROGRAMS = 60, ROWS = 12, COLUMNS = 40 };
+
+/* What a thread found: objectives and duals, and integer solutions. */
+typedef struct found {
+    double relaxed[PROGRAMS];
+    double duals[PROGRAMS][ROWS];
+    double whole[PROGRAMS];
+    bool failed;
+} found_t;
+
+/* A covering program drawn from the seed. */
+static bool solve_one(found_t *out, size_t at)
+{
+    const gpulet_solver_t *s = gpulet_solve_coin();
+    gpulet_program_t *p = NULL;
+    gpulet_rng_t rng;
+    double lower[ROWS];
+    double upper[ROWS];
+    int rows[ROWS];
+    double values[ROWS];
+    double x[COLUMNS];
+    gpulet_rng_init(&rng, at + 1);
+    for (int i = 0; i < ROWS; i++) {
+        lower[i] = 1.0 + 3.0 * gpulet_rng_f64(&rng);
+        upper[i] = INFINITY;
+        rows[i] = i;
+    }
+    bool ok = s->create(&p, ROWS, lower, upper) == GPULET_OK;
+    for (int j = 0; ok && j < COLUMNS; j++) {
+        for (int i = 0; i < ROWS; i++)
+            values[i] = gpulet_rng_below(&rng, 3) == 0 ? gpulet_rng_f64(&rng) : 0.0;
+        gpulet_solver_column_t c = {1.0 + gpulet_rng_f64(&rng), 0.0, INFINITY, ROWS, rows, values};
+        ok = s->add_column(p, &c) == GPULET_OK;
+        if (ok && j % 10 == 9)
+            (void)s->relax(p, 1000);
+    }
+    ok = ok && s->relax(p, 100000) == GPULET_SOLVER_OPTIMAL;
+    if (ok) {
+        out->relaxed[at] = s->objective(p);
+        memcpy(out->duals[at], s->dual(p), sizeof(out->duals[at]));
+        gpulet_solver_answer_t answer = s->integer(x, p, 200, INFINITY, -INFINITY);
+        ok = answer == GPULET_SOLVER_OPTIMAL || answer == GPULET_SOLVER_FEASIBLE;
+        for (int j = 0; ok && j < COLUMNS; j++)
+            out->whole[at] += x[j];
+    }
+    if (p != NULL)
+        s->destroy(p);
+    return ok;
+}
+
+static void *solve_all(void *arg)
+{
+    found_t *out = arg;
+    for (size_t i = 0; i < PROGRAMS; i++)
+        out->failed = !solve_one(out, i) || out->failed;
+    return NULL;
+}
+
+/* Studies plan on many threads: programs must not know of one another. */
+static void threads_get_the_same_answers(void **state)
+{
+    (void)state;
+    static found_t alone;
+    static found_t beside[THREADS];
+    pthread_t threads[THREADS];
+    (void)solve_all(&alone);
+    assert_false(alone.failed);
+    for (int i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, solve_all, &beside[i]), 0);
+    for (int i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+    for (int i = 0; i < THREADS; i++)
+        assert_memory_equal(&alone, &beside[i], sizeof(alone));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -126,6 +205,7 @@ int main(void)
         cmocka_unit_test(says_that_there_is_no_solution),
         cmocka_unit_test(bounds_may_change),
         cmocka_unit_test(prints_nothing),
+        cmocka_unit_test(threads_get_the_same_answers),
     };
     return cmocka_run_group_tests_name("solve.coin", tests, NULL, NULL);
 }
