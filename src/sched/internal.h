@@ -69,6 +69,10 @@ typedef struct sched_model {
     double rate;               /* items a second offered, by a moving average */
     double rate_admitted;      /* of those the admitted */
     uint64_t rate_at_ns;
+    double refused;       /* share of the latest arrivals that were refused as late, 0 … 1 */
+    double caution;       /* added to predicted waits in overload, as a part of them (admit.c) */
+    double caution_limit; /* how far it may rise until broken_ns */
+    uint64_t broken_ns;
     uint64_t probe_ns; /* of the next probe allowed */
     uint64_t back_ns;  /* when a lane is expected while there is none; 0: none is */
     gpulet_sched_model_stats_t stats;
@@ -240,6 +244,10 @@ typedef struct sched_verdict {
 
 gpulet_status_t sched_admit_init(gpulet_sched_t *s) GPULET_MUST_USE;
 void sched_admit_deinit(gpulet_sched_t *s);
+void sched_admit_reset(sched_model_t *model);
 sched_verdict_t sched_admit(gpulet_sched_t *s, const sched_request_t *request);
+/* Admission is a promise: each request with a deadline that was admitted ends kept (answered in
+ * time) or broken (dropped while it waited, or late). */
+void sched_promise_ended(gpulet_sched_t *s, const sched_request_t *request, bool kept);
 
 #endif

@@ -12,6 +12,8 @@ gpulet_status_t gpulet_sched_model_set(gpulet_sched_t *s, uint32_t model,
         return GPULET_E_INVALID;
     sched_model_t *m = &s->models[model];
     m->value = *value;
+    if (!m->known)
+        sched_admit_reset(m);
     m->known = true;
     for (uint32_t i = 0; i < m->lanes_count; i++) {
         sched_lane_refresh(s, &s->lanes[m->lanes[i].lane]);
