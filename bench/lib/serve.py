@@ -232,6 +232,12 @@ class Server:
                 return status
             time.sleep(0.1)
 
+    def prepare(self, seconds=60):
+        """Waits until every model that is worth it is prepared for a quick load."""
+        until = time.monotonic() + seconds
+        while self.status()["preparing"] > 0 and time.monotonic() < until:
+            time.sleep(0.1)
+
     def stop(self):
         """SIGTERM, then its exit status; a server that does not end is killed and that is an error."""
         if self.process.poll() is None:

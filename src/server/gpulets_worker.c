@@ -21,12 +21,15 @@ static void load_all(server_gpulet_t *g)
     g->loads_pending = 0;
     for (uint32_t i = 0; i < g->services_count; i++) {
         server_model_t *model = &server->models[g->services[i].model];
+        char prepared[GPULET_ENGINE_PREPARED_PATH_MAX];
         gpulet_status_t st = server_model_inputs(server, model, &err);
-        gpulet_worker_model_t value = {.model = model->id,
-                                       .name = model->entry->key,
-                                       .path = model->entry->path,
-                                       .batch_fixed = model->batch_fixed,
-                                       .batched = model->batched};
+        gpulet_worker_model_t value = {
+            .model = model->id,
+            .name = model->entry->key,
+            .path = model->entry->path,
+            .prepared = server_prepared_find(prepared, sizeof(prepared), server, model),
+            .batch_fixed = model->batch_fixed,
+            .batched = model->batched};
         if (st == GPULET_OK) {
             value.input_fd = gpulet_slab_fd(model->inputs);
             value.input_size = gpulet_slab_size(model->inputs);

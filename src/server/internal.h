@@ -9,6 +9,7 @@
  *   metrics.c     the text for Prometheus
  *   planning.c    from profiles and rates to a plan
  *   calibrate.c   measures what has no profile while nothing else is to do
+ *   prepared.c    prepares models for a quick load, likewise
  */
 #ifndef GPULET_SERVER_INTERNAL_H
 #define GPULET_SERVER_INTERNAL_H
@@ -86,6 +87,7 @@ typedef struct server_model {
     gpulet_slab_t *inputs;   /* made when it is first loaded */
     uint64_t load_ns;
     uint64_t memory_bytes;
+    bool prepare_tried; /* prepared.c */
 
     uint64_t trimmed_at; /* requests answered when the input segment was last given back */
 
@@ -173,6 +175,7 @@ typedef struct server_output {
 } server_output_t;
 
 typedef struct server_calibration server_calibration_t;
+typedef struct server_prepared server_prepared_t;
 typedef struct server_waiter server_waiter_t;
 
 struct gpulet_server {
@@ -208,6 +211,7 @@ struct gpulet_server {
     struct gpulet_store *store; /* NULL: nothing is kept */
     bool calibration_wanted;
     server_calibration_t *calibration;
+    server_prepared_t *prepared; /* NULL: no model is prepared */
 
     server_gpulet_t *gpulets;
     server_gpulet_t **lanes; /* lane id → gpu-let, GPULET lanes_max entries */
@@ -352,5 +356,16 @@ gpulet_status_t server_status_write(gpulet_buf_t *out, gpulet_server_t *server);
 gpulet_status_t server_calibrate_begin(gpulet_server_t *server);
 void server_calibrate_step(gpulet_server_t *server);
 void server_calibrate_end(gpulet_server_t *server);
+
+/* prepared.c: the cache of models as the engine rewrites them */
+gpulet_status_t server_prepared_open(gpulet_server_t *server, gpulet_error_t *err);
+void server_prepared_close(gpulet_server_t *server);
+/* The file to load in place of the model's, written to out; NULL when there is none. */
+const char *server_prepared_find(char *out, size_t out_size, gpulet_server_t *server,
+                                 const server_model_t *model);
+/* Models that are to be prepared yet, the one under way included. */
+uint32_t server_prepared_pending(const gpulet_server_t *server);
+/* Begins, watches and ends the preparation of one model at a time, while nothing else is to do. */
+void server_prepared_step(gpulet_server_t *server);
 
 #endif

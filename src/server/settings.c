@@ -83,6 +83,12 @@ const gpulet_option_t gpulet_settings_table[] = {
     {"store", GPULET_OPTION_STRING, AT(store), NULL, ANY, "FILE",
      "SQLite file of measured profiles [$XDG_STATE_HOME/gpulet/gpulet.db]; 'none': keep nothing",
      NULL},
+    {"model-cache", GPULET_OPTION_STRING, AT(model_cache), NULL, ANY, "DIR",
+     "models as the engine rewrites them, made when idle, so that workers start many times faster "
+     "and share weights [models/ beside the store]; 'none': make none",
+     NULL},
+    {"model-cache-mb", GPULET_OPTION_U64, AT(model_cache_mb), "8192", 1, 1048576, "MIB",
+     "at most so much of them; the longest unused go first", NULL},
     {"calibrate", GPULET_OPTION_BOOL, AT(calibrate), "true", ANY, NULL,
      "measure models without a profile when idle, then plan again", NULL},
     {"calibrate-seconds", GPULET_OPTION_F64, AT(calibrate_seconds), "5", 0.1, 600, "S",

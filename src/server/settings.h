@@ -43,6 +43,8 @@ typedef struct gpulet_settings {
     bool use_spare;
     uint64_t batch_max;
     char *store;
+    char *model_cache;
+    uint64_t model_cache_mb;
     bool calibrate;
     double calibrate_seconds;
     uint64_t requests_max;

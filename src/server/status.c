@@ -19,6 +19,7 @@ static json_t *model_json(gpulet_server_t *server, const server_model_t *model)
     static const char *const states[] = {"loading", "ready", "unavailable"};
     gpulet_sched_model_stats_t stats;
     uint64_t rejected = 0;
+    char path[GPULET_ENGINE_PREPARED_PATH_MAX];
     gpulet_sched_model_stats(server->sched, model->id, &stats);
     for (int r = 0; r < GPULET_REJECT_COUNT; r++)
         rejected += stats.rejected[r];
@@ -30,17 +31,18 @@ static json_t *model_json(gpulet_server_t *server, const server_model_t *model)
     double p999 = model->latency_ns != NULL
                       ? (double)gpulet_hist_quantile(model->latency_ns, 0.999) / 1e6
                       : 0;
-    return json_pack("{s:o, s:s, s:s, s:o, s:f, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:i, s:f, "
-                     "s:f, s:f, s:f}",
-                     "model", text_json(model->entry->name), "version", model->version_text,
-                     "state", states[model->state], "reason", text_json(model->reason), "slo_ms",
-                     model->slo_ms, "rate_rps", model->rate_rps, "offered",
-                     (json_int_t)stats.offered, "in_time", (json_int_t)stats.in_time, "late",
-                     (json_int_t)stats.late, "rejected", (json_int_t)rejected, "failed",
-                     (json_int_t)stats.failed, "cancelled", (json_int_t)stats.cancelled, "waiting",
-                     (int)stats.waiting, "running", (int)stats.running, "attainment",
-                     settled > 0 ? (double)stats.in_time / (double)settled : 1.0, "latency_ms_p50",
-                     p50, "latency_ms_p99", p99, "latency_ms_p999", p999);
+    return json_pack(
+        "{s:o, s:s, s:s, s:o, s:f, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:i, s:f, "
+        "s:f, s:f, s:f, s:f, s:b}",
+        "model", text_json(model->entry->name), "version", model->version_text, "state",
+        states[model->state], "reason", text_json(model->reason), "slo_ms", model->slo_ms,
+        "rate_rps", model->rate_rps, "offered", (json_int_t)stats.offered, "in_time",
+        (json_int_t)stats.in_time, "late", (json_int_t)stats.late, "rejected", (json_int_t)rejected,
+        "failed", (json_int_t)stats.failed, "cancelled", (json_int_t)stats.cancelled, "waiting",
+        (int)stats.waiting, "running", (int)stats.running, "attainment",
+        settled > 0 ? (double)stats.in_time / (double)settled : 1.0, "latency_ms_p50", p50,
+        "latency_ms_p99", p99, "latency_ms_p999", p999, "load_ms", (double)model->load_ns / 1e6,
+        "prepared", server_prepared_find(path, sizeof(path), server, model) != NULL);
 }
 
 static json_t *gpulet_json(gpulet_server_t *server, const server_gpulet_t *g, uint64_t now_ns)
@@ -85,14 +87,15 @@ gpulet_status_t server_status_write(gpulet_buf_t *out, gpulet_server_t *server)
                                                        (int)server->devices[i].desc.index, "units",
                                                        (int)server->devices[i].desc.units, "text",
                                                        server->devices[i].desc.text));
-    json_t *root = json_pack(
-        "{s:s, s:b, s:b, s:f, s:s, s:b, s:I, s:i, s:o, s:o, s:o}", "version", GPULET_VERSION,
-        "ready", (int)server->ready, "draining", (int)server->draining, "uptime_s",
-        (double)(now_ns - server->started_ns) / 1e9, "planner",
-        server->plan != NULL ? server->plan->planner : "", "feasible",
-        server->plan != NULL && server->plan->feasible, "replans", (json_int_t)server->replans,
-        "connections", (int)gpulet_http_server_connections(server->http), "devices", devices,
-        "gpulets", gpulets, "models", models);
+    json_t *root =
+        json_pack("{s:s, s:b, s:b, s:f, s:s, s:b, s:I, s:i, s:i, s:o, s:o, s:o}", "version",
+                  GPULET_VERSION, "ready", (int)server->ready, "draining", (int)server->draining,
+                  "uptime_s", (double)(now_ns - server->started_ns) / 1e9, "planner",
+                  server->plan != NULL ? server->plan->planner : "", "feasible",
+                  server->plan != NULL && server->plan->feasible, "replans",
+                  (json_int_t)server->replans, "preparing", (int)server_prepared_pending(server),
+                  "connections", (int)gpulet_http_server_connections(server->http), "devices",
+                  devices, "gpulets", gpulets, "models", models);
     char *text = root != NULL ? json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
     json_decref(root);
     if (text == NULL)

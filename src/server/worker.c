@@ -321,7 +321,8 @@ gpulet_status_t gpulet_worker_load(gpulet_worker_t *worker, const gpulet_worker_
                                    .size = model->input_size,
                                    .ns = worker->load_limit_ns,
                                    .name = model->name,
-                                   .text = model->path};
+                                   .text = model->path,
+                                   .prepared = model->prepared};
     if (worker->state >= GPULET_WORKER_LOST)
         return gpulet_fail(err, GPULET_E_CLOSED, "the worker is gone");
     if (gpulet_worker_known_find(worker, model->model) != NULL)

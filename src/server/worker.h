@@ -112,6 +112,7 @@ typedef struct gpulet_worker_model {
     const char *path;
     int input_fd; /* the model's input segment (ipc/slab.h); not closed by the worker handle */
     uint64_t input_size;
+    const char *prepared; /* a file to load in place of path; NULL: none */
     uint32_t batch_fixed; /* N: pad to N items; 0: none */
     bool batched;         /* the first dimension of every tensor is the batch */
 } gpulet_worker_model_t;

@@ -109,7 +109,7 @@ static void load_failed(gpulet_work_t *work, uint32_t model, gpulet_status_t st,
 static gpulet_status_t model_load(gpulet_work_model_t *m, gpulet_work_t *work,
                                   const gpulet_control_t *message, int fd, gpulet_error_t *err)
 {
-    const gpulet_engine_load_options_t options = {
+    gpulet_engine_load_options_t options = {
         .name = message->name,
         .path = message->text,
         .threads = work->threads,
@@ -123,7 +123,19 @@ static gpulet_status_t model_load(gpulet_work_model_t *m, gpulet_work_t *work,
     m->input_size = message->size;
     if ((st = gpulet_shared_map(&m->input_base, fd, message->size, false, err)) != GPULET_OK)
         return st;
-    if ((st = work->ops->load(&m->engine_model, work->engine, &options, err)) != GPULET_OK)
+    st = GPULET_E_NOT_FOUND;
+    if (message->prepared[0] != '\0') {
+        options.path = message->prepared;
+        st = work->ops->load(&m->engine_model, work->engine, &options, err);
+        options.path = message->text;
+        if (st == GPULET_E_TIMEOUT)
+            return st; /* A thread of the library hangs: the process is to end. */
+        if (st != GPULET_OK)
+            GPULET_LOG(WARNING, "event=prepared_refused model=%s status=%s", message->name,
+                       gpulet_status_name(st));
+    }
+    if (st != GPULET_OK &&
+        (st = work->ops->load(&m->engine_model, work->engine, &options, err)) != GPULET_OK)
         return st;
     m->io = work->ops->io(m->engine_model);
     if (m->io->inputs_count > GPULET_MODEL_IO_MAX || m->io->outputs_count > GPULET_MODEL_IO_MAX)

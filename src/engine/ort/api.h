@@ -69,6 +69,7 @@ typedef enum ort_code {
     X(25, ort_status_t *, set_inter_threads, (ort_session_options_t *options, int count))                              \
     X(13, ort_status_t *, set_execution_mode, (ort_session_options_t *options, int mode))                              \
     X(23, ort_status_t *, set_optimisation, (ort_session_options_t *options, int level))                               \
+    X(11, ort_status_t *, set_optimised_path, (ort_session_options_t *options, const char *path))                      \
     X(17, ort_status_t *, disable_mem_pattern, (ort_session_options_t *options))                                       \
     X(22, ort_status_t *, set_log_severity, (ort_session_options_t *options, int level))                               \
     X(130, ort_status_t *, add_session_config,                                                                         \

@@ -203,9 +203,30 @@ static gpulet_status_t configure(load_job_t *job, const gpulet_engine_load_optio
     return gpulet_ort_status(api, status, GPULET_E_INTERNAL, err);
 }
 
+/* The graph as it is after all rewriting, its weights in a file of their own: from there they are
+ * mapped, not read, copied and rearranged. */
+static gpulet_status_t configure_saving(load_job_t *job, const char *folder, gpulet_error_t *err)
+{
+    const gpulet_ort_api_t *api = &job->engine->api;
+    ort_session_options_t *o = job->options;
+    char path[GPULET_ENGINE_PREPARED_PATH_MAX];
+    gpulet_status_t st = gpulet_engine_prepared_path(path, sizeof(path), folder);
+    if (st != GPULET_OK)
+        return gpulet_fail(err, st, "%s: the path is too long", folder);
+    ort_status_t *status = api->set_optimised_path(o, path);
+    if (status == NULL)
+        status = api->add_session_config(
+            o, "session.optimized_model_external_initializers_file_name", "weights.bin");
+    if (status == NULL)
+        status = api->add_session_config(
+            o, "session.optimized_model_external_initializers_min_size_in_bytes", "1024");
+    return gpulet_ort_status(api, status, GPULET_E_INTERNAL, err);
+}
+
+/* With a folder, what is made of the model is saved there. */
 static gpulet_status_t create_session(ort_session_t **out, ort_engine_t *engine,
                                       const gpulet_engine_load_options_t *options,
-                                      gpulet_error_t *err)
+                                      const char *folder, gpulet_error_t *err)
 {
     struct stat info;
     load_job_t *job = NULL;
@@ -223,6 +244,8 @@ static gpulet_status_t create_session(ort_session_t **out, ort_engine_t *engine,
         return st;
     assert(job != NULL);
     st = configure(job, options, err);
+    if (st == GPULET_OK && folder != NULL)
+        st = configure_saving(job, folder, err);
     if (st != GPULET_OK) {
         job_destroy(job);
         return st;
@@ -375,7 +398,7 @@ gpulet_status_t gpulet_ort_load(gpulet_engine_model_t **out, gpulet_engine_t *en
     model->engine = (ort_engine_t *)engine;
     atomic_init(&model->trim_wanted, false);
     (void)pthread_mutex_init(&model->lock, NULL);
-    gpulet_status_t st = create_session(&model->session, model->engine, options, err);
+    gpulet_status_t st = create_session(&model->session, model->engine, options, NULL, err);
     if (st == GPULET_OK)
         st = read_specs(model, true, err);
     if (st == GPULET_OK)
@@ -404,4 +427,16 @@ void gpulet_ort_unload(gpulet_engine_model_t *engine_model)
     (void)pthread_mutex_destroy(&model->lock);
     free(model);
     (void)malloc_trim(0);
+}
+
+gpulet_status_t gpulet_ort_prepare(gpulet_engine_t *engine,
+                                   const gpulet_engine_load_options_t *options, const char *folder,
+                                   gpulet_error_t *err)
+{
+    ort_session_t *session = NULL;
+    assert(engine != NULL && folder != NULL && options->path != NULL);
+    gpulet_status_t st = create_session(&session, (ort_engine_t *)engine, options, folder, err);
+    if (st == GPULET_OK)
+        ((ort_engine_t *)engine)->api.release_session(session);
+    return st;
 }
