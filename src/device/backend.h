@@ -10,6 +10,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/status.h"
 #include "core/device_type.h"
@@ -67,6 +68,13 @@ typedef struct gpulet_device_backend {
     /* Settles an overlapping partition on free units of its own (or the same size elsewhere); the
      * worker is then sent the new grant. NULL: carve anew. */
     gpulet_status_t (*settle)(gpulet_partition_t *partition, gpulet_error_t *err);
+    /* Puts those threads of a worker process that yield to all others (engine.h, yielding) on the
+     * units of `lenders` besides its own, or with none back on its own. They can be taken back at
+     * any moment: a thread in the middle of a run goes on where it is put. NULL: units cannot be
+     * lent. */
+    gpulet_status_t (*lend)(pid_t worker, const gpulet_partition_t *own,
+                            const gpulet_partition_t *const *lenders, size_t lenders_count,
+                            gpulet_error_t *err);
     void (*release)(gpulet_partition_t *partition); /* NULL is fine */
     uint32_t (*units)(const gpulet_partition_t *partition);
     /* For people: "cores 0-3". */

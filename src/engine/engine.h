@@ -33,6 +33,9 @@ typedef struct gpulet_engine_load_options {
     const char *path; /* the model's file */
     uint32_t threads; /* cores of the gpu-let, ≥ 1; the calling thread is one of them */
     uint32_t units;   /* size of the gpu-let in device units (fake) */
+    /* Pool threads run only while nothing else wants their cores (SCHED_IDLE): they may be put on
+     * cores of others. The calling thread is not changed. */
+    bool yielding;
     bool spin; /* pool threads may spin between runs: only where the gpu-let owns its cores */
     /* Watchdog on creating the session: E_TIMEOUT after that (0: no limit). A library that hangs
      * cannot be stopped: its thread stays behind, perhaps for ever. The process should then end, by

@@ -185,6 +185,14 @@ gpulet_actions_t gpulet_sched_model_remove(gpulet_sched_t *sched, uint64_t now_n
 gpulet_status_t gpulet_sched_lane_add(gpulet_sched_t *sched, uint64_t now_ns, uint32_t lane,
                                       const gpulet_sched_lane_t *value,
                                       gpulet_actions_t *out) GPULET_MUST_USE;
+/* The lane runs at another speed from now on: units (a name for the speed, as in lane_add;
+ * estimates are kept by it) and exec_ns of value->services, which must be the lane's own in any
+ * order; their batches and rates, and the rest of value, are as they were. Batches under way are
+ * still learned from as what they were sent as. E_NOT_FOUND when there is no such lane or it
+ * drains. */
+gpulet_status_t gpulet_sched_lane_resize(gpulet_sched_t *sched, uint64_t now_ns, uint32_t lane,
+                                         const gpulet_sched_lane_t *value,
+                                         gpulet_actions_t *out) GPULET_MUST_USE;
 /* No new batches; LANE_IDLE follows, at once or when its last batch is done; then the lane is
  * forgotten. Requests that no other lane serves are rejected as NOT_SERVED unless another lane is
  * added in the same turn: call add first (make before break). */

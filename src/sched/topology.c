@@ -131,6 +131,43 @@ gpulet_status_t gpulet_sched_lane_add(gpulet_sched_t *s, uint64_t now_ns, uint32
     return GPULET_OK;
 }
 
+static gpulet_status_t resize_service(gpulet_sched_t *s, sched_service_t *service,
+                                      const gpulet_sched_lane_t *value)
+{
+    for (uint32_t i = 0; i < value->services_count; i++) {
+        const gpulet_sched_service_t *from = &value->services[i];
+        if (from->model != service->model)
+            continue;
+        sched_estimate_t *estimate = sched_model_estimate(s, service->model, value->units);
+        if (estimate == NULL)
+            return GPULET_E_NOMEM;
+        if (from->exec_ns != NULL)
+            sched_estimate_profile(estimate, from->exec_ns, from->exec_count);
+        /* Better the other speed's figures than none: a guess of nothing would admit everything. */
+        if (sched_estimate_known(estimate))
+            service->estimate = estimate;
+        return GPULET_OK;
+    }
+    return GPULET_OK;
+}
+
+gpulet_status_t gpulet_sched_lane_resize(gpulet_sched_t *s, uint64_t now_ns, uint32_t lane,
+                                         const gpulet_sched_lane_t *value, gpulet_actions_t *out)
+{
+    gpulet_status_t st = GPULET_OK;
+    if (lane >= s->options.lanes_max || s->lanes[lane].state != SCHED_LANE_ACTIVE)
+        return GPULET_E_NOT_FOUND;
+    sched_begin(s, now_ns);
+    sched_lane_t *l = &s->lanes[lane];
+    l->units = value->units;
+    for (uint32_t i = 0; i < l->services_count && st == GPULET_OK; i++)
+        st = resize_service(s, &l->services[i], value);
+    sched_lane_refresh(s, l);
+    sched_lane_mark(s, lane);
+    *out = sched_finish(s);
+    return st;
+}
+
 gpulet_actions_t gpulet_sched_model_expect(gpulet_sched_t *s, uint64_t now_ns, uint32_t model,
                                            uint64_t back_ns)
 {

@@ -146,6 +146,7 @@ void server_gpulet_add_lane(server_gpulet_t *g, uint64_t now_ns)
 
 static void lose_lane(server_gpulet_t *g, uint64_t now_ns)
 {
+    server_lend_end(g, now_ns);
     gpulet_server_t *server = g->server;
     uint32_t lane = g->lane;
     if (lane == SERVER_LANE_NONE)

@@ -252,6 +252,7 @@ void server_gpulets_switch_over(gpulet_server_t *server, uint64_t now_ns)
         if (!g->retired || g->state >= SERVER_GPULET_DRAINING)
             continue;
         if (g->lane != SERVER_LANE_NONE) {
+            server_lend_end(g, now_ns);
             server_gpulet_set_state(g, SERVER_GPULET_DRAINING);
             server_brain_apply(server, gpulet_sched_lane_drain(server->sched, now_ns, g->lane));
         } else {

@@ -117,6 +117,13 @@ static void on_measured(void *context, gpulet_worker_t *worker,
     (void)measured;
 }
 
+static void on_widened(void *context, gpulet_worker_t *worker, uint32_t model,
+                       gpulet_status_t status, const char *text)
+{
+    (void)worker;
+    server_lend_widened(context, model, status, text);
+}
+
 static void count_batch(gpulet_server_t *server, const gpulet_worker_result_t *result,
                         uint32_t model_id)
 {
@@ -211,6 +218,7 @@ static gpulet_status_t watch_worker(server_gpulet_t *g)
 
 void server_gpulet_drop_worker(server_gpulet_t *g)
 {
+    server_lend_end(g, gpulet_clock_ns());
     if (g->event != NULL)
         event_free(g->event);
     if (g->batches_event != NULL)
@@ -246,12 +254,20 @@ gpulet_status_t server_gpulet_start(server_gpulet_t *g, gpulet_error_t *err)
         .nice = server->ready && !g->restarted ? BACKGROUND_NICE : 0,
         .spin = settings->spin,
     };
-    gpulet_worker_callbacks_t callbacks = {g,           on_ready, on_loaded, on_load_failed,
-                                           on_measured, on_done,  on_lost,   on_stopped};
+    gpulet_worker_callbacks_t callbacks = {g,           on_ready,   on_loaded, on_load_failed,
+                                           on_measured, on_widened, on_done,   on_lost,
+                                           on_stopped};
     for (uint32_t i = 0; i < g->services_count; i++) {
         g->services[i].loaded = false;
         g->services[i].failed = false;
+        g->services[i].widened = false;
     }
+    g->wide_units = 0;
+    g->widen_pending = 0;
+    g->lend_after_ns = 0;
+    g->lend_failures = 0;
+    g->load_busy_ns = g->busy_ns;
+    g->load = 0;
     g->lost = false;
     g->stopped = false;
     g->started_ns = gpulet_clock_ns();

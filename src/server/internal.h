@@ -10,6 +10,7 @@
  *   planning.c    from profiles and rates to a plan
  *   calibrate.c   measures what has no profile while nothing else is to do
  *   prepared.c    prepares models for a quick load, likewise
+ *   lend.c        idle gpu-lets lend their units to busy neighbours
  */
 #ifndef GPULET_SERVER_INTERNAL_H
 #define GPULET_SERVER_INTERNAL_H
@@ -123,6 +124,7 @@ typedef struct server_service {
     double rate_rps;
     bool loaded;
     bool failed;
+    bool widened; /* there is a copy for lent units */
 } server_service_t;
 
 struct server_gpulet {
@@ -154,8 +156,20 @@ struct server_gpulet {
                 */
     bool stopped;
     bool drained;
-    bool overlaps;  /* its units are shared with a gpu-let that is about to go */
-    bool restarted; /* replaces a worker that died: wanted at once, so not in the background */
+    bool overlaps; /* its units are shared with a gpu-let that is about to go */
+    /* lend.c */
+    double load;           /* share of the last second or so that it ran */
+    uint64_t load_busy_ns; /* busy_ns when load was last brought up to date */
+    uint64_t load_at_ns;
+    server_gpulet_t *borrower; /* has the use of our units; NULL: nobody */
+    uint32_t borrowed_units;   /* of others that we have the use of */
+    uint32_t wide_units;       /* own and lent units that the worker's copies were loaded for */
+    uint32_t widen_pending;    /* copies that are being loaded */
+    uint64_t lend_after_ns;    /* lent units were of no use or could not be had: not before then */
+    uint32_t lend_failures;    /* in a row */
+    uint64_t borrowed_since_ns;
+    uint64_t narrow_ns; /* what a batch of the heaviest model took without */
+    bool restarted;     /* replaces a worker that died: wanted at once, so not in the background */
 };
 
 typedef struct server_device {
@@ -363,6 +377,13 @@ void server_prepared_close(gpulet_server_t *server);
 /* The file to load in place of the model's, written to out; NULL when there is none. */
 const char *server_prepared_find(char *out, size_t out_size, gpulet_server_t *server,
                                  const server_model_t *model);
+/* lend.c: called every tick. */
+void server_lend_step(gpulet_server_t *server, uint64_t now_ns);
+/* Before the gpu-let stops serving, or its worker goes. */
+void server_lend_end(server_gpulet_t *g, uint64_t now_ns);
+void server_lend_widened(server_gpulet_t *g, uint32_t model, gpulet_status_t status,
+                         const char *text);
+
 /* Models that are to be prepared yet, the one under way included. */
 uint32_t server_prepared_pending(const gpulet_server_t *server);
 /* Begins, watches and ends the preparation of one model at a time, while nothing else is to do. */

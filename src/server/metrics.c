@@ -259,6 +259,10 @@ static void write_gpulets(gpulet_buf_t *out, gpulet_server_t *server)
     head(out, "gpulet_units", "gauge", "Size of a gpu-let in device units");
     for (const server_gpulet_t *g = server->gpulets; g != NULL; g = g->next)
         gpulet_row(out, "gpulet_units", g, "", g->units);
+    head(out, "gpulet_borrowed_units", "gauge",
+         "Units of idle neighbours that a gpu-let has the use of");
+    for (const server_gpulet_t *g = server->gpulets; g != NULL; g = g->next)
+        gpulet_row(out, "gpulet_borrowed_units", g, "", g->borrowed_units);
     head(out, "gpulet_busy_seconds_total", "counter", "Time a gpu-let spent executing batches");
     for (const server_gpulet_t *g = server->gpulets; g != NULL; g = g->next)
         gpulet_row(out, "gpulet_busy_seconds_total", g, "", (double)g->busy_ns / 1e9);

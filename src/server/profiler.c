@@ -250,8 +250,8 @@ static gpulet_status_t start_worker(gpulet_profiler_t *p, gpulet_error_t *err)
         .load_limit_ns = (uint64_t)(o->load_limit_s * 1e9),
         .nice = o->background ? NICE : 0,
     };
-    gpulet_worker_callbacks_t callbacks = {p,           on_ready, on_loaded, on_load_failed,
-                                           on_measured, on_done,  on_lost,   on_stopped};
+    gpulet_worker_callbacks_t callbacks = {p,    on_ready, on_loaded, on_load_failed, on_measured,
+                                           NULL, on_done,  on_lost,   on_stopped};
     if ((st = gpulet_worker_start(&p->worker, &options, &callbacks, err)) != GPULET_OK)
         return st;
     p->worker_event = event_new(o->base, gpulet_worker_fd(p->worker), EV_READ | EV_PERSIST,

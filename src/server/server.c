@@ -63,6 +63,7 @@ static void on_tick(evutil_socket_t fd, short what, void *context)
     server_gpulets_step(server);
     server_calibrate_step(server);
     server_prepared_step(server);
+    server_lend_step(server, gpulet_clock_ns());
     if (++server->ticks % TRIM_TICKS == 0)
         server_catalog_trim(server);
     check_drain(server, gpulet_clock_ns());

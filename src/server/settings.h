@@ -56,6 +56,7 @@ typedef struct gpulet_settings {
     double load_limit_s;
     double drain_limit_s;
     bool spin;
+    bool lend;
     char *log_level;
     bool help;
     bool version;

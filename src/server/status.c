@@ -61,14 +61,14 @@ static json_t *gpulet_json(gpulet_server_t *server, const server_gpulet_t *g, ui
                               "estimate_ms", (double)estimate / 1e6));
     }
     double served = g->serving_since_ns > 0 ? (double)(now_ns - g->serving_since_ns) : 0;
-    return json_pack("{s:s, s:s, s:i, s:i, s:s, s:s, s:i, s:f, s:f, s:I, s:o}", "name", g->name,
-                     "device", server->devices[g->device].desc.type, "index",
-                     (int)server->devices[g->device].desc.index, "units", (int)g->units, "place",
-                     server->backend->describe(g->partition), "state",
-                     server_gpulet_state_text(g->state), "pid",
-                     g->worker != NULL ? (int)gpulet_worker_pid(g->worker) : 0, "duty_ms",
-                     g->duty_ms, "busy", served > 0 ? (double)g->busy_ns / served : 0.0,
-                     "workers_lost", (json_int_t)g->lost_count, "models", models);
+    return json_pack(
+        "{s:s, s:s, s:i, s:i, s:s, s:s, s:i, s:f, s:f, s:I, s:i, s:o}", "name", g->name, "device",
+        server->devices[g->device].desc.type, "index", (int)server->devices[g->device].desc.index,
+        "units", (int)g->units, "place", server->backend->describe(g->partition), "state",
+        server_gpulet_state_text(g->state), "pid",
+        g->worker != NULL ? (int)gpulet_worker_pid(g->worker) : 0, "duty_ms", g->duty_ms, "busy",
+        served > 0 ? (double)g->busy_ns / served : 0.0, "workers_lost", (json_int_t)g->lost_count,
+        "borrowed_units", (int)g->borrowed_units, "models", models);
 }
 
 gpulet_status_t server_status_write(gpulet_buf_t *out, gpulet_server_t *server)

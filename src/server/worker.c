@@ -243,10 +243,10 @@ static void limits_check(gpulet_worker_t *worker, uint64_t now_ns)
     }
     if (debt != NULL) {
         if (now_ns > later(debt->sent_ns, worker->progress_ns) + debt->limit_ns)
-            gpulet_worker_lose(worker, "%s of model %u takes over %llu ms",
-                               debt->kind == GPULET_CONTROL_LOAD ? "the load" : "the measurement",
-                               debt->known->model,
-                               (unsigned long long)(debt->limit_ns / GPULET_NS_PER_MS));
+            gpulet_worker_lose(
+                worker, "%s of model %u takes over %llu ms",
+                debt->kind == GPULET_CONTROL_MEASURE ? "the measurement" : "the load",
+                debt->known->model, (unsigned long long)(debt->limit_ns / GPULET_NS_PER_MS));
         return; /* A batch may wait behind it. */
     }
     if (worker->batches_count > 0 &&
@@ -422,6 +422,7 @@ gpulet_status_t gpulet_worker_run(gpulet_worker_t *worker, uint64_t batch, uint3
                                   uint32_t large_count)
 {
     const gpulet_record_run_t run = {.kind = GPULET_RECORD_RUN,
+                                     .wide = worker->wide,
                                      .model = model,
                                      .batch = batch,
                                      .items = items,
@@ -453,6 +454,36 @@ gpulet_status_t gpulet_worker_run(gpulet_worker_t *worker, uint64_t batch, uint3
     known->batches++;
     gpulet_ring_wake(&worker->to_worker, GPULET_RING_ASLEEP);
     return GPULET_OK;
+}
+
+gpulet_status_t gpulet_worker_widen(gpulet_worker_t *worker, const gpulet_worker_model_t *model,
+                                    uint32_t threads, uint32_t units)
+{
+    const gpulet_control_t message = {.kind = GPULET_CONTROL_WIDEN,
+                                      .model = model->model,
+                                      .threads = threads,
+                                      .batch = units,
+                                      .ns = worker->load_limit_ns,
+                                      .name = model->name,
+                                      .text = model->path,
+                                      .prepared = model->prepared};
+    gpulet_worker_known_t *known = gpulet_worker_known_find(worker, model->model);
+    assert(known != NULL && known->loaded && threads > 0);
+    if (worker->state >= GPULET_WORKER_LOST || worker->stopping || worker->closed_ns != 0)
+        return GPULET_E_CLOSED;
+    if (debt_add(worker, known, GPULET_CONTROL_WIDEN,
+                 worker->load_limit_ns + worker->run_limit_ns) != GPULET_OK)
+        return GPULET_E_NOMEM;
+    known->widened = false;
+    gpulet_status_t st = gpulet_worker_send(worker, &message, -1);
+    if (st != GPULET_OK)
+        debt_undo(worker);
+    return st;
+}
+
+void gpulet_worker_set_wide(gpulet_worker_t *worker, bool wide)
+{
+    worker->wide = wide;
 }
 
 void gpulet_worker_forget_large(gpulet_worker_t *worker, uint32_t segment)

@@ -65,6 +65,9 @@ typedef struct gpulet_worker_callbacks {
                            gpulet_status_t status, const char *text);
     void (*on_measured)(void *context, gpulet_worker_t *worker,
                         const gpulet_worker_measured_t *measured);
+    /* status OK: the model has a copy for lent cores. */
+    void (*on_widened)(void *context, gpulet_worker_t *worker, uint32_t model,
+                       gpulet_status_t status, const char *text);
     void (*on_done)(void *context, gpulet_worker_t *worker, const gpulet_worker_result_t *result);
     void (*on_lost)(void *context, gpulet_worker_t *worker, const char *why);
     /* After gpulet_worker_stop, when the process is gone. If it went with batches unfinished,
@@ -121,6 +124,13 @@ typedef struct gpulet_worker_model {
 gpulet_status_t gpulet_worker_load(gpulet_worker_t *worker, const gpulet_worker_model_t *model,
                                    gpulet_error_t *err) GPULET_MUST_USE;
 gpulet_status_t gpulet_worker_unload(gpulet_worker_t *worker, uint32_t model) GPULET_MUST_USE;
+/* Loads a second copy of a loaded model, with `threads` threads of which all but the calling one
+ * yield to whoever else wants their cores (engine.h, yielding), or loads it anew. units: as the
+ * fake engine takes them. Answer: on_widened. */
+gpulet_status_t gpulet_worker_widen(gpulet_worker_t *worker, const gpulet_worker_model_t *model,
+                                    uint32_t threads, uint32_t units) GPULET_MUST_USE;
+/* Whether batches sent from now on run on the copies, where there are any. */
+void gpulet_worker_set_wide(gpulet_worker_t *worker, bool wide);
 /* Runs made-up inputs of `batch` items: at least runs_min runs and until budget_ns is spent (at
  * most runs_max). Dynamic dimensions other than the batch are tried with 64, 32, 224, 16, 256, 1 …
  * until a run succeeds. Answer: on_measured. Not while batches are outstanding. */

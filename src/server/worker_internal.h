@@ -37,6 +37,7 @@ typedef struct gpulet_worker_known {
     uint32_t batches; /* outstanding */
     bool batched;
     bool loaded;
+    bool widened;  /* it has a copy for lent cores */
     bool unloaded; /* freed when nothing is outstanding */
     gpulet_model_io_t io;
 } gpulet_worker_known_t;
@@ -52,7 +53,7 @@ typedef struct gpulet_worker_batch {
 typedef struct gpulet_worker_debt {
     struct gpulet_worker_debt *next;
     gpulet_worker_known_t *known;
-    gpulet_control_kind_t kind; /* LOAD, MEASURE */
+    gpulet_control_kind_t kind; /* LOAD, MEASURE, WIDEN */
     uint64_t sent_ns;
     uint64_t limit_ns;
 } gpulet_worker_debt_t;
@@ -98,6 +99,7 @@ struct gpulet_worker {
     bool told;      /* on_lost or on_stopped was called */
     bool stopping;
     bool killed;
+    bool wide; /* batches run on the copies for lent cores */
     uint64_t started_ns;
     uint64_t progress_ns; /* when it last answered anything */
     uint64_t stop_deadline_ns;

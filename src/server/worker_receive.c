@@ -168,6 +168,19 @@ static void take_load_failed(gpulet_worker_t *worker, const gpulet_control_t *m)
         worker->callbacks.on_load_failed(worker->callbacks.context, worker, m->model, st, m->text);
 }
 
+static void take_widened(gpulet_worker_t *worker, const gpulet_control_t *m)
+{
+    gpulet_worker_known_t *known = debt_pay(worker, m, GPULET_CONTROL_WIDEN);
+    if (known == NULL)
+        return;
+    gpulet_status_t st = status_of(m);
+    bool wanted = !known->unloaded;
+    known->widened = st == GPULET_OK;
+    gpulet_worker_known_settle(worker, known);
+    if (wanted && worker->callbacks.on_widened != NULL)
+        worker->callbacks.on_widened(worker->callbacks.context, worker, m->model, st, m->text);
+}
+
 static void take_measured(gpulet_worker_t *worker, const gpulet_control_t *m)
 {
     gpulet_worker_known_t *known = debt_pay(worker, m, GPULET_CONTROL_MEASURE);
@@ -229,6 +242,9 @@ static void take_message(gpulet_worker_t *worker, gpulet_control_t *m, int fd)
         break;
     case GPULET_CONTROL_LOAD_FAILED:
         take_load_failed(worker, m);
+        break;
+    case GPULET_CONTROL_WIDENED:
+        take_widened(worker, m);
         break;
     case GPULET_CONTROL_MEASURED:
         take_measured(worker, m);

@@ -15,9 +15,10 @@ enum { DONE_WAIT_MS = 1 };
 typedef struct execution {
     gpulet_work_t *work;
     const gpulet_work_model_t *model;
-    uint32_t items;     /* wanted */
-    uint32_t items_run; /* with padding */
-    uint8_t *base;      /* of the span; NULL while there is none */
+    gpulet_engine_model_t *engine_model; /* which copy of it */
+    uint32_t items;                      /* wanted */
+    uint32_t items_run;                  /* with padding */
+    uint8_t *base;                       /* of the span; NULL while there is none */
     gpulet_wire_span_t span;
     gpulet_engine_output_t outputs[GPULET_MODEL_IO_MAX];
     uint64_t offsets[GPULET_MODEL_IO_MAX];
@@ -186,19 +187,20 @@ static gpulet_status_t outputs_finish(execution_t *e, gpulet_error_t *err)
     /* Only now: a released output has no size any more. */
     for (uint32_t i = 0; i < count; i++) {
         if (e->outputs[i].owner != NULL)
-            ops->output_release(e->model->engine_model, &e->outputs[i]);
+            ops->output_release(e->engine_model, &e->outputs[i]);
     }
     return st;
 }
 
 gpulet_status_t gpulet_work_execute(gpulet_work_result_t *result, gpulet_work_t *work,
-                                    const gpulet_work_model_t *model,
+                                    const gpulet_work_model_t *model, bool wide,
                                     const gpulet_tensor_view_t *inputs,
                                     const uint32_t items_and_run[2], gpulet_error_t *err)
 {
     execution_t e;
     e.work = work;
     e.model = model;
+    e.engine_model = wide && model->wide != NULL ? model->wide : model->engine_model;
     e.items = items_and_run[0];
     e.items_run = items_and_run[1];
     e.base = NULL;
@@ -207,7 +209,7 @@ gpulet_status_t gpulet_work_execute(gpulet_work_result_t *result, gpulet_work_t 
     if (st != GPULET_OK)
         return st;
     uint64_t begun_ns = gpulet_clock_ns();
-    st = work->ops->run(model->engine_model, inputs, e.outputs, err);
+    st = work->ops->run(e.engine_model, inputs, e.outputs, err);
     uint64_t ran_ns = gpulet_clock_ns();
     if (st == GPULET_OK)
         st = outputs_finish(&e, err);
@@ -273,7 +275,7 @@ void gpulet_work_run(gpulet_work_t *work, const gpulet_record_run_t *run, size_t
     done.input_ns = gpulet_clock_ns() - begun_ns;
     assert(st != GPULET_OK || model != NULL);
     if (st == GPULET_OK)
-        st = gpulet_work_execute(&result, work, model, inputs, items_and_run, &err);
+        st = gpulet_work_execute(&result, work, model, run->wide != 0, inputs, items_and_run, &err);
     done.status = st;
     done.batch = size >= sizeof(*run) ? run->batch : 0;
     done.exec_ns = result.exec_ns;

@@ -198,6 +198,9 @@ static void control_do(gpulet_work_t *work, gpulet_work_queued_control_t *c)
     case GPULET_CONTROL_FOREGROUND:
         gpulet_work_foreground();
         break;
+    case GPULET_CONTROL_WIDEN:
+        gpulet_work_widen(work, &m);
+        break;
     case GPULET_CONTROL_STOP:
         work->ended = true;
         break;
@@ -264,8 +267,11 @@ static bool idle_trim(gpulet_work_t *work)
         return false;
     gpulet_work_outputs_trim(work);
     gpulet_work_buffer_deinit(&work->gather);
-    for (gpulet_work_model_t *m = work->models; m != NULL; m = m->next)
+    for (gpulet_work_model_t *m = work->models; m != NULL; m = m->next) {
         work->ops->trim(m->engine_model);
+        if (m->wide != NULL)
+            work->ops->trim(m->wide);
+    }
     return work->large_busy_bytes == 0 && gpulet_slab_used(work->slab) == 0;
 }
 

@@ -20,8 +20,8 @@ static void model_destroy(gpulet_work_t *work, gpulet_work_model_t *m)
 {
     if (m == NULL)
         return;
-    if (m->engine_model != NULL)
-        work->ops->unload(m->engine_model);
+    work->ops->unload(m->wide);
+    work->ops->unload(m->engine_model);
     if (m->input_base != NULL)
         (void)munmap(m->input_base, (size_t)m->input_size);
     free(m);
@@ -52,7 +52,8 @@ static gpulet_status_t recipe_run(uint64_t *ns_out, gpulet_work_t *work,
 {
     const uint32_t items_and_run[2] = {items, items};
     gpulet_work_result_t result;
-    gpulet_status_t st = gpulet_work_execute(&result, work, model, inputs, items_and_run, err);
+    gpulet_status_t st =
+        gpulet_work_execute(&result, work, model, false, inputs, items_and_run, err);
     if (st != GPULET_OK)
         return st;
     gpulet_work_output_free(work, result.output.segment, result.output.offset);
@@ -195,6 +196,43 @@ void gpulet_work_load(gpulet_work_t *work, const gpulet_control_t *message, int 
                                      .memory = m->memory_bytes,
                                      .io = *m->io};
     gpulet_work_send(work, &answer, -1);
+}
+
+/* Loads the copy anew when there is one: the number of lent cores has changed. */
+static gpulet_status_t widen(gpulet_work_t *work, const gpulet_control_t *message,
+                             gpulet_error_t *err)
+{
+    gpulet_work_model_t *m = gpulet_work_model_find(work, message->model);
+    const gpulet_engine_load_options_t options = {
+        .name = message->name,
+        .path = message->prepared[0] != '\0' ? message->prepared : message->text,
+        .threads = message->threads,
+        .units = message->batch,
+        .yielding = true,
+        .load_limit_ns = message->ns,
+    };
+    if (m == NULL)
+        return gpulet_fail(err, GPULET_E_NOT_FOUND, "model %u is not loaded here", message->model);
+    if (message->threads == 0)
+        return gpulet_fail(err, GPULET_E_INVALID, "no threads");
+    work->ops->unload(m->wide);
+    m->wide = NULL;
+    return work->ops->load(&m->wide, work->engine, &options, err);
+}
+
+void gpulet_work_widen(gpulet_work_t *work, const gpulet_control_t *message)
+{
+    gpulet_error_t err;
+    err.text[0] = '\0';
+    gpulet_status_t st = widen(work, message, &err);
+    const gpulet_control_t answer = {.kind = GPULET_CONTROL_WIDENED,
+                                     .model = message->model,
+                                     .status = st,
+                                     .text =
+                                         err.text[0] != '\0' ? err.text : gpulet_status_text(st)};
+    gpulet_work_send(work, &answer, -1);
+    if (st == GPULET_E_TIMEOUT)
+        work->ended = true; /* A thread of the library hangs: it is not to be lived with. */
 }
 
 void gpulet_work_unload(gpulet_work_t *work, uint32_t model)

@@ -25,6 +25,7 @@ typedef struct gpulet_work_buffer {
 typedef struct gpulet_work_model {
     struct gpulet_work_model *next;
     gpulet_engine_model_t *engine_model;
+    gpulet_engine_model_t *wide; /* a copy for lent cores; NULL: none */
     const gpulet_model_io_t *io; /* borrowed from engine_model */
     void *input_base;            /* the model's input segment, read-only */
     uint64_t input_size;
@@ -175,7 +176,7 @@ typedef struct gpulet_work_result {
 /* Runs items_run items of which the first items are wanted. On success result->output is the
  * caller's to free. */
 gpulet_status_t gpulet_work_execute(gpulet_work_result_t *result, gpulet_work_t *work,
-                                    const gpulet_work_model_t *model,
+                                    const gpulet_work_model_t *model, bool wide,
                                     const gpulet_tensor_view_t *inputs,
                                     const uint32_t items_and_run[2],
                                     gpulet_error_t *err) GPULET_MUST_USE;
@@ -187,6 +188,8 @@ gpulet_work_model_t *gpulet_work_model_find(const gpulet_work_t *work, uint32_t 
 /* Takes fd. Answers LOADED or LOAD_FAILED. */
 void gpulet_work_load(gpulet_work_t *work, const gpulet_control_t *message, int fd);
 void gpulet_work_unload(gpulet_work_t *work, uint32_t model);
+/* Loads a second copy of a model, for lent cores. Answers WIDENED. */
+void gpulet_work_widen(gpulet_work_t *work, const gpulet_control_t *message);
 /* Answers MEASURED. */
 void gpulet_work_measure(gpulet_work_t *work, const gpulet_control_t *message);
 void gpulet_work_models_deinit(gpulet_work_t *work);

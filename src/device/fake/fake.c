@@ -204,6 +204,20 @@ static gpulet_status_t fake_enter(const char *grant, uint32_t *threads_out, gpul
     return GPULET_OK;
 }
 
+/* There are no threads to move: a copy of a model on the fake engine sleeps as its profile says for
+ * all its units. */
+static gpulet_status_t fake_lend(pid_t worker, const gpulet_partition_t *own,
+                                 const gpulet_partition_t *const *lenders, size_t lenders_count,
+                                 gpulet_error_t *err)
+{
+    (void)worker;
+    (void)own;
+    (void)lenders;
+    (void)lenders_count;
+    (void)err;
+    return GPULET_OK;
+}
+
 const gpulet_device_backend_t gpulet_device_fake = {
     .abi_version = GPULET_DEVICE_ABI,
     .name = "fake",
@@ -214,6 +228,7 @@ const gpulet_device_backend_t gpulet_device_fake = {
     .grant = fake_grant,
     .enter = fake_enter,
     .settle = gpulet_partition_settle,
+    .lend = fake_lend,
     .release = gpulet_partition_release,
     .units = gpulet_partition_units,
     .describe = gpulet_partition_describe,

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <malloc.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,6 +30,8 @@ typedef struct load_job {
     ort_engine_t *engine; /* a reference */
     ort_session_options_t *options;
     char *path;
+    bool yielding; /* this thread, and with it the pool that it starts, runs at idle priority */
+    int yield_error;
     ort_session_t *session;
     ort_status_t *status;
 } load_job_t;
@@ -50,7 +53,12 @@ static void *job_main(void *argument)
 {
     load_job_t *job = argument;
     const ort_engine_t *engine = job->engine;
-    job->status = engine->api.create_session(engine->env, job->path, job->options, &job->session);
+    const struct sched_param none = {0};
+    if (job->yielding && sched_setscheduler(0, SCHED_IDLE, &none) != 0)
+        job->yield_error = errno;
+    else
+        job->status =
+            engine->api.create_session(engine->env, job->path, job->options, &job->session);
     (void)pthread_mutex_lock(&job->lock);
     bool abandoned = job->abandoned;
     job->done = true;
@@ -146,6 +154,9 @@ static gpulet_status_t job_result(ort_session_t **out, load_job_t *job, gpulet_e
     gpulet_error_t local;
     local.text[0] = '\0';
     gpulet_error_t *text = err != NULL ? err : &local;
+    if (job->yield_error != 0)
+        return gpulet_fail(text, GPULET_E_UNAVAILABLE, "no idle priority: %s",
+                           strerror(job->yield_error));
     if (job->status != NULL) {
         int code = gpulet_ort_take(&job->engine->api, job->status, text);
         job->status = NULL;
@@ -243,6 +254,7 @@ static gpulet_status_t create_session(ort_session_t **out, ort_engine_t *engine,
     if (st != GPULET_OK)
         return st;
     assert(job != NULL);
+    job->yielding = options->yielding;
     st = configure(job, options, err);
     if (st == GPULET_OK && folder != NULL)
         st = configure_saving(job, folder, err);

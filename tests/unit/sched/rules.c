@@ -183,6 +183,46 @@ static void equal_lanes_share_by_their_planned_rates(void **state)
     assert_int_equal(served[1], 100);
 }
 
+/* A lane that is lent units: the brain predicts by the speed that the lane has, and keeps what it
+ * learns of each apart. */
+static void a_resized_lane_is_predicted_at_its_new_speed(void **state)
+{
+    fixture_t *f = *state;
+    uint64_t fast[1] = {4 * MS}, none[1] = {0};
+    gpulet_sched_service_t service = {.model = 0, .exec_ns = fast, .exec_count = 1};
+    gpulet_sched_lane_t value = {.units = 20, .services_count = 1, .services = &service};
+    set_model(f, 0, (gpulet_sched_model_t){.slo_ns = 100 * MS});
+    assert_int_equal(gpulet_sched_lane_resize(f->sched, MS, 0, &value, &f->actions),
+                     GPULET_E_NOT_FOUND);
+    add_lane(f, 1, 0, 1, 9, 8);
+    assert_int_equal(gpulet_sched_estimate_ns(f->sched, 0, 0, 1), 10 * MS);
+    arrive(f, 2, 1, first);
+    uint64_t batch = sent(f, 0, 1);
+    assert_int_equal(gpulet_sched_lane_resize(f->sched, 3 * MS, 0, &value, &f->actions), GPULET_OK);
+    assert_int_equal(gpulet_sched_estimate_ns(f->sched, 0, 0, 1), 4 * MS);
+    /* What was sent before is learned as what it was. */
+    f->actions = gpulet_sched_on_batch_done(f->sched, 12 * MS, batch, 10 * MS, GPULET_OK);
+    assert_int_equal(gpulet_sched_estimate_ns(f->sched, 0, 0, 1), 4 * MS);
+    arrive(f, 13, 2, first);
+    assert_int_equal(action_of(f, GPULET_ACTION_RUN)->u.run.predicted_ns, 4 * MS);
+    done(f, 17, sent(f, 0, 1));
+    /* Of a speed that nothing is known of the figures so far are kept. */
+    value.units = 30;
+    service.exec_ns = none;
+    assert_int_equal(gpulet_sched_lane_resize(f->sched, 18 * MS, 0, &value, &f->actions),
+                     GPULET_OK);
+    assert_int_equal(gpulet_sched_estimate_ns(f->sched, 0, 0, 1), 4 * MS);
+    value.units = 10;
+    service.exec_ns = NULL;
+    service.exec_count = 0;
+    assert_int_equal(gpulet_sched_lane_resize(f->sched, 19 * MS, 0, &value, &f->actions),
+                     GPULET_OK);
+    assert_int_equal(gpulet_sched_estimate_ns(f->sched, 0, 0, 1), 10 * MS);
+    f->actions = gpulet_sched_lane_drain(f->sched, 20 * MS, 0);
+    assert_int_equal(gpulet_sched_lane_resize(f->sched, 21 * MS, 0, &value, &f->actions),
+                     GPULET_E_NOT_FOUND);
+}
+
 #define RULE_TEST(name) cmocka_unit_test_setup_teardown(name, fixture_up, fixture_down)
 
 int main(void)
@@ -199,6 +239,7 @@ int main(void)
         RULE_TEST(nothing_is_committed_behind_a_run_that_hangs),
         RULE_TEST(the_lane_that_answers_first_is_taken),
         RULE_TEST(equal_lanes_share_by_their_planned_rates),
+        RULE_TEST(a_resized_lane_is_predicted_at_its_new_speed),
     };
     return cmocka_run_group_tests_name("sched.rules", tests, NULL, NULL);
 }
