@@ -30,10 +30,10 @@ static void model_destroy(gpulet_work_t *work, gpulet_work_model_t *m)
 /* What the process has grown by since it was ready, less what other models stand for. */
 static uint64_t memory_of(const gpulet_work_t *work, const gpulet_work_model_t *model)
 {
-    uint64_t others = work->rss_at_ready;
+    uint64_t others = work->memory_at_ready;
     for (const gpulet_work_model_t *m = work->models; m != NULL; m = m->next)
         others += m == model ? 0 : m->memory_bytes;
-    uint64_t now = gpulet_work_rss();
+    uint64_t now = gpulet_work_memory(work);
     return now > others ? now - others : 0;
 }
 
@@ -112,7 +112,10 @@ static gpulet_status_t model_load(gpulet_work_model_t *m, gpulet_work_t *work,
     const gpulet_engine_load_options_t options = {
         .name = message->name,
         .path = message->text,
-        .threads = work->threads,
+        .threads = work->entry.threads,
+        .provider = work->entry.provider,
+        .ordinal = work->entry.ordinal,
+        .stream = work->entry.stream,
         .units = work->units,
         .spin = work->spin,
         .load_limit_ns = message->ns,

@@ -163,9 +163,10 @@ static void expect_enter(const gpulet_partition_t *part, uint32_t units)
     assert_true(child >= 0);
     if (child == 0) {
         gpulet_error_t err = {""};
-        uint32_t threads = 0;
-        gpulet_status_t st = backend->enter(grant, &threads, &err);
-        bool right = st == GPULET_OK && threads >= 1 && threads <= units;
+        gpulet_device_entry_t entry = {0};
+        gpulet_status_t st = backend->enter(grant, &entry, &err);
+        const uint32_t threads = entry.threads;
+        bool right = st == GPULET_OK && threads >= 1 && threads <= units && entry.provider != NULL;
         if (st == GPULET_OK && strcmp(backend->name, "cpu") == 0) {
             cpu_set_t cpus;
             right = right && threads == units && sched_getaffinity(0, sizeof(cpus), &cpus) == 0 &&
@@ -209,11 +210,11 @@ static void refuses_grants_that_are_none(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof(grants) / sizeof(grants[0]); i++) {
         gpulet_error_t err = {""};
-        uint32_t threads = 0;
-        if (backend->enter(grants[i], &threads, &err) == GPULET_OK)
+        gpulet_device_entry_t entry = {0};
+        if (backend->enter(grants[i], &entry, &err) == GPULET_OK)
             fail_msg("'%s' was entered", grants[i]);
         assert_true(err.text[0] != '\0');
-        assert_int_equal(threads, 0);
+        assert_int_equal(entry.threads, 0);
     }
 }
 

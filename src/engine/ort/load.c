@@ -178,6 +178,44 @@ static gpulet_status_t create_watched(ort_session_t **out, load_job_t *job, uint
     return st;
 }
 
+static gpulet_status_t append_cuda(load_job_t *job, const gpulet_engine_load_options_t *options,
+                                   gpulet_error_t *err)
+{
+    char ordinal[16];
+    /* The arena grows by what is asked for, since gpu-lets share the memory. The heuristic choice
+     * of convolution takes no trial runs. */
+    static const char *const keys[] = {"device_id", "arena_extend_strategy",
+                                       "cudnn_conv_algo_search"};
+    const char *const values[] = {ordinal, "kSameAsRequested", "HEURISTIC"};
+    const gpulet_ort_api_t *api = &job->engine->api;
+    ort_cuda_options_t *cuda = NULL;
+    (void)snprintf(ordinal, sizeof(ordinal), "%" PRIu32, options->ordinal);
+    ort_status_t *status = api->create_cuda_options(&cuda);
+    if (status == NULL)
+        status = api->update_cuda_options(cuda, keys, values, sizeof(keys) / sizeof(keys[0]));
+    /* After the texts, which would set it back. */
+    if (status == NULL && options->stream != NULL)
+        status = api->update_cuda_options_with(cuda, "user_compute_stream", options->stream);
+    if (status == NULL)
+        status = api->append_cuda(job->options, cuda);
+    if (cuda != NULL)
+        api->release_cuda_options(cuda);
+    gpulet_status_t st = gpulet_ort_status(api, status, GPULET_E_UNAVAILABLE, err);
+    if (st != GPULET_OK)
+        gpulet_error_prefix(err, "ONNX Runtime's CUDA provider");
+    return st;
+}
+
+static gpulet_status_t append_provider(load_job_t *job, const gpulet_engine_load_options_t *options,
+                                       gpulet_error_t *err)
+{
+    if (options->provider == NULL || strcmp(options->provider, "cpu") == 0)
+        return GPULET_OK;
+    if (strcmp(options->provider, "cuda") == 0)
+        return append_cuda(job, options, err);
+    return gpulet_fail(err, GPULET_E_UNSUPPORTED, "no provider is called '%s'", options->provider);
+}
+
 static gpulet_status_t configure(load_job_t *job, const gpulet_engine_load_options_t *options,
                                  gpulet_error_t *err)
 {
@@ -200,7 +238,8 @@ static gpulet_status_t configure(load_job_t *job, const gpulet_engine_load_optio
         status = api->set_log_severity(o, ORT_LOG_FATAL);
     if (status == NULL)
         status = api->add_session_config(o, "session.intra_op.allow_spinning", spin);
-    return gpulet_ort_status(api, status, GPULET_E_INTERNAL, err);
+    gpulet_status_t st = gpulet_ort_status(api, status, GPULET_E_INTERNAL, err);
+    return st == GPULET_OK ? append_provider(job, options, err) : st;
 }
 
 static gpulet_status_t create_session(ort_session_t **out, ort_engine_t *engine,

@@ -9,7 +9,7 @@
 static void check(uint32_t units, const uint32_t *expected, size_t expected_count)
 {
     size_t count = 0;
-    uint32_t *sizes = gpulet_profiler_default_sizes(&count, units);
+    uint32_t *sizes = gpulet_profiler_default_sizes(&count, units, 1);
     assert_non_null(sizes);
     assert_int_equal(count, expected_count);
     for (size_t i = 0; i < count; i++)
@@ -37,7 +37,7 @@ static void of_a_large_one_powers_of_two_and_the_whole(void **state)
 static void even_the_largest_number_of_units_has_few_sizes(void **state)
 {
     size_t count = 0;
-    uint32_t *sizes = gpulet_profiler_default_sizes(&count, UINT32_MAX);
+    uint32_t *sizes = gpulet_profiler_default_sizes(&count, UINT32_MAX, 1);
     (void)state;
     assert_non_null(sizes);
     assert_int_equal(count, 8 + 28 + 1);
