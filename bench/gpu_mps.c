@@ -15,6 +15,8 @@
 #include "gpu_facts.h"
 #include "gpu_model.h"
 
+enum { CHANGES = 20 };
+
 static const gpulet_device_backend_t *mps;
 static gpulet_device_t *opened;
 
@@ -162,6 +164,20 @@ static void start_body(const void *argument)
     double second_ms = gpu_model_run(&m, 1);
     double eight_ms = gpu_model_run(&m, 8);
     double eight_again_ms = gpu_model_run(&m, 8);
+    /* A change of shape may cost each time. */
+    double steady_ms = gpu_model_measure(&m, 8, 0.3);
+    double changing_ms = 0;
+    double new_ms = 0;
+    (void)gpu_model_run(&m, 16);
+    for (int i = 0; i < CHANGES; i++) {
+        changing_ms += gpu_model_run(&m, 8) / CHANGES;
+        (void)gpu_model_run(&m, 16);
+    }
+    for (int i = 0; i < 3; i++)
+        new_ms += gpu_model_run(&m, 3 + 2 * i) / 3;
+    cu_emit("\"model\": \"resnet50\", \"steady_of_8_ms\": %.3f, \"of_8_after_16_ms\": %.3f, "
+            "\"first_of_3_5_7_ms\": %.3f",
+            steady_ms, changing_ms, new_ms);
     cu_emit("\"model\": \"resnet50\", \"engine_open_ms\": %.1f, \"load_ms\": %.1f, "
             "\"first_run_ms\": %.2f, \"second_run_ms\": %.2f, \"first_of_8_ms\": %.2f, "
             "\"second_of_8_ms\": %.2f, \"load_memory_mb\": %.0f, \"run_memory_mb\": %.0f",

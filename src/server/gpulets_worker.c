@@ -26,6 +26,7 @@ static void load_all(server_gpulet_t *g)
                                        .name = model->entry->key,
                                        .path = model->entry->path,
                                        .batch_fixed = model->batch_fixed,
+                                       .batch_planned = g->services[i].batch,
                                        .batched = model->batched};
         if (st == GPULET_OK) {
             value.input_fd = gpulet_slab_fd(model->inputs);

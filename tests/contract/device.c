@@ -275,7 +275,8 @@ static void keeps_partitions_apart_through_any_history(void **state)
 
 static void refuses_options_that_make_no_sense(void **state)
 {
-    gpulet_device_options_t wrong = {.reserve_cores = "no core", .fake_spec = "no device", .mps_step = 101};
+    gpulet_device_options_t wrong = {
+        .reserve_cores = "no core", .fake_spec = "no device", .mps_step = 101};
     gpulet_device_desc_t desc;
     gpulet_device_t *device = NULL;
     gpulet_error_t err = {""};
