@@ -178,6 +178,11 @@ static gpulet_status_t create_watched(ort_session_t **out, load_job_t *job, uint
     return st;
 }
 
+static bool wants_gpu(const gpulet_engine_load_options_t *options)
+{
+    return options->provider != NULL && strcmp(options->provider, "cuda") == 0;
+}
+
 static gpulet_status_t append_cuda(load_job_t *job, const gpulet_engine_load_options_t *options,
                                    gpulet_error_t *err)
 {
@@ -209,10 +214,10 @@ static gpulet_status_t append_cuda(load_job_t *job, const gpulet_engine_load_opt
 static gpulet_status_t append_provider(load_job_t *job, const gpulet_engine_load_options_t *options,
                                        gpulet_error_t *err)
 {
+    if (wants_gpu(options))
+        return append_cuda(job, options, err);
     if (options->provider == NULL || strcmp(options->provider, "cpu") == 0)
         return GPULET_OK;
-    if (strcmp(options->provider, "cuda") == 0)
-        return append_cuda(job, options, err);
     return gpulet_fail(err, GPULET_E_UNSUPPORTED, "no provider is called '%s'", options->provider);
 }
 
@@ -387,7 +392,8 @@ static gpulet_status_t read_specs(ort_model_t *model, bool input, gpulet_error_t
 
 /* ---- load and unload ---- */
 
-static gpulet_status_t create_run_options(ort_model_t *model, gpulet_error_t *err)
+/* On a GPU what weighs lies in the device's arena, which grows by what is asked for and stays. */
+static gpulet_status_t create_run_options(ort_model_t *model, bool shrinks, gpulet_error_t *err)
 {
     const gpulet_ort_api_t *api = &model->engine->api;
     ort_status_t *status = api->create_run_options(&model->options);
@@ -397,7 +403,7 @@ static gpulet_status_t create_run_options(ort_model_t *model, gpulet_error_t *er
         status = api->create_run_options(&model->options_trim);
     if (status == NULL)
         status = api->set_run_log_severity(model->options_trim, ORT_LOG_FATAL);
-    if (status == NULL)
+    if (status == NULL && shrinks)
         status = api->add_run_config(model->options_trim, "memory.enable_memory_arena_shrinkage",
                                      "cpu:0");
     return gpulet_ort_status(api, status, GPULET_E_INTERNAL, err);
@@ -420,7 +426,7 @@ gpulet_status_t gpulet_ort_load(gpulet_engine_model_t **out, gpulet_engine_t *en
     if (st == GPULET_OK)
         st = read_specs(model, false, err);
     if (st == GPULET_OK)
-        st = create_run_options(model, err);
+        st = create_run_options(model, !wants_gpu(options), err);
     if (st != GPULET_OK) {
         gpulet_ort_unload((gpulet_engine_model_t *)model);
         return st;
