@@ -172,6 +172,13 @@ gpulet_status_t gpulet_mps_command(const char *pipe, const char *line, char *out
     return st;
 }
 
+/* The question is answered at once, without a GPU or a server. */
+gpulet_status_t gpulet_mps_answers(const char *pipe, gpulet_error_t *err)
+{
+    return gpulet_mps_command(pipe, "get_default_active_thread_percentage", NULL, 0,
+                              GPULET_MPS_COMMAND_MS, err);
+}
+
 void gpulet_mps_detach(const char *pipe, pid_t client)
 {
     char servers[512];

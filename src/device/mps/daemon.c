@@ -16,9 +16,6 @@
 
 enum { LOG_MAX = 65536, LOG_TAIL = 300, LOOK_MS = 50 };
 
-/* Answers at once, without a GPU or a server. */
-#define QUESTION "get_default_active_thread_percentage"
-
 static struct {
     unsigned users;
     bool own; /* keeper and folder are ours */
@@ -91,8 +88,7 @@ static gpulet_status_t await(gpulet_error_t *err)
     while (gpulet_clock_ns() < until_ns) {
         if (!gpulet_mps_keeper_has_daemon(&the_daemon.keeper))
             return explain(err, "ended at once");
-        if (gpulet_mps_command(the_daemon.pipe, QUESTION, NULL, 0, GPULET_MPS_COMMAND_MS, &last) ==
-            GPULET_OK)
+        if (gpulet_mps_answers(the_daemon.pipe, &last) == GPULET_OK)
             return GPULET_OK;
         (void)poll(NULL, 0, LOOK_MS);
     }
@@ -150,7 +146,7 @@ static gpulet_status_t use_given(const char *pipe, gpulet_error_t *err)
         return gpulet_fail(err, GPULET_E_INVALID,
                            "CUDA_MPS_PIPE_DIRECTORY '%s': at most %d bytes and no ';'", pipe,
                            GPULET_MPS_PIPE_MAX);
-    gpulet_status_t st = gpulet_mps_command(pipe, QUESTION, NULL, 0, GPULET_MPS_COMMAND_MS, err);
+    gpulet_status_t st = gpulet_mps_answers(pipe, err);
     if (st != GPULET_OK) {
         gpulet_error_prefix(err, "no MPS control daemon answers at CUDA_MPS_PIPE_DIRECTORY '%s'",
                             pipe);

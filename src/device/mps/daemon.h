@@ -40,6 +40,8 @@ const char *gpulet_mps_pipe(void);
  * E_TIMEOUT, or E_UNAVAILABLE with the tool's own words. From any thread. */
 gpulet_status_t gpulet_mps_command(const char *pipe, const char *line, char *out, size_t out_size,
                                    int limit_ms, gpulet_error_t *err) GPULET_MUST_USE;
+/* Whether a control daemon answers there; else E_UNAVAILABLE or E_TIMEOUT. From any thread. */
+gpulet_status_t gpulet_mps_answers(const char *pipe, gpulet_error_t *err) GPULET_MUST_USE;
 /* Takes a client off the GPU: `terminate_client` for each server there is. From any thread. */
 void gpulet_mps_detach(const char *pipe, pid_t client);
 

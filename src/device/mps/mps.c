@@ -292,6 +292,11 @@ static gpulet_status_t mps_enter(const char *text, gpulet_device_entry_t *entry,
     gpulet_status_t st = parse_grant(&grant, text, err);
     if (st != GPULET_OK)
         return st;
+    /* Without a daemon CUDA would silently run outside of the service, and so without a limit. */
+    if ((st = gpulet_mps_answers(grant.pipe, err)) != GPULET_OK) {
+        gpulet_error_prefix(err, "MPS is gone");
+        return st;
+    }
     (void)snprintf(percent, sizeof(percent), "%u", (unsigned)grant.percent);
     if (setenv("CUDA_VISIBLE_DEVICES", grant.uuid, 1) != 0 ||
         setenv("CUDA_MPS_PIPE_DIRECTORY", grant.pipe, 1) != 0 ||

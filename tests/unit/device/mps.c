@@ -266,6 +266,9 @@ static void enter_body(void)
     CHECK(mps->memory_used(&used, &err) == GPULET_OK && used == UINT64_C(2) << 30);
     mps->release(part);
     mps->close(device);
+    /* A daemon that is gone must not go unnoticed: CUDA would run without a limit. */
+    CHECK(mps->enter(grant, &entry, &err) == GPULET_E_UNAVAILABLE);
+    CHECK(strstr(err.text, "MPS is gone") != NULL);
 }
 
 static void enters_by_its_environment(void **state)
