@@ -10,6 +10,8 @@
 #include "plan/planner.h"
 #include "proto/oip.h"
 
+enum { DEVICES_MAX = 64 };
+
 typedef struct plan_settings {
     char *profiles;
     char *format;
@@ -17,6 +19,8 @@ typedef struct plan_settings {
     char *workload;
     char *scenario;
     char *planner;
+    char *device;
+    uint64_t mps_step;
     char *interference;
     double latency_margin;
     double slo_fraction;
@@ -40,7 +44,11 @@ const gpulet_option_t cmd_plan_options[] = {
     {"format", GPULET_OPTION_STRING, AT(format), "csv", ANY, "NAME",
      "of the profiles: csv, or glet (model,partition,batch,ms)", NULL},
     {"devices", GPULET_OPTION_STRING, AT(devices), NULL, ANY, "FILE",
-     "device types and counts (YAML) [this machine's CPU]", NULL},
+     "device types and counts (YAML) [this machine's, as --device says]", NULL},
+    {"device", GPULET_OPTION_STRING, AT(device), "cpu", ANY, "NAME",
+     "without --devices: this machine's devices of that backend, cpu or mps", NULL},
+    {"mps-step", GPULET_OPTION_U64, AT(mps_step), "10", 1, 100, "N",
+     "of the mps backend: gpu-let sizes are multiples of so many percent", NULL},
     {"workload", GPULET_OPTION_STRING, AT(workload), NULL, ANY, "FILE", "rates and SLOs (CSV)",
      NULL},
     {"scenario", GPULET_OPTION_STRING, AT(scenario), NULL, ANY, "NAME", "scenario of the workload",
@@ -91,16 +99,26 @@ static void close_files(plan_files_t *files)
     gpulet_plan_destroy(files->from);
 }
 
-static gpulet_status_t own_cpu(gpulet_device_set_t **out, gpulet_error_t *err)
+/* The devices of this machine, which must be of one type: others need a file. */
+static gpulet_status_t own_devices(gpulet_device_set_t **out, const plan_settings_t *s,
+                                   gpulet_error_t *err)
 {
-    gpulet_device_desc_t desc;
+    gpulet_device_desc_t descs[DEVICES_MAX];
     uint32_t count = 0;
-    gpulet_device_options_t options = {0};
-    gpulet_status_t st = gpulet_device_backend_find("cpu")->probe(&desc, 1, &count, &options, err);
+    gpulet_device_options_t options = {.mps_step = (uint32_t)s->mps_step};
+    const gpulet_device_backend_t *backend = gpulet_device_backend_find(s->device);
+    if (backend == NULL)
+        return gpulet_fail(err, GPULET_E_INVALID, "--device: no backend is called '%s'", s->device);
+    gpulet_status_t st = backend->probe(descs, DEVICES_MAX, &count, &options, err);
     if (st != GPULET_OK)
         return st;
-    return gpulet_device_set_create_simple(out, desc.type, desc.units, desc.memory_mb,
-                                           (int32_t)count);
+    for (uint32_t i = 1; i < count && i < DEVICES_MAX; i++) {
+        if (strcmp(descs[i].type, descs[0].type) != 0)
+            return gpulet_fail(err, GPULET_E_INVALID, "devices of several types need --devices");
+    }
+    return gpulet_device_set_create_stepped(out, descs[0].type, descs[0].units, descs[0].step,
+                                            descs[0].gpulets_max, descs[0].memory_mb,
+                                            (int32_t)count);
 }
 
 static gpulet_status_t interpolate(plan_files_t *files, gpulet_error_t *err)
@@ -121,7 +139,7 @@ static gpulet_status_t open_files(plan_files_t *files, const plan_settings_t *s,
     bool glet = strcmp(s->format, "glet") == 0;
     gpulet_status_t st = s->devices != NULL
                              ? gpulet_device_set_load(&files->devices, s->devices, err)
-                             : own_cpu(&files->devices, err);
+                             : own_devices(&files->devices, s, err);
     if (st == GPULET_OK)
         st = gpulet_profile_load(&files->profile, s->profiles,
                                  glet ? GPULET_PROFILE_FORMAT_GLET : GPULET_PROFILE_FORMAT_CSV,

@@ -41,6 +41,12 @@ typedef struct gpulet_engine_load_options {
      * cannot be stopped: its thread stays behind, perhaps for ever. The process should then end, by
      * _exit(), as soon as it has said so. */
     uint64_t load_limit_ns;
+    /* What to run on (ort): NULL or "cpu", or "cuda", which needs a library built with it; what it
+     * cannot run is run on the CPU. Inputs and outputs lie in the host's memory all the same. */
+    const char *provider;
+    uint32_t ordinal; /* the provider's device, as this process counts them */
+    void *stream;     /* a CUDA stream all work is to go through, which outlives the model; NULL:
+                         the library's own */
 } gpulet_engine_load_options_t;
 
 /* Opening `ort` sets ORT_DISABLE_TELEMETRY in the environment and the allocator's threshold for

@@ -72,7 +72,7 @@ typedef struct gpulet_control {
     uint32_t model;    /* LOAD UNLOAD MEASURE LOADED LOAD_FAILED MEASURED */
     uint32_t segment;  /* LARGE FORGET GONE */
     uint32_t batch;    /* MEASURE MEASURED; LOAD: batch_fixed; WIDEN: units, lent ones included */
-    uint32_t runs;     /* MEASURE: least; MEASURED */
+    uint32_t runs;     /* MEASURE: least; MEASURED; LOAD: largest batch it will be asked for */
     uint32_t runs_max; /* MEASURE */
     uint32_t threads;  /* READY WIDEN */
     int32_t status;    /* FAILED LOAD_FAILED MEASURED WIDENED */

@@ -96,7 +96,8 @@ static gpulet_status_t start_profiler(server_calibration_t *c,
     const gpulet_settings_t *s = &server->settings;
     gpulet_error_t err;
     size_t sizes_count = 0;
-    uint32_t *sizes = gpulet_profiler_default_sizes(&sizes_count, server->devices[0].desc.units);
+    uint32_t *sizes = gpulet_profiler_default_sizes(&sizes_count, server->devices[0].desc.units,
+                                                    server->devices[0].desc.step);
     gpulet_profiler_options_t options = {
         .base = server->base,
         .backend = server->backend,

@@ -62,6 +62,7 @@ gpulet_status_t server_gpulets_open(gpulet_server_t *server, gpulet_error_t *err
         return gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
     server->device_options.reserve_cores = server->settings.reserve_cores;
     server->device_options.fake_spec = server->settings.fake_devices;
+    server->device_options.mps_step = (uint32_t)server->settings.mps_step;
     return open_devices(server, err);
 }
 

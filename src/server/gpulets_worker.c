@@ -29,6 +29,7 @@ static void load_all(server_gpulet_t *g)
             .path = model->entry->path,
             .prepared = server_prepared_find(prepared, sizeof(prepared), server, model),
             .batch_fixed = model->batch_fixed,
+            .batch_planned = g->services[i].batch,
             .batched = model->batched};
         if (st == GPULET_OK) {
             value.input_fd = gpulet_slab_fd(model->inputs);

@@ -24,8 +24,9 @@ static gpulet_status_t describe_devices(gpulet_server_t *server, gpulet_error_t 
             return gpulet_fail(err, GPULET_E_INVALID,
                                "devices of several types need --devices FILE");
     }
-    return gpulet_device_set_create_simple(&server->device_set, first->type, first->units,
-                                           first->memory_mb, (int32_t)server->devices_count);
+    return gpulet_device_set_create_stepped(&server->device_set, first->type, first->units,
+                                            first->step, first->gpulets_max, first->memory_mb,
+                                            (int32_t)server->devices_count);
 }
 
 gpulet_status_t server_planning_open(gpulet_server_t *server, gpulet_error_t *err)

@@ -27,6 +27,7 @@ typedef struct gpulet_settings {
     char *device;
     char *fake_devices;
     char *reserve_cores;
+    uint64_t mps_step;
     char *engine;
     char *ort_library;
     char *worker_program;

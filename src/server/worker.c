@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 
 #include "base/clock.h"
+#include "server/worker_end.h"
 #include "server/worker_internal.h"
 
 enum {
@@ -49,7 +50,8 @@ static void process_kill(gpulet_worker_t *worker)
     if (worker->killed || worker->reaped || worker->pid <= 0)
         return;
     worker->killed = true;
-    (void)kill(worker->pid, SIGKILL);
+    worker->given_away =
+        gpulet_worker_end(worker->pid, worker->pid_fd, worker->backend, worker->grant);
 }
 
 static uint64_t later(uint64_t a, uint64_t b)
@@ -84,7 +86,11 @@ gpulet_status_t gpulet_worker_start(gpulet_worker_t **out, const gpulet_worker_o
     worker->packets_end = &worker->packets;
     worker->outputs.next = worker->outputs.prev = &worker->outputs;
     worker->started_ns = worker->progress_ns = gpulet_clock_ns();
-    gpulet_status_t st = gpulet_worker_launch(worker, options, err);
+    worker->backend =
+        options->backend != NULL ? gpulet_device_backend_find(options->backend) : NULL;
+    worker->grant = strdup(options->grant != NULL ? options->grant : "");
+    gpulet_status_t st = worker->grant != NULL ? gpulet_worker_launch(worker, options, err)
+                                               : gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
     if (st != GPULET_OK) {
         gpulet_worker_destroy(worker);
         return st;
@@ -318,6 +324,7 @@ gpulet_status_t gpulet_worker_load(gpulet_worker_t *worker, const gpulet_worker_
                                    .model = model->model,
                                    .batch = model->batch_fixed,
                                    .batched = model->batched,
+                                   .runs = model->batch_planned,
                                    .size = model->input_size,
                                    .ns = worker->load_limit_ns,
                                    .name = model->name,
@@ -548,6 +555,7 @@ static void memory_free(gpulet_worker_t *worker)
     for (uint32_t i = 0; i < worker->large_count; i++)
         gpulet_worker_segment_unref(worker->large[i]);
     gpulet_worker_segment_unref(worker->output);
+    free(worker->grant);
     free(worker->large);
     free(worker->sent);
     free(worker->releases);

@@ -115,9 +115,10 @@ typedef struct gpulet_worker_model {
     const char *path;
     int input_fd; /* the model's input segment (ipc/slab.h); not closed by the worker handle */
     uint64_t input_size;
-    const char *prepared; /* a file to load in place of path; NULL: none */
-    uint32_t batch_fixed; /* N: pad to N items; 0: none */
-    bool batched;         /* the first dimension of every tensor is the batch */
+    const char *prepared;   /* a file to load in place of path; NULL: none */
+    uint32_t batch_fixed;   /* N: pad to N items; 0: none */
+    uint32_t batch_planned; /* the largest it will be asked for, to be ready for; 0: not known */
+    bool batched;           /* the first dimension of every tensor is the batch */
 } gpulet_worker_model_t;
 
 /* Answers: on_loaded or on_load_failed. Several may be outstanding; they are done in order. */

@@ -3,6 +3,7 @@
 #ifndef GPULET_SERVER_WORKER_INTERNAL_H
 #define GPULET_SERVER_WORKER_INTERNAL_H
 
+#include "device/backend.h"
 #include "ipc/control.h"
 #include "ipc/ring.h"
 #include "server/worker.h"
@@ -80,7 +81,9 @@ struct gpulet_worker {
     uint32_t batch_ahead;
     uint64_t start_limit_ns, load_limit_ns, run_limit_ns;
 
-    pid_t pid; /* 0: never started */
+    pid_t pid;                              /* 0: never started */
+    const gpulet_device_backend_t *backend; /* NULL: none of that name */
+    char *grant;                            /* owned */
     bool reaped;
     int exit_status; /* of waitpid, when reaped */
     int epoll_fd;
@@ -100,6 +103,7 @@ struct gpulet_worker {
     bool stopping;
     bool killed;
     bool wide; /* batches run on the copies for lent cores */
+    bool given_away; /* a thread kills and reaps it */
     uint64_t started_ns;
     uint64_t progress_ns; /* when it last answered anything */
     uint64_t stop_deadline_ns;

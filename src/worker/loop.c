@@ -156,9 +156,9 @@ void gpulet_work_wait(gpulet_work_t *work, int limit_ms)
 static void control_regrant(gpulet_work_t *work, const char *grant)
 {
     gpulet_error_t err;
-    uint32_t threads = 0;
+    gpulet_device_entry_t entry = {0};
     err.text[0] = '\0';
-    gpulet_status_t st = work->backend->enter(grant, &threads, &err);
+    gpulet_status_t st = work->backend->enter(grant, &entry, &err);
     if (st != GPULET_OK) {
         /* It may now run on units of others: the server must hear of it, and a worker that ends is
          * heard. */
@@ -168,7 +168,7 @@ static void control_regrant(gpulet_work_t *work, const char *grant)
         work->ended = work->closed = true;
         return;
     }
-    work->threads = threads;
+    work->entry = entry;
 }
 
 static void control_do(gpulet_work_t *work, gpulet_work_queued_control_t *c)

@@ -30,10 +30,10 @@ static void model_destroy(gpulet_work_t *work, gpulet_work_model_t *m)
 /* What the process has grown by since it was ready, less what other models stand for. */
 static uint64_t memory_of(const gpulet_work_t *work, const gpulet_work_model_t *model)
 {
-    uint64_t others = work->rss_at_ready;
+    uint64_t others = work->memory_at_ready;
     for (const gpulet_work_model_t *m = work->models; m != NULL; m = m->next)
         others += m == model ? 0 : m->memory_bytes;
-    uint64_t now = gpulet_work_rss();
+    uint64_t now = gpulet_work_memory(work);
     return now > others ? now - others : 0;
 }
 
@@ -44,6 +44,8 @@ static void memory_settle(gpulet_work_t *work)
 }
 
 /* ---- one run of made-up inputs ---- */
+
+enum { WARM_BATCH_MAX = 1024, WARM_RUNS = 3 };
 
 static gpulet_status_t recipe_run(uint64_t *ns_out, gpulet_work_t *work,
                                   const gpulet_work_model_t *model,
@@ -113,7 +115,10 @@ static gpulet_status_t model_load(gpulet_work_model_t *m, gpulet_work_t *work,
     gpulet_engine_load_options_t options = {
         .name = message->name,
         .path = message->text,
-        .threads = work->threads,
+        .threads = work->entry.threads,
+        .provider = work->entry.provider,
+        .ordinal = work->entry.ordinal,
+        .stream = work->entry.stream,
         .units = work->units,
         .spin = work->spin,
         .load_limit_ns = message->ns,
@@ -145,17 +150,32 @@ static gpulet_status_t model_load(gpulet_work_model_t *m, gpulet_work_t *work,
     return GPULET_OK;
 }
 
+/* A GPU chooses its kernels and loads them when it first sees a shape, which takes long: batches up
+ * to the largest that is planned are run once, those between their neighbours are alike. */
+static void warm_batches(gpulet_work_t *work, gpulet_work_model_t *m, uint32_t batch_planned)
+{
+    gpulet_tensor_view_t inputs[GPULET_MODEL_IO_MAX];
+    gpulet_error_t err;
+    gpulet_status_t st = GPULET_OK;
+    if (!m->batched || m->batch_fixed > 0 || strcmp(work->entry.provider, "cpu") == 0)
+        return;
+    for (uint32_t b = 2; st == GPULET_OK && b < batch_planned * 2 && b <= WARM_BATCH_MAX; b *= 2)
+        st = recipe_find(inputs, work, m, b < batch_planned ? b : batch_planned, &err);
+}
+
 /* A model that runs with no made-up inputs may still run with real ones: that is no reason to
  * refuse it. */
-static void model_warm(gpulet_work_t *work, gpulet_work_model_t *m, const char *name)
+static void model_warm(gpulet_work_t *work, gpulet_work_model_t *m, const gpulet_control_t *message)
 {
     gpulet_tensor_view_t inputs[GPULET_MODEL_IO_MAX];
     gpulet_error_t err;
     gpulet_status_t st = recipe_find(inputs, work, m, items_run(m, 1), &err);
+    if (st == GPULET_OK)
+        warm_batches(work, m, message->runs);
     memory_settle(work);
     if (st != GPULET_OK) {
         char quoted[512];
-        GPULET_LOG(WARNING, "event=warm_up_failed model=%s status=%s error=%s", name,
+        GPULET_LOG(WARNING, "event=warm_up_failed model=%s status=%s error=%s", message->name,
                    gpulet_status_name(st), gpulet_log_quote(quoted, (int)sizeof(quoted), err.text));
     }
 }
@@ -186,7 +206,7 @@ void gpulet_work_load(gpulet_work_t *work, const gpulet_control_t *message, int 
                     err.text[0] != '\0' ? err.text : gpulet_status_text(st));
         return;
     }
-    model_warm(work, m, message->name);
+    model_warm(work, m, message);
     m->memory_bytes = memory_of(work, m);
     m->next = work->models;
     work->models = m;
@@ -282,6 +302,10 @@ static gpulet_status_t measure_runs(gpulet_control_t *answer, uint64_t *times, g
     gpulet_tensor_view_t inputs[GPULET_MODEL_IO_MAX];
     const uint32_t items = items_run(m, message->batch);
     gpulet_status_t st = recipe_find(inputs, work, m, items, err);
+    /* The first run of a shape is not like the others, on a GPU not even the second. */
+    for (int i = 1; i < WARM_RUNS && st == GPULET_OK && strcmp(work->entry.provider, "cpu") != 0;
+         i++)
+        st = recipe_run(&times[0], work, m, inputs, items, err);
     uint64_t begun_ns = gpulet_clock_ns();
     uint32_t runs = 0;
     while (st == GPULET_OK && runs < message->runs_max &&

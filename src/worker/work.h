@@ -29,7 +29,7 @@ typedef struct gpulet_work_model {
     const gpulet_model_io_t *io; /* borrowed from engine_model */
     void *input_base;            /* the model's input segment, read-only */
     uint64_t input_size;
-    uint64_t memory_bytes; /* growth of the resident set it is held responsible for */
+    uint64_t memory_bytes; /* growth of the memory in use it is held responsible for */
     uint32_t model;
     uint32_t batch_fixed;
     int recipe; /* which made-up inputs it ran with; -1: none yet */
@@ -86,8 +86,8 @@ typedef struct gpulet_work {
     bool ended;  /* stop the loop */
     bool closed; /* the server is gone */
     uint32_t units;
-    uint32_t threads;
-    uint64_t rss_at_ready;
+    gpulet_device_entry_t entry;
+    uint64_t memory_at_ready;
 
     const gpulet_device_backend_t *backend;
     const gpulet_engine_ops_t *ops;
@@ -128,6 +128,9 @@ void gpulet_work_foreground(void);
 void gpulet_work_background(int nice);
 /* Resident bytes that are this process's own (shared memory left out). */
 uint64_t gpulet_work_rss(void);
+/* Bytes in use where models lie: resident ones of this process, or all of a device that has memory
+ * of its own (what neighbours load meanwhile is then counted in). */
+uint64_t gpulet_work_memory(const gpulet_work_t *work);
 
 /* ---- loop.c ---- */
 void gpulet_work_loop(gpulet_work_t *work);

@@ -165,9 +165,10 @@ static void expect_enter(const gpulet_partition_t *part, uint32_t units)
     assert_true(child >= 0);
     if (child == 0) {
         gpulet_error_t err = {""};
-        uint32_t threads = 0;
-        gpulet_status_t st = backend->enter(grant, &threads, &err);
-        bool right = st == GPULET_OK && threads >= 1 && threads <= units;
+        gpulet_device_entry_t entry = {0};
+        gpulet_status_t st = backend->enter(grant, &entry, &err);
+        const uint32_t threads = entry.threads;
+        bool right = st == GPULET_OK && threads >= 1 && threads <= units && entry.provider != NULL;
         if (st == GPULET_OK && strcmp(backend->name, "cpu") == 0) {
             cpu_set_t cpus;
             right = right && threads == units && sched_getaffinity(0, sizeof(cpus), &cpus) == 0 &&
@@ -211,11 +212,11 @@ static void refuses_grants_that_are_none(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof(grants) / sizeof(grants[0]); i++) {
         gpulet_error_t err = {""};
-        uint32_t threads = 0;
-        if (backend->enter(grants[i], &threads, &err) == GPULET_OK)
+        gpulet_device_entry_t entry = {0};
+        if (backend->enter(grants[i], &entry, &err) == GPULET_OK)
             fail_msg("'%s' was entered", grants[i]);
         assert_true(err.text[0] != '\0');
-        assert_int_equal(threads, 0);
+        assert_int_equal(entry.threads, 0);
     }
 }
 
@@ -299,9 +300,9 @@ static void lends_units_to_threads_that_yield(void **state)
     if (child == 0) {
         int ends[3] = {up[0], up[1], down[0]};
         pthread_t thread;
-        uint32_t threads = 0;
+        gpulet_device_entry_t entry;
         (void)close(down[1]);
-        if (backend->enter(grant, &threads, NULL) != GPULET_OK ||
+        if (backend->enter(grant, &entry, NULL) != GPULET_OK ||
             pthread_create(&thread, NULL, yield_and_wait, ends) != 0)
             _exit(1);
         (void)pthread_join(thread, NULL);
@@ -362,7 +363,8 @@ static void keeps_partitions_apart_through_any_history(void **state)
 
 static void refuses_options_that_make_no_sense(void **state)
 {
-    gpulet_device_options_t wrong = {.reserve_cores = "no core", .fake_spec = "no device"};
+    gpulet_device_options_t wrong = {
+        .reserve_cores = "no core", .fake_spec = "no device", .mps_step = 101};
     gpulet_device_desc_t desc;
     gpulet_device_t *device = NULL;
     gpulet_error_t err = {""};

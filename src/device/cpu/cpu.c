@@ -57,6 +57,8 @@ static void describe_device(gpulet_device_desc_t *out, const gpulet_cpu_layout_t
     memset(out, 0, sizeof(*out));
     (void)snprintf(out->type, sizeof(out->type), "cpu");
     out->units = layout->count;
+    out->step = 1;
+    out->gpulets_max = layout->count;
     out->memory_mb = layout->memory_mb;
     out->caps = GPULET_CAP_RESIZE_LIVE | GPULET_CAP_RESERVED;
     (void)snprintf(out->text, sizeof(out->text), "%s, %u core%s, %u NUMA node%s", layout->model,
@@ -231,7 +233,8 @@ static void prefer_memory(const gpulet_cpulist_t *nodes)
     (void)rc;
 }
 
-static gpulet_status_t cpu_enter(const char *grant, uint32_t *threads_out, gpulet_error_t *err)
+static gpulet_status_t cpu_enter(const char *grant, gpulet_device_entry_t *entry,
+                                 gpulet_error_t *err)
 {
     cpu_grant_t parsed;
     gpulet_status_t st = parse_grant(&parsed, grant, err);
@@ -240,7 +243,7 @@ static gpulet_status_t cpu_enter(const char *grant, uint32_t *threads_out, gpule
     if ((st = pin_all(&parsed.cpus, err)) != GPULET_OK)
         return st;
     prefer_memory(&parsed.nodes);
-    *threads_out = (uint32_t)parsed.cores;
+    *entry = (gpulet_device_entry_t){.threads = (uint32_t)parsed.cores, .provider = "cpu"};
     return GPULET_OK;
 }
 
