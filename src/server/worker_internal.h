@@ -102,7 +102,7 @@ struct gpulet_worker {
     bool told;      /* on_lost or on_stopped was called */
     bool stopping;
     bool killed;
-    bool wide; /* batches run on the copies for lent cores */
+    bool wide;       /* batches run on the copies for lent cores */
     bool given_away; /* a thread kills and reaps it */
     uint64_t started_ns;
     uint64_t progress_ns; /* when it last answered anything */

@@ -192,6 +192,16 @@ static gpulet_status_t outputs_finish(execution_t *e, gpulet_error_t *err)
     return st;
 }
 
+static gpulet_engine_model_t *copy_for(const gpulet_work_model_t *model, bool wide,
+                                       uint32_t items_run)
+{
+    for (uint32_t i = 0; i < model->copies_count; i++) {
+        if (model->copies[i].batch == items_run)
+            return model->copies[i].engine_model;
+    }
+    return wide && model->wide != NULL ? model->wide : model->engine_model;
+}
+
 gpulet_status_t gpulet_work_execute(gpulet_work_result_t *result, gpulet_work_t *work,
                                     const gpulet_work_model_t *model, bool wide,
                                     const gpulet_tensor_view_t *inputs,
@@ -200,7 +210,7 @@ gpulet_status_t gpulet_work_execute(gpulet_work_result_t *result, gpulet_work_t 
     execution_t e;
     e.work = work;
     e.model = model;
-    e.engine_model = wide && model->wide != NULL ? model->wide : model->engine_model;
+    e.engine_model = copy_for(model, wide, items_and_run[1]);
     e.items = items_and_run[0];
     e.items_run = items_and_run[1];
     e.base = NULL;

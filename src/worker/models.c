@@ -20,6 +20,8 @@ static void model_destroy(gpulet_work_t *work, gpulet_work_model_t *m)
 {
     if (m == NULL)
         return;
+    for (uint32_t i = 0; i < m->copies_count; i++)
+        work->ops->unload(m->copies[i].engine_model);
     work->ops->unload(m->wide);
     work->ops->unload(m->engine_model);
     if (m->input_base != NULL)
@@ -45,7 +47,7 @@ static void memory_settle(gpulet_work_t *work)
 
 /* ---- one run of made-up inputs ---- */
 
-enum { WARM_BATCH_MAX = 1024, WARM_RUNS = 3 };
+enum { COPIES_FACTOR = 4, WARM_RUNS = 3 };
 
 static gpulet_status_t recipe_run(uint64_t *ns_out, gpulet_work_t *work,
                                   const gpulet_work_model_t *model,
@@ -93,7 +95,19 @@ static gpulet_status_t recipe_find(gpulet_tensor_view_t *inputs, gpulet_work_t *
     return first;
 }
 
-static uint32_t items_run(const gpulet_work_model_t *model, uint32_t batch)
+uint32_t gpulet_work_items_run(const gpulet_work_model_t *model, uint32_t items)
+{
+    if (model->batch_fixed > 0)
+        return model->batch_fixed;
+    for (uint32_t i = 0; i < model->copies_count; i++) {
+        if (items <= model->copies[i].batch)
+            return model->copies[i].batch;
+    }
+    return items <= model->batch_padded ? model->batch_padded : items;
+}
+
+/* As a measurement wants it: a batch of just that size. */
+static uint32_t items_measured(const gpulet_work_model_t *model, uint32_t batch)
 {
     if (!model->batched)
         return 1;
@@ -109,10 +123,10 @@ static void load_failed(gpulet_work_t *work, uint32_t model, gpulet_status_t st,
     gpulet_work_send(work, &answer, -1);
 }
 
-static gpulet_status_t model_load(gpulet_work_model_t *m, gpulet_work_t *work,
-                                  const gpulet_control_t *message, int fd, gpulet_error_t *err)
+static gpulet_engine_load_options_t load_options(const gpulet_work_t *work,
+                                                 const gpulet_control_t *message)
 {
-    gpulet_engine_load_options_t options = {
+    return (gpulet_engine_load_options_t){
         .name = message->name,
         .path = message->text,
         .threads = work->entry.threads,
@@ -123,6 +137,12 @@ static gpulet_status_t model_load(gpulet_work_model_t *m, gpulet_work_t *work,
         .spin = work->spin,
         .load_limit_ns = message->ns,
     };
+}
+
+static gpulet_status_t model_load(gpulet_work_model_t *m, gpulet_work_t *work,
+                                  const gpulet_control_t *message, int fd, gpulet_error_t *err)
+{
+    gpulet_engine_load_options_t options = load_options(work, message);
     gpulet_status_t st;
     if (gpulet_work_model_find(work, message->model) != NULL)
         return gpulet_fail(err, GPULET_E_EXISTS, "model %u is loaded already", message->model);
@@ -150,17 +170,29 @@ static gpulet_status_t model_load(gpulet_work_model_t *m, gpulet_work_t *work,
     return GPULET_OK;
 }
 
-/* A GPU chooses its kernels and loads them when it first sees a shape, which takes long: batches up
- * to the largest that is planned are run once, those between their neighbours are alike. */
-static void warm_batches(gpulet_work_t *work, gpulet_work_model_t *m, uint32_t batch_planned)
+/* Sessions for smaller batches than the planned one, each run once: a GPU chooses its kernels when
+ * it first sees a shape. One that cannot be had, for lack of memory perhaps, is done without. */
+static void copies_load(gpulet_work_t *work, gpulet_work_model_t *m,
+                        const gpulet_control_t *message)
 {
+    const gpulet_engine_load_options_t options = load_options(work, message);
     gpulet_tensor_view_t inputs[GPULET_MODEL_IO_MAX];
+    uint32_t planned = message->runs;
     gpulet_error_t err;
-    gpulet_status_t st = GPULET_OK;
-    if (!m->batched || m->batch_fixed > 0 || strcmp(work->entry.provider, "cpu") == 0)
+    if (!m->batched || m->batch_fixed > 0 || planned <= 1 ||
+        strcmp(work->entry.provider, "cpu") == 0)
         return;
-    for (uint32_t b = 2; st == GPULET_OK && b < batch_planned * 2 && b <= WARM_BATCH_MAX; b *= 2)
-        st = recipe_find(inputs, work, m, b < batch_planned ? b : batch_planned, &err);
+    m->batch_padded = planned;
+    for (uint32_t b = 1; b < planned && m->copies_count < GPULET_WORK_COPIES_MAX;
+         b *= COPIES_FACTOR) {
+        gpulet_work_copy_t *copy = &m->copies[m->copies_count];
+        if (work->ops->load(&copy->engine_model, work->engine, &options, &err) != GPULET_OK)
+            break;
+        copy->batch = b;
+        m->copies_count++;
+        if (recipe_find(inputs, work, m, b, &err) != GPULET_OK)
+            break;
+    }
 }
 
 /* A model that runs with no made-up inputs may still run with real ones: that is no reason to
@@ -169,9 +201,11 @@ static void model_warm(gpulet_work_t *work, gpulet_work_model_t *m, const gpulet
 {
     gpulet_tensor_view_t inputs[GPULET_MODEL_IO_MAX];
     gpulet_error_t err;
-    gpulet_status_t st = recipe_find(inputs, work, m, items_run(m, 1), &err);
-    if (st == GPULET_OK)
-        warm_batches(work, m, message->runs);
+    uint32_t items = items_measured(m, 1);
+    copies_load(work, m, message);
+    if (m->batch_padded > 0)
+        items = m->batch_padded;
+    gpulet_status_t st = recipe_find(inputs, work, m, items, &err);
     memory_settle(work);
     if (st != GPULET_OK) {
         char quoted[512];
@@ -300,7 +334,7 @@ static gpulet_status_t measure_runs(gpulet_control_t *answer, uint64_t *times, g
                                     gpulet_error_t *err)
 {
     gpulet_tensor_view_t inputs[GPULET_MODEL_IO_MAX];
-    const uint32_t items = items_run(m, message->batch);
+    const uint32_t items = items_measured(m, message->batch);
     gpulet_status_t st = recipe_find(inputs, work, m, items, err);
     /* The first run of a shape is not like the others, on a GPU not even the second. */
     for (int i = 1; i < WARM_RUNS && st == GPULET_OK && strcmp(work->entry.provider, "cpu") != 0;

@@ -22,10 +22,23 @@ typedef struct gpulet_work_buffer {
     size_t size;
 } gpulet_work_buffer_t;
 
+/* A GPU's engine chooses its kernels anew whenever the shape changes, which takes far longer than
+ * the run (docs/gpu-results.md): there each of a few batch sizes has a session of its own, and
+ * batches are padded to the next of them. */
+enum { GPULET_WORK_COPIES_MAX = 8 };
+
+typedef struct gpulet_work_copy {
+    gpulet_engine_model_t *engine_model;
+    uint32_t batch;
+} gpulet_work_copy_t;
+
 typedef struct gpulet_work_model {
     struct gpulet_work_model *next;
     gpulet_engine_model_t *engine_model;
-    gpulet_engine_model_t *wide; /* a copy for lent cores; NULL: none */
+    gpulet_engine_model_t *wide;                       /* a copy for lent cores; NULL: none */
+    gpulet_work_copy_t copies[GPULET_WORK_COPIES_MAX]; /* ascending by batch */
+    uint32_t copies_count;
+    uint32_t batch_padded; /* what engine_model is kept for where there are copies; 0: any batch */
     const gpulet_model_io_t *io; /* borrowed from engine_model */
     void *input_base;            /* the model's input segment, read-only */
     uint64_t input_size;
@@ -188,6 +201,8 @@ void gpulet_work_run(gpulet_work_t *work, const gpulet_record_run_t *run, size_t
 
 /* ---- models.c ---- */
 gpulet_work_model_t *gpulet_work_model_find(const gpulet_work_t *work, uint32_t model);
+/* How many items a batch of so many is run as, with padding. */
+uint32_t gpulet_work_items_run(const gpulet_work_model_t *model, uint32_t items);
 /* Takes fd. Answers LOADED or LOAD_FAILED. */
 void gpulet_work_load(gpulet_work_t *work, const gpulet_control_t *message, int fd);
 void gpulet_work_unload(gpulet_work_t *work, uint32_t model);

@@ -62,7 +62,7 @@ class Mps(unittest.TestCase):
     def test_a_worker_that_hangs_is_taken_off_the_gpu_before_it_is_killed(self):
         server = self.serve([("hang", {"latency_ms": 1, "hang_run_every": 6}), ("b", {})], run_limit_s=1)
         pid = next(g["pid"] for g in server.status()["gpulets"] if g["units"] == 40)
-        for _ in range(2):  # runs 5 and 6: four warmed it up
+        for _ in range(6):  # the session of this batch has run once or more before
             server.infer("hang", identity_body())
         wait_for(lambda: not is_alive(pid) or "gpulet-worker" not in command_of(pid), "the worker gone", 20)
         with open(self.asked, encoding="ascii") as f:

@@ -28,6 +28,7 @@ typedef struct ort_model {
     const gpulet_engine_ops_t *ops; /* first, see engine.h */
     ort_engine_t *engine;           /* borrowed: a model goes before its engine */
     ort_session_t *session;
+    bool on_gpu;
     gpulet_model_io_t io;
     const char *input_names[GPULET_MODEL_IO_MAX];  /* into io */
     const char *output_names[GPULET_MODEL_IO_MAX]; /* into io */

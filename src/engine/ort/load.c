@@ -478,6 +478,7 @@ gpulet_status_t gpulet_ort_load(gpulet_engine_model_t **out, gpulet_engine_t *en
         return gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
     model->ops = ((ort_engine_t *)engine)->ops;
     model->engine = (ort_engine_t *)engine;
+    model->on_gpu = wants_gpu(options);
     atomic_init(&model->trim_wanted, false);
     (void)pthread_mutex_init(&model->lock, NULL);
     gpulet_status_t st = create_session(&model->session, model->engine, options, NULL, err);
