@@ -490,6 +490,8 @@ gpulet_status_t gpulet_plan_parse_json(gpulet_plan_t **out, const char *text, si
         return gpulet_fail(err, GPULET_E_TOO_LARGE, "%s: larger than %d bytes", file,
                            FILE_SIZE_MAX);
     json_t *root = json_loadb(text, size, JSON_REJECT_DUPLICATES, &error);
+    if (root == NULL && json_error_code(&error) == json_error_out_of_memory)
+        return fail_memory(&r);
     if (root == NULL)
         return gpulet_fail(err, GPULET_E_INVALID, "%s:%d: expected a JSON object, found: %s", file,
                            error.line, error.text);
