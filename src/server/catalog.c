@@ -119,7 +119,9 @@ static gpulet_status_t open_model(gpulet_server_t *server, server_model_t *model
     if (model->state == SERVER_MODEL_UNAVAILABLE)
         return GPULET_OK;
     gpulet_status_t st = open_labels(server, model, err);
-    return st == GPULET_OK ? server_model_publish(server, model) : st;
+    if (st == GPULET_OK && (st = server_model_publish(server, model)) != GPULET_OK)
+        (void)gpulet_fail(err, st, "model %s: %s", entry->key, gpulet_status_text(st));
+    return st;
 }
 
 gpulet_status_t server_model_inputs(gpulet_server_t *server, server_model_t *model,

@@ -24,8 +24,12 @@ static gpulet_status_t describe_devices(gpulet_server_t *server, gpulet_error_t 
             return gpulet_fail(err, GPULET_E_INVALID,
                                "devices of several types need --devices FILE");
     }
-    return gpulet_device_set_create_simple(&server->device_set, first->type, first->units,
-                                           first->memory_mb, (int32_t)server->devices_count);
+    gpulet_status_t st =
+        gpulet_device_set_create_simple(&server->device_set, first->type, first->units,
+                                        first->memory_mb, (int32_t)server->devices_count);
+    return st == GPULET_OK
+               ? st
+               : gpulet_fail(err, st, "device type %s: %s", first->type, gpulet_status_text(st));
 }
 
 gpulet_status_t server_planning_open(gpulet_server_t *server, gpulet_error_t *err)
@@ -38,8 +42,8 @@ gpulet_status_t server_planning_open(gpulet_server_t *server, gpulet_error_t *er
     if (st == GPULET_OK && settings->profiles != NULL)
         st = gpulet_profile_load(&server->profile, settings->profiles, GPULET_PROFILE_FORMAT_CSV,
                                  NULL, err);
-    else if (st == GPULET_OK)
-        st = gpulet_profile_create(&server->profile);
+    else if (st == GPULET_OK && (st = gpulet_profile_create(&server->profile)) != GPULET_OK)
+        (void)gpulet_fail(err, st, "out of memory");
     if (st == GPULET_OK && settings->interference != NULL)
         st = gpulet_interference_load(&server->interference, settings->interference, err);
     return st;
@@ -64,6 +68,8 @@ static gpulet_status_t make_workload(gpulet_workload_t **out, gpulet_server_t *s
 {
     gpulet_workload_t *workload = NULL;
     gpulet_status_t st = gpulet_workload_create(&workload);
+    if (st != GPULET_OK)
+        return gpulet_fail(err, st, "out of memory");
     for (uint32_t i = 0; i < server->models_count && st == GPULET_OK; i++) {
         const server_model_t *model = &server->models[i];
         gpulet_demand_t demand = {.priority = model->priority, .weight = 1};

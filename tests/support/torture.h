@@ -4,8 +4,8 @@
  * half-built thing; descriptors are counted besides, since nothing else would miss them.
  *
  * The calls are those that the linker redirects (--wrap, tests/torture/CMakeLists.txt), so those of
- * our own code, and the allocations of libevent, which has hooks for it. jansson is made to fail as a
- * whole, since version 2.14 does not survive every failing allocation of its own. Only the thread
+ * our own code, and the allocations of libevent, which has hooks for it. jansson is made to fail as
+ * a whole, since version 2.14 does not survive every failing allocation of its own. Only the thread
  * that runs the body is concerned. */
 #ifndef GPULET_TESTS_SUPPORT_TORTURE_H
 #define GPULET_TESTS_SUPPORT_TORTURE_H
