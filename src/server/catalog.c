@@ -106,12 +106,14 @@ static gpulet_status_t open_model(gpulet_server_t *server, server_model_t *model
         model->rate_rps = config->rate_rps;
         model->priority = config->priority;
     }
+    model->weight = 1;
     const gpulet_demand_t *demand =
         server->workload != NULL ? gpulet_workload_find(server->workload, entry->key) : NULL;
     if (demand != NULL) {
         model->slo_ms = demand->slo_ms;
         model->rate_rps = demand->rate_rps;
         model->priority = demand->priority;
+        model->weight = demand->weight;
     }
     model->batches = calloc((size_t)model->batch_max + 1, sizeof(*model->batches));
     if (model->batches == NULL)
@@ -142,6 +144,7 @@ gpulet_status_t server_model_publish(gpulet_server_t *server, server_model_t *mo
         .slo_ns = server_ns_of_ms(model->slo_ms),
         .priority = priority,
         .batch_max = model->batch_max,
+        .weight = model->weight,
         .batch_fixed = model->batch_fixed,
         .queue_max = config->max_queue_size,
         .timeout_ns =
@@ -162,24 +165,21 @@ static gpulet_status_t check_workload(gpulet_server_t *server, gpulet_error_t *e
     return GPULET_OK;
 }
 
-gpulet_status_t server_catalog_open(gpulet_server_t *server, gpulet_error_t *err)
+static gpulet_status_t open_models(gpulet_server_t *server, gpulet_repository_t *repository,
+                                   gpulet_error_t *err)
 {
     const gpulet_settings_t *settings = &server->settings;
-    gpulet_status_t st =
-        gpulet_repository_read(&server->repository, settings->model_repository, settings->engine,
-                               (uint32_t)settings->batch_max, err);
-    if (st != GPULET_OK)
-        return st;
-    if (server->repository.count == 0)
+    if (repository->count == 0)
         return gpulet_fail(err, GPULET_E_NOT_FOUND, "model repository %s: no model in it",
                            settings->model_repository);
-    server->models = calloc(server->repository.count, sizeof(*server->models));
+    server->models = calloc(repository->count, sizeof(*server->models));
     if (server->models == NULL)
         return gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
-    for (size_t i = 0; i < server->repository.count; i++) {
+    for (size_t i = 0; i < repository->count; i++) {
         server_model_t *model = &server->models[server->models_count];
         model->id = server->models_count++;
-        model->entry = &server->repository.models[i];
+        gpulet_repository_take(&model->own, repository, i);
+        model->entry = &model->own;
         if (model->entry->problem != NULL && !settings->skip_bad_models)
             return gpulet_fail(err, GPULET_E_INVALID, "model %s: %s", model->entry->key,
                                model->entry->problem);
@@ -188,10 +188,25 @@ gpulet_status_t server_catalog_open(gpulet_server_t *server, gpulet_error_t *err
             GPULET_LOG(WARNING, "event=model_skipped model=%s reason=%s", model->entry->key,
                        gpulet_log_quote(text, sizeof(text), model->entry->problem));
         }
-        if ((st = open_model(server, model, err)) != GPULET_OK)
+        gpulet_status_t st = open_model(server, model, err);
+        if (st != GPULET_OK)
             return st;
     }
-    return check_workload(server, err);
+    return GPULET_OK;
+}
+
+gpulet_status_t server_catalog_open(gpulet_server_t *server, gpulet_error_t *err)
+{
+    const gpulet_settings_t *settings = &server->settings;
+    gpulet_repository_t repository;
+    gpulet_status_t st =
+        gpulet_repository_read(&repository, settings->model_repository, settings->engine,
+                               (uint32_t)settings->batch_max, err);
+    if (st != GPULET_OK)
+        return st;
+    st = open_models(server, &repository, err);
+    gpulet_repository_deinit(&repository);
+    return st == GPULET_OK ? check_workload(server, err) : st;
 }
 
 void server_catalog_trim(gpulet_server_t *server)
@@ -214,11 +229,11 @@ void server_catalog_close(gpulet_server_t *server)
         close_labels(&server->models[i]);
         free(server->models[i].batches);
         free(server->models[i].latency_ns);
+        gpulet_repository_model_deinit(&server->models[i].own);
     }
     free(server->models);
     server->models = NULL;
     server->models_count = 0;
-    gpulet_repository_deinit(&server->repository);
 }
 
 /* Models of one name stand together, newest first; names are few enough for a binary search by

@@ -71,7 +71,8 @@ typedef struct server_labels {
 
 typedef struct server_model {
     uint32_t id;
-    const gpulet_repository_model_t *entry; /* borrowed from the server's repository */
+    gpulet_repository_model_t own;
+    const gpulet_repository_model_t *entry; /* own */
     char version_text[24];
     server_model_state_t state;
     char reason[512];
@@ -82,6 +83,9 @@ typedef struct server_model {
     double slo_ms;   /* 0: best effort; the workload's over the repository's */
     double rate_rps; /* 0: not given */
     uint32_t priority;
+    double weight;
+    bool outputs_whole; /* its outputs have no batch dimension: one item a run, answered as they are
+                         */
     server_labels_t *labels; /* one an output; NULL: none has any */
     gpulet_slab_t *inputs;   /* made when it is first loaded */
     uint64_t load_ns;
@@ -119,8 +123,9 @@ typedef struct server_service {
     uint32_t model;
     uint32_t batch;
     double rate_rps;
+    double rate_next; /* of the plan that is being reached, should the gpu-let be kept */
     bool loaded;
-    bool failed;
+    bool failed; /* its worker refused the model: served by other gpu-lets, if any */
 } server_service_t;
 
 struct server_gpulet {
@@ -130,6 +135,7 @@ struct server_gpulet {
     uint32_t device; /* index into server->devices */
     uint32_t units;
     double duty_ms;
+    double duty_next; /* as rate_next of its services */
     uint32_t services_count;
     server_service_t *services; /* owned */
     gpulet_partition_t *partition;
@@ -148,6 +154,7 @@ struct server_gpulet {
     uint64_t startup_ns; /* from its start to serving, the last time; 0: never yet */
     uint64_t busy_ns;    /* execution, summed */
     uint64_t lost_count;
+    uint32_t refused_count; /* models that its worker refused */
     bool lost; /* set inside a worker callback; handled at the end of the turn, as are the next two
                 */
     bool stopped;
@@ -189,7 +196,6 @@ struct gpulet_server {
     gpulet_sched_t *sched;
     uint64_t started_ns;
 
-    gpulet_repository_t repository;
     server_model_t *models;
     uint32_t models_count;
 

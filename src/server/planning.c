@@ -72,7 +72,7 @@ static gpulet_status_t make_workload(gpulet_workload_t **out, gpulet_server_t *s
         return gpulet_fail(err, st, "out of memory");
     for (uint32_t i = 0; i < server->models_count && st == GPULET_OK; i++) {
         const server_model_t *model = &server->models[i];
-        gpulet_demand_t demand = {.priority = model->priority, .weight = 1};
+        gpulet_demand_t demand = {.priority = model->priority, .weight = model->weight};
         if (!is_served(model))
             continue;
         (void)snprintf(demand.model, sizeof(demand.model), "%s", model->entry->key);

@@ -37,10 +37,12 @@ static gpulet_repository_model_t *append(gpulet_repository_t *repository)
     return model;
 }
 
-static void set_problem(gpulet_repository_model_t *model, const char *text)
+/* Without its problem a model would pass for a good one. */
+static gpulet_status_t set_problem(gpulet_repository_model_t *model, const char *text)
 {
     free(model->problem);
     model->problem = strdup(text);
+    return model->problem != NULL ? GPULET_OK : GPULET_E_NOMEM;
 }
 
 static int descending(const void *a, const void *b)
@@ -222,9 +224,7 @@ static gpulet_status_t read_version(gpulet_repository_model_t *model, const char
         (void)snprintf(model->config.name, sizeof(model->config.name), "%s", name);
         st = complete_model(model, folder, engine, batch_max_default, &err);
     }
-    if (st != GPULET_OK)
-        set_problem(model, err.text);
-    return st;
+    return st == GPULET_OK ? st : set_problem(model, err.text);
 }
 
 static gpulet_status_t read_model(gpulet_repository_t *repository, const char *root,
@@ -233,6 +233,7 @@ static gpulet_status_t read_model(gpulet_repository_t *repository, const char *r
     char folder[PATH_SIZE];
     version_list_t list;
     bool newest = true;
+    gpulet_status_t st = GPULET_OK;
     (void)snprintf(folder, sizeof(folder), "%s/%s", root, name);
     list_versions(&list, folder);
     gpulet_model_config_t policy;
@@ -242,9 +243,11 @@ static gpulet_status_t read_model(gpulet_repository_t *repository, const char *r
         if (policy_known ? !policy_serves(&policy, &list, i) : i > 0)
             continue;
         gpulet_repository_model_t *model = append(repository);
-        if (model == NULL)
+        if (model == NULL || read_version(model, name, folder, list.versions[i], engine,
+                                          batch_max_default) != GPULET_OK) {
+            st = GPULET_E_NOMEM;
             break;
-        (void)read_version(model, name, folder, list.versions[i], engine, batch_max_default);
+        }
         model->newest = newest;
         if (newest)
             (void)snprintf(model->key, sizeof(model->key), "%s", name);
@@ -255,16 +258,16 @@ static gpulet_status_t read_model(gpulet_repository_t *repository, const char *r
     }
     if (policy_known)
         gpulet_model_config_deinit(&policy);
-    if (!newest)
-        return GPULET_OK;
+    if (!newest || st != GPULET_OK)
+        return st;
     gpulet_repository_model_t *model = append(repository);
     if (model == NULL)
         return GPULET_E_NOMEM;
     (void)snprintf(model->name, sizeof(model->name), "%s", name);
     (void)snprintf(model->key, sizeof(model->key), "%s", name);
-    set_problem(model, list.count == 0 ? "no version folder (a number, as in <model>/1/model.onnx)"
-                                       : "version_policy names no version that is there");
-    return GPULET_OK;
+    return set_problem(model, list.count == 0
+                                  ? "no version folder (a number, as in <model>/1/model.onnx)"
+                                  : "version_policy names no version that is there");
 }
 
 static bool is_model_folder(const char *root, const char *name)
@@ -305,16 +308,27 @@ gpulet_status_t gpulet_repository_read(gpulet_repository_t *out, const char *roo
     return GPULET_OK;
 }
 
+void gpulet_repository_take(gpulet_repository_model_t *out, gpulet_repository_t *repository,
+                            size_t index)
+{
+    *out = repository->models[index];
+    memset(&repository->models[index], 0, sizeof(repository->models[index]));
+}
+
+void gpulet_repository_model_deinit(gpulet_repository_model_t *model)
+{
+    gpulet_model_config_deinit(&model->config);
+    gpulet_model_io_deinit(&model->io);
+    free(model->path);
+    free(model->file_key);
+    free(model->problem);
+    memset(model, 0, sizeof(*model));
+}
+
 void gpulet_repository_deinit(gpulet_repository_t *repository)
 {
-    for (size_t i = 0; i < repository->count; i++) {
-        gpulet_repository_model_t *model = &repository->models[i];
-        gpulet_model_config_deinit(&model->config);
-        gpulet_model_io_deinit(&model->io);
-        free(model->path);
-        free(model->file_key);
-        free(model->problem);
-    }
+    for (size_t i = 0; i < repository->count; i++)
+        gpulet_repository_model_deinit(&repository->models[i]);
     free(repository->models);
     memset(repository, 0, sizeof(*repository));
 }

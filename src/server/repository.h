@@ -36,6 +36,11 @@ typedef struct gpulet_repository {
 gpulet_status_t gpulet_repository_read(gpulet_repository_t *out, const char *root,
                                        const char *engine, uint32_t batch_max_default,
                                        gpulet_error_t *err) GPULET_MUST_USE;
+/* Moves model `index` out of the repository, which keeps an empty one in its place. The caller
+ * deinits it. */
+void gpulet_repository_take(gpulet_repository_model_t *out, gpulet_repository_t *repository,
+                            size_t index);
+void gpulet_repository_model_deinit(gpulet_repository_model_t *model);
 void gpulet_repository_deinit(gpulet_repository_t *repository);
 
 #endif

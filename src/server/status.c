@@ -53,10 +53,10 @@ static json_t *gpulet_json(gpulet_server_t *server, const server_gpulet_t *g, ui
                 ? gpulet_sched_estimate_ns(server->sched, g->lane, s->model, s->batch)
                 : 0;
         (void)json_array_append_new(
-            models, json_pack("{s:o, s:i, s:f, s:b, s:f}", "model",
+            models, json_pack("{s:o, s:i, s:f, s:b, s:b, s:f}", "model",
                               text_json(server->models[s->model].entry->key), "batch",
                               (int)s->batch, "rate_rps", s->rate_rps, "loaded", (int)s->loaded,
-                              "estimate_ms", (double)estimate / 1e6));
+                              "refused", (int)s->failed, "estimate_ms", (double)estimate / 1e6));
     }
     double served = g->serving_since_ns > 0 ? (double)(now_ns - g->serving_since_ns) : 0;
     return json_pack("{s:s, s:s, s:i, s:i, s:s, s:s, s:i, s:f, s:f, s:I, s:o}", "name", g->name,

@@ -144,8 +144,12 @@ static void take_loaded(gpulet_worker_t *worker, gpulet_control_t *m)
         gpulet_worker_known_settle(worker, known);
         return;
     }
-    const gpulet_worker_loaded_t loaded = {
-        .model = known->model, .io = &known->io, .load_ns = m->ns, .memory_bytes = m->memory};
+    const gpulet_worker_loaded_t loaded = {.model = known->model,
+                                           .io = &known->io,
+                                           .load_ns = m->ns,
+                                           .memory_bytes = m->memory,
+                                           .outputs_whole = known->batched && !m->batched};
+    known->batched = known->batched && m->batched;
     worker->callbacks.on_loaded(worker->callbacks.context, worker, &loaded);
 }
 
@@ -373,6 +377,7 @@ static void take_done(gpulet_worker_t *worker, const gpulet_record_done_t *done)
     }
     worker->progress_ns = gpulet_clock_ns();
     result.model = batch.known->model;
+    result.items = batch.items;
     if (done->status == GPULET_OK) {
         gpulet_worker_segment_t *s = output_check(worker, &batch, &done->output);
         if (s == NULL) {

@@ -18,7 +18,7 @@ static gpulet_status_t set_up(gpulet_sched_t *sched)
 {
     static const uint64_t exec_ns[4] = {STEP_NS, STEP_NS, 2 * STEP_NS, 2 * STEP_NS};
     gpulet_sched_service_t services[MODELS];
-    gpulet_sched_lane_t lane = {0, 10, MODELS, services};
+    gpulet_sched_lane_t lane = {10, MODELS, services};
     gpulet_actions_t actions;
     gpulet_status_t st = GPULET_OK;
     for (uint32_t i = 0; i < MODELS && st == GPULET_OK; i++) {

@@ -349,7 +349,7 @@ void world_lane(world_t *w, uint32_t index, uint32_t units, uint32_t count, cons
         services[i] =
             (gpulet_sched_service_t){models[i], batches[i], 0, exec[i], off > 0 ? WORLD_EXEC : 0};
     }
-    gpulet_sched_lane_t value = {0, units, count, services};
+    gpulet_sched_lane_t value = {units, count, services};
     gpulet_actions_t actions;
     CHECK(w, gpulet_sched_lane_add(w->sched, w->now_ns, index, &value, &actions) == GPULET_OK);
     apply(w, actions);
