@@ -11,6 +11,8 @@ gpulet_status_t gpulet_sched_model_set(gpulet_sched_t *s, uint32_t model,
         value->priority >= GPULET_SCHED_PRIORITIES || !(value->weight >= 0))
         return GPULET_E_INVALID;
     sched_model_t *m = &s->models[model];
+    if (!m->known && m->stats.running == 0) /* the number may have been another's */
+        m->stats = (gpulet_sched_model_stats_t){0};
     m->value = *value;
     m->known = true;
     for (uint32_t i = 0; i < m->lanes_count; i++) {

@@ -79,6 +79,15 @@ static bool holds(server_gpulet_t *g, uint32_t model, bool loaded)
     return service != NULL && !service->failed && (service->loaded || !loaded);
 }
 
+bool server_gpulets_serve(const gpulet_server_t *server, uint32_t model)
+{
+    for (server_gpulet_t *g = server->gpulets; g != NULL; g = g->next) {
+        if (!g->retired && g->lane != SERVER_LANE_NONE && holds(g, model, true))
+            return true;
+    }
+    return false;
+}
+
 bool server_gpulets_may_serve(const gpulet_server_t *server, uint32_t model)
 {
     for (server_gpulet_t *g = server->gpulets; g != NULL; g = g->next) {
@@ -105,7 +114,7 @@ void server_gpulets_refresh_models(gpulet_server_t *server)
 {
     for (uint32_t i = 0; i < server->models_count; i++) {
         server_model_t *model = &server->models[i];
-        if (model->entry->problem == NULL && model->state == SERVER_MODEL_READY)
+        if (model->state == SERVER_MODEL_READY)
             model->state = SERVER_MODEL_LOADING;
     }
     for (const server_gpulet_t *g = server->gpulets; g != NULL; g = g->next) {

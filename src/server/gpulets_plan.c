@@ -36,7 +36,7 @@ static gpulet_status_t fill_services(server_gpulet_t *g, const gpulet_plan_gpule
         if (server_gpulet_service(g, model->id) != NULL)
             return gpulet_fail(err, GPULET_E_INVALID,
                                "plan: model '%s' stands twice in one gpu-let", share->model);
-        if (model->entry->problem != NULL || model->state == SERVER_MODEL_UNAVAILABLE)
+        if (!server_model_wanted(model))
             continue; /* A plan from a file may name what cannot be, or is not to be, served. */
         g->services[g->services_count++] = (server_service_t){
             .model = model->id,
@@ -219,6 +219,18 @@ bool server_gpulets_switch_is_due(const gpulet_server_t *server)
     return true;
 }
 
+/* What was to take the place of a model that is served could not be loaded anywhere. */
+static bool is_refused_heir(const gpulet_server_t *server, uint32_t id)
+{
+    for (uint32_t i = 0; i < server->models_count; i++) {
+        const server_model_t *model = &server->models[i];
+        if (model->role == SERVER_MODEL_CURRENT && model->successor != NULL &&
+            model->successor->id == id && model->state == SERVER_MODEL_READY)
+            return !server_gpulets_may_serve(server, id);
+    }
+    return false;
+}
+
 /* A gpu-let of the new plan cannot be had, or a model that is served has been refused by it, and
  * there is something to fall back on. */
 bool server_gpulets_old_is_better(const gpulet_server_t *server)
@@ -230,7 +242,7 @@ bool server_gpulets_old_is_better(const gpulet_server_t *server)
         serving |= g->state == SERVER_GPULET_SERVING;
     }
     for (uint32_t i = 0; i < server->models_count && !hopeless; i++)
-        hopeless = server_gpulets_plan_loses(server, i);
+        hopeless = server_gpulets_plan_loses(server, i) || is_refused_heir(server, i);
     return hopeless && serving;
 }
 

@@ -28,8 +28,8 @@ static void load_all(server_gpulet_t *g)
                                        .batch_fixed = model->batch_fixed,
                                        .batched = model->batched};
         if (st == GPULET_OK) {
-            value.input_fd = gpulet_slab_fd(model->inputs);
-            value.input_size = gpulet_slab_size(model->inputs);
+            value.input_fd = gpulet_slab_fd(model->inputs->slab);
+            value.input_size = gpulet_slab_size(model->inputs->slab);
             st = gpulet_worker_load(g->worker, &value, &err);
         }
         if (st != GPULET_OK) {

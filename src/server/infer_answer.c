@@ -208,6 +208,11 @@ void server_infer_reject(server_infer_t *infer, gpulet_reject_t reason, uint64_t
     char body[512];
     char after[RETRY_AFTER_TEXT];
     server_model_t *model = infer->model;
+    server_model_t *heir = reason == GPULET_REJECT_NOT_SERVED ? server_reload_heir(model) : NULL;
+    if (heir != NULL) {
+        server_infer_move(infer, heir);
+        return;
+    }
     server_infer_slot_give(infer);
     infer->state = INFER_ANSWERED;
     model->fail.count++;

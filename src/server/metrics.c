@@ -310,16 +310,16 @@ void server_metrics_write(gpulet_buf_t *out, gpulet_server_t *server)
     /* Prometheus wants all samples of a metric together, so the values of all models are gathered
      * first. */
     model_values_t *values =
-        calloc(server->models_count > 0 ? server->models_count : 1, sizeof(*values));
+        calloc(server->named_count > 0 ? server->named_count : 1, sizeof(*values));
     if (values == NULL) {
         out->failed = true;
         return;
     }
-    for (uint32_t i = 0; i < server->models_count; i++) {
-        values[i].model = &server->models[i];
-        gpulet_sched_model_stats(server->sched, i, &values[i].sched);
+    for (uint32_t i = 0; i < server->named_count; i++) {
+        values[i].model = server->named[i];
+        gpulet_sched_model_stats(server->sched, server->named[i]->id, &values[i].sched);
     }
-    write_models(out, values, server->models_count);
+    write_models(out, values, server->named_count);
     write_gpulets(out, server);
     write_server(out, server);
     free(values);

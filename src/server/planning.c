@@ -58,11 +58,6 @@ void server_planning_close(gpulet_server_t *server)
     gpulet_device_set_destroy(server->device_set);
 }
 
-static bool is_served(const server_model_t *model)
-{
-    return model->entry->problem == NULL && model->state != SERVER_MODEL_UNAVAILABLE;
-}
-
 static gpulet_status_t make_workload(gpulet_workload_t **out, gpulet_server_t *server,
                                      gpulet_error_t *err)
 {
@@ -73,7 +68,7 @@ static gpulet_status_t make_workload(gpulet_workload_t **out, gpulet_server_t *s
     for (uint32_t i = 0; i < server->models_count && st == GPULET_OK; i++) {
         const server_model_t *model = &server->models[i];
         gpulet_demand_t demand = {.priority = model->priority, .weight = model->weight};
-        if (!is_served(model))
+        if (!server_model_wanted(model))
             continue;
         (void)snprintf(demand.model, sizeof(demand.model), "%s", model->entry->key);
         demand.rate_rps = model->rate_rps > 0 ? model->rate_rps : RATE_RPS_DEFAULT;
@@ -125,7 +120,7 @@ static gpulet_status_t make_provisional(gpulet_plan_t **out, gpulet_server_t *se
     gpulet_plan_gpulet_t *gpulet = st == GPULET_OK ? add_whole_device(plan, server) : NULL;
     bool ok = gpulet != NULL;
     for (uint32_t i = 0; i < server->models_count && ok; i++) {
-        if (is_served(&server->models[i]))
+        if (server_model_wanted(&server->models[i]))
             ok = add_share(gpulet, &server->models[i]);
     }
     if (!ok) {
@@ -185,7 +180,7 @@ static gpulet_status_t adopt_orphans(gpulet_plan_t *plan, gpulet_server_t *serve
 {
     for (uint32_t i = 0; i < server->models_count; i++) {
         const server_model_t *model = &server->models[i];
-        if (!is_served(model) || plan_holds(plan, model->entry->key))
+        if (!server_model_wanted(model) || plan_holds(plan, model->entry->key))
             continue;
         gpulet_plan_gpulet_t *gpulet = roomiest(plan);
         if (gpulet == NULL)
@@ -199,7 +194,7 @@ static gpulet_status_t adopt_orphans(gpulet_plan_t *plan, gpulet_server_t *serve
 static bool all_profiled(const gpulet_server_t *server)
 {
     for (uint32_t i = 0; i < server->models_count; i++) {
-        if (is_served(&server->models[i]) &&
+        if (server_model_wanted(&server->models[i]) &&
             !gpulet_profile_has_model(server->profile, NULL, server->models[i].entry->key))
             return false;
     }

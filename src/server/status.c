@@ -75,8 +75,8 @@ gpulet_status_t server_status_write(gpulet_buf_t *out, gpulet_server_t *server)
     json_t *models = json_array();
     json_t *gpulets = json_array();
     json_t *devices = json_array();
-    for (uint32_t i = 0; i < server->models_count; i++)
-        (void)json_array_append_new(models, model_json(server, &server->models[i]));
+    for (uint32_t i = 0; i < server->named_count; i++)
+        (void)json_array_append_new(models, model_json(server, server->named[i]));
     for (const server_gpulet_t *g = server->gpulets; g != NULL; g = g->next)
         (void)json_array_append_new(gpulets, gpulet_json(server, g, now_ns));
     for (uint32_t i = 0; i < server->devices_count; i++)
