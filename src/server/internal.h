@@ -8,6 +8,7 @@
  *   api.c         all other HTTP routes; api_repository.c: models at run time
  *   metrics.c     the text for Prometheus
  *   planning.c    from profiles and rates to a plan
+ *   reload.c      models read anew from the repository at run time
  *   calibrate.c   measures what has no profile while nothing else is to do
  */
 #ifndef GPULET_SERVER_INTERNAL_H
