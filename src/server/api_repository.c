@@ -166,12 +166,22 @@ static void give_up_load(gpulet_server_t *server, const char *name)
     }
 }
 
+/* A plan begun now would keep the server from its end. */
+static bool refuse_while_ending(gpulet_server_t *server, gpulet_http_request_t *http)
+{
+    if (server->draining || server->stop)
+        server_respond_error(http, 503, "the server is shutting down");
+    return server->draining || server->stop;
+}
+
 void server_repository_load(gpulet_server_t *server, gpulet_http_request_t *http, const char *name,
                             const char *body, size_t size)
 {
     gpulet_error_t err = {""};
     bool anything = false;
     bool known = server_model_find(server, name, strlen(name), NULL) != NULL;
+    if (refuse_while_ending(server, http))
+        return;
     gpulet_status_t st = begin_load(server, name, body, size, &anything, &err);
     if (st == GPULET_E_NOT_FOUND && !known) {
         char text[GPULET_MODEL_NAME_MAX + 64];
@@ -220,6 +230,8 @@ void server_repository_unload(gpulet_server_t *server, gpulet_http_request_t *ht
 {
     gpulet_buf_t ignored = GPULET_BUF_INIT;
     gpulet_error_t err = {""};
+    if (refuse_while_ending(server, http))
+        return;
     gpulet_status_t st = parse_load_request(&ignored, body, size, &err);
     gpulet_buf_deinit(&ignored);
     if (st != GPULET_OK) {

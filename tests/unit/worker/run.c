@@ -193,7 +193,7 @@ static void a_model_that_does_not_batch_after_all_runs_single_items(void **state
     assert_non_null(strstr(d->error, "does not batch"));
     v = floats(1, 4, x);
     span = harness_request(h, 1, &v, 1);
-    d = run(h, 2, 1, &span, 1);
+    d = run(h, 1, 1, &span, 1);
     assert_int_equal(d->status, GPULET_OK);
     assert_int_equal(d->tensors[0].shape.dims[0], 1);
     harness_stop(h);
