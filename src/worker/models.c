@@ -156,6 +156,7 @@ static void model_warm(gpulet_work_t *work, gpulet_work_model_t *m, const char *
     work->unbatched_seen = false;
     gpulet_status_t st = model_try(work, m, &err);
     memory_settle(work);
+    gpulet_work_outputs_trim(work); /* those of two items are of no size that will be asked for */
     if (st != GPULET_OK) {
         char quoted[512];
         GPULET_LOG(WARNING, "event=warm_up_failed model=%s status=%s error=%s", name,
