@@ -314,9 +314,10 @@ void world_model(world_t *w, uint32_t model, const gpulet_sched_model_t *value,
                  const world_truth_t *truth)
 {
     w->models[model] = *value;
+    w->models[model].weight = model % 3; /* 0 is the default of 1 */
     w->truths[model] = *truth;
     w->known[model] = true;
-    CHECK(w, gpulet_sched_model_set(w->sched, model, value) == GPULET_OK);
+    CHECK(w, gpulet_sched_model_set(w->sched, model, &w->models[model]) == GPULET_OK);
 }
 
 void world_model_remove(world_t *w, uint32_t model)
