@@ -76,7 +76,7 @@ typedef struct gpulet_control {
     uint32_t runs_max; /* MEASURE */
     uint32_t threads;  /* READY WIDEN */
     int32_t status;    /* FAILED LOAD_FAILED MEASURED WIDENED */
-    bool batched;      /* LOAD */
+    bool batched;      /* LOAD; LOADED: its outputs can be taken apart by items */
     uint64_t size;     /* HELLO LARGE LOAD: bytes of the segment that comes along */
     uint64_t ns;       /* MEASURE: budget; LOAD WIDEN: limit; LOADED: load time */
     uint64_t p50_ns;   /* MEASURED */

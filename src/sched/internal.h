@@ -85,6 +85,7 @@ typedef struct sched_service {
     double rate_rps;
     sched_estimate_t *estimate;
     uint64_t last_run;     /* the count of the lane's runs when it last ran, 0: never */
+    uint32_t streak;       /* its runs since the lane last ran another */
     uint64_t served;       /* items sent */
     uint32_t sustained;    /* items of a batch under load, by the batch rule */
     uint64_t sustained_ns; /* its time */
@@ -200,6 +201,10 @@ uint64_t sched_request_latest_ns(const gpulet_sched_t *s, const sched_request_t 
 /* model.c */
 gpulet_status_t sched_model_link(gpulet_sched_t *s, uint32_t model, uint32_t lane,
                                  uint32_t service) GPULET_MUST_USE;
+/* The lanes of the model changed: what each has served so far says nothing of their balance now. */
+void sched_model_rebalance(gpulet_sched_t *s, uint32_t model);
+/* What a miss of it costs, > 0. */
+double sched_model_weight(const sched_model_t *m);
 void sched_model_unlink(gpulet_sched_t *s, uint32_t model, uint32_t lane);
 sched_estimate_t *sched_model_estimate(gpulet_sched_t *s, uint32_t model, uint32_t units);
 void sched_model_forget(gpulet_sched_t *s, uint32_t model);

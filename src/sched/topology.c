@@ -8,9 +8,11 @@ gpulet_status_t gpulet_sched_model_set(gpulet_sched_t *s, uint32_t model,
                                        const gpulet_sched_model_t *value)
 {
     if (model >= s->options.models_max || value->batch_max == 0 ||
-        value->priority >= GPULET_SCHED_PRIORITIES)
+        value->priority >= GPULET_SCHED_PRIORITIES || !(value->weight >= 0))
         return GPULET_E_INVALID;
     sched_model_t *m = &s->models[model];
+    if (!m->known && m->stats.running == 0) /* the number may have been another's */
+        m->stats = (gpulet_sched_model_stats_t){0};
     m->value = *value;
     if (!m->known)
         sched_admit_reset(m);
@@ -125,6 +127,7 @@ gpulet_status_t gpulet_sched_lane_add(gpulet_sched_t *s, uint64_t now_ns, uint32
     sched_lane_mark(s, lane);
     for (uint32_t i = 0; i < value->services_count; i++) {
         s->models[value->services[i].model].back_ns = 0;
+        sched_model_rebalance(s, value->services[i].model);
         sched_model_mark_idle(s, value->services[i].model);
     }
     *out = sched_finish(s);
@@ -179,6 +182,18 @@ gpulet_actions_t gpulet_sched_model_expect(gpulet_sched_t *s, uint64_t now_ns, u
     else if (s->models[model].lanes_count == 0)
         sched_queue_reject_all(s, model, GPULET_REJECT_NOT_SERVED);
     return sched_finish(s);
+}
+
+void gpulet_sched_lane_rate(gpulet_sched_t *s, uint32_t lane, uint32_t model, double rate_rps)
+{
+    assert(lane < s->options.lanes_max);
+    for (uint32_t i = 0; i < s->lanes[lane].services_count; i++) {
+        if (s->lanes[lane].services[i].model != model)
+            continue;
+        s->lanes[lane].services[i].rate_rps = rate_rps;
+        if (s->lanes[lane].state == SCHED_LANE_ACTIVE)
+            sched_model_rebalance(s, model);
+    }
 }
 
 static void unlink_lane(gpulet_sched_t *s, uint32_t index)

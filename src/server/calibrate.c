@@ -85,7 +85,7 @@ static void on_end(void *context, gpulet_status_t status, const char *text)
 
 static bool wants_measuring(const gpulet_server_t *server, const server_model_t *model)
 {
-    return model->entry->problem == NULL && model->state != SERVER_MODEL_UNAVAILABLE &&
+    return server_model_wanted(model) &&
            !gpulet_profile_has_model(server->profile, NULL, model->entry->key);
 }
 

@@ -32,8 +32,8 @@ static void load_all(server_gpulet_t *g)
             .batch_planned = g->services[i].batch,
             .batched = model->batched};
         if (st == GPULET_OK) {
-            value.input_fd = gpulet_slab_fd(model->inputs);
-            value.input_size = gpulet_slab_size(model->inputs);
+            value.input_fd = gpulet_slab_fd(model->inputs->slab);
+            value.input_size = gpulet_slab_size(model->inputs->slab);
             st = gpulet_worker_load(g->worker, &value, &err);
         }
         if (st != GPULET_OK) {
@@ -70,6 +70,21 @@ static void load_done(server_gpulet_t *g)
         server_gpulet_set_state(g, SERVER_GPULET_WAITING);
 }
 
+/* Its outputs have no batch dimension, so a batch could not be taken apart. */
+static void run_one_by_one(gpulet_server_t *server, server_model_t *model)
+{
+    GPULET_LOG(
+        WARNING,
+        "event=model_unbatched model=%s reason=\"max_batch_size is %u, but outputs of a batch "
+        "of two have no dimension of two: one item a run\"",
+        model->entry->key, model->batch_max);
+    model->outputs_whole = true;
+    model->batch_max = 1;
+    model->own.config.max_batch_size = 1;
+    if (server_model_publish(server, model) != GPULET_OK)
+        GPULET_LOG(ERROR, "event=model_unbatched_failed model=%s", model->entry->key);
+}
+
 static void on_loaded(void *context, gpulet_worker_t *worker, const gpulet_worker_loaded_t *loaded)
 {
     server_gpulet_t *g = context;
@@ -78,6 +93,8 @@ static void on_loaded(void *context, gpulet_worker_t *worker, const gpulet_worke
     (void)worker;
     assert(service != NULL);
     service->loaded = true;
+    if (loaded->outputs_whole && !model->outputs_whole)
+        run_one_by_one(g->server, model);
     model->load_ns = loaded->load_ns;
     model->memory_bytes = loaded->memory_bytes;
     GPULET_LOG(INFO, "event=model_loaded gpulet=%s model=%s load_ms=%.1f memory_mb=%.1f", g->name,
@@ -97,11 +114,20 @@ static void on_load_failed(void *context, gpulet_worker_t *worker, uint32_t id,
     (void)worker;
     assert(service != NULL);
     service->failed = true;
+    g->refused_count++;
     GPULET_LOG(ERROR, "event=model_refused gpulet=%s model=%s status=%s reason=%s", g->name,
                model->entry->key, gpulet_status_name(status),
                gpulet_log_quote(quoted, sizeof(quoted), text));
-    model->state = SERVER_MODEL_UNAVAILABLE;
     (void)snprintf(model->reason, sizeof(model->reason), "%s", text);
+    if (server_gpulets_may_serve(server, id)) {
+        GPULET_LOG(WARNING, "event=model_served_elsewhere model=%s not_in=%s", model->entry->key,
+                   g->name);
+        load_done(g);
+        return;
+    }
+    model->state = SERVER_MODEL_UNAVAILABLE;
+    /* What waits for a worker that was to come back need not wait for this one. */
+    server_brain_apply(server, gpulet_sched_model_expect(server->sched, gpulet_clock_ns(), id, 0));
     if (!server->ready && !server->settings.skip_bad_models && !server->stop) {
         server->stop = true;
         server->exit_status =
@@ -129,10 +155,7 @@ static void count_batch(gpulet_server_t *server, const gpulet_worker_result_t *r
                         uint32_t model_id)
 {
     server_model_t *model = &server->models[model_id];
-    uint32_t items =
-        model->batched && result->tensors_count > 0 && result->tensors[0].shape.rank > 0
-            ? (uint32_t)result->tensors[0].shape.dims[0]
-            : 1;
+    uint32_t items = result->items;
     server_batch_stats_t *stats =
         &model->batches[items <= model->batch_max ? items : model->batch_max];
     stats->count++;
@@ -269,6 +292,7 @@ gpulet_status_t server_gpulet_start(server_gpulet_t *g, gpulet_error_t *err)
     g->lend_failures = 0;
     g->load_busy_ns = g->busy_ns;
     g->load = 0;
+    g->refused_count = 0;
     g->lost = false;
     g->stopped = false;
     g->started_ns = gpulet_clock_ns();

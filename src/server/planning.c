@@ -24,9 +24,12 @@ static gpulet_status_t describe_devices(gpulet_server_t *server, gpulet_error_t 
             return gpulet_fail(err, GPULET_E_INVALID,
                                "devices of several types need --devices FILE");
     }
-    return gpulet_device_set_create_stepped(&server->device_set, first->type, first->units,
-                                            first->step, first->gpulets_max, first->memory_mb,
-                                            (int32_t)server->devices_count);
+    gpulet_status_t st = gpulet_device_set_create_stepped(
+        &server->device_set, first->type, first->units, first->step, first->gpulets_max,
+        first->memory_mb, (int32_t)server->devices_count);
+    return st == GPULET_OK
+               ? st
+               : gpulet_fail(err, st, "device type %s: %s", first->type, gpulet_status_text(st));
 }
 
 gpulet_status_t server_planning_open(gpulet_server_t *server, gpulet_error_t *err)
@@ -39,8 +42,8 @@ gpulet_status_t server_planning_open(gpulet_server_t *server, gpulet_error_t *er
     if (st == GPULET_OK && settings->profiles != NULL)
         st = gpulet_profile_load(&server->profile, settings->profiles, GPULET_PROFILE_FORMAT_CSV,
                                  NULL, err);
-    else if (st == GPULET_OK)
-        st = gpulet_profile_create(&server->profile);
+    else if (st == GPULET_OK && (st = gpulet_profile_create(&server->profile)) != GPULET_OK)
+        (void)gpulet_fail(err, st, "out of memory");
     if (st == GPULET_OK && settings->interference != NULL)
         st = gpulet_interference_load(&server->interference, settings->interference, err);
     return st;
@@ -55,20 +58,17 @@ void server_planning_close(gpulet_server_t *server)
     gpulet_device_set_destroy(server->device_set);
 }
 
-static bool is_served(const server_model_t *model)
-{
-    return model->entry->problem == NULL && model->state != SERVER_MODEL_UNAVAILABLE;
-}
-
 static gpulet_status_t make_workload(gpulet_workload_t **out, gpulet_server_t *server,
                                      gpulet_error_t *err)
 {
     gpulet_workload_t *workload = NULL;
     gpulet_status_t st = gpulet_workload_create(&workload);
+    if (st != GPULET_OK)
+        return gpulet_fail(err, st, "out of memory");
     for (uint32_t i = 0; i < server->models_count && st == GPULET_OK; i++) {
         const server_model_t *model = &server->models[i];
-        gpulet_demand_t demand = {.priority = model->priority, .weight = 1};
-        if (!is_served(model))
+        gpulet_demand_t demand = {.priority = model->priority, .weight = model->weight};
+        if (!server_model_wanted(model))
             continue;
         (void)snprintf(demand.model, sizeof(demand.model), "%s", model->entry->key);
         demand.rate_rps = model->rate_rps > 0 ? model->rate_rps : RATE_RPS_DEFAULT;
@@ -120,7 +120,7 @@ static gpulet_status_t make_provisional(gpulet_plan_t **out, gpulet_server_t *se
     gpulet_plan_gpulet_t *gpulet = st == GPULET_OK ? add_whole_device(plan, server) : NULL;
     bool ok = gpulet != NULL;
     for (uint32_t i = 0; i < server->models_count && ok; i++) {
-        if (is_served(&server->models[i]))
+        if (server_model_wanted(&server->models[i]))
             ok = add_share(gpulet, &server->models[i]);
     }
     if (!ok) {
@@ -180,7 +180,7 @@ static gpulet_status_t adopt_orphans(gpulet_plan_t *plan, gpulet_server_t *serve
 {
     for (uint32_t i = 0; i < server->models_count; i++) {
         const server_model_t *model = &server->models[i];
-        if (!is_served(model) || plan_holds(plan, model->entry->key))
+        if (!server_model_wanted(model) || plan_holds(plan, model->entry->key))
             continue;
         gpulet_plan_gpulet_t *gpulet = roomiest(plan);
         if (gpulet == NULL)
@@ -194,7 +194,7 @@ static gpulet_status_t adopt_orphans(gpulet_plan_t *plan, gpulet_server_t *serve
 static bool all_profiled(const gpulet_server_t *server)
 {
     for (uint32_t i = 0; i < server->models_count; i++) {
-        if (is_served(&server->models[i]) &&
+        if (server_model_wanted(&server->models[i]) &&
             !gpulet_profile_has_model(server->profile, NULL, server->models[i].entry->key))
             return false;
     }

@@ -64,6 +64,7 @@ static void on_tick(evutil_socket_t fd, short what, void *context)
     server_calibrate_step(server);
     server_prepared_step(server);
     server_lend_step(server, gpulet_clock_ns());
+    server_reload_reap(server);
     if (++server->ticks % TRIM_TICKS == 0)
         server_catalog_trim(server);
     check_drain(server, gpulet_clock_ns());
@@ -95,7 +96,7 @@ void server_announce_ready(gpulet_server_t *server)
                  gpulet_http_server_port(server->metrics_http));
     (void)fflush(stdout);
     GPULET_LOG(INFO, "event=ready models=%u seconds=%.3f planner=%s feasible=%d",
-               server->models_count, (double)(gpulet_clock_ns() - server->started_ns) / 1e9,
+               server->named_count, (double)(gpulet_clock_ns() - server->started_ns) / 1e9,
                server->plan->planner, server->plan->feasible);
 }
 

@@ -198,8 +198,9 @@ gpulet_status_t gpulet_settings_read(gpulet_settings_t *out, int argc, char **ar
     int words = 0;
     memset(out, 0, sizeof(*out));
     gpulet_status_t st = gpulet_options_defaults(gpulet_settings_table, out);
-    if (st == GPULET_OK)
-        st = gpulet_options_parse(gpulet_settings_table, out, 1, argc, argv, &words, seen, err);
+    if (st != GPULET_OK)
+        return gpulet_fail(err, st, "out of memory");
+    st = gpulet_options_parse(gpulet_settings_table, out, 1, argc, argv, &words, seen, err);
     if (st == GPULET_OK && words > 0)
         st = gpulet_fail(err, GPULET_E_INVALID, "unexpected word '%s' (see --help)", argv[0]);
     if (st != GPULET_OK || out->config == NULL)

@@ -55,10 +55,10 @@ static json_t *gpulet_json(gpulet_server_t *server, const server_gpulet_t *g, ui
                 ? gpulet_sched_estimate_ns(server->sched, g->lane, s->model, s->batch)
                 : 0;
         (void)json_array_append_new(
-            models, json_pack("{s:o, s:i, s:f, s:b, s:f}", "model",
+            models, json_pack("{s:o, s:i, s:f, s:b, s:b, s:f}", "model",
                               text_json(server->models[s->model].entry->key), "batch",
                               (int)s->batch, "rate_rps", s->rate_rps, "loaded", (int)s->loaded,
-                              "estimate_ms", (double)estimate / 1e6));
+                              "refused", (int)s->failed, "estimate_ms", (double)estimate / 1e6));
     }
     double served = g->serving_since_ns > 0 ? (double)(now_ns - g->serving_since_ns) : 0;
     return json_pack(
@@ -77,8 +77,8 @@ gpulet_status_t server_status_write(gpulet_buf_t *out, gpulet_server_t *server)
     json_t *models = json_array();
     json_t *gpulets = json_array();
     json_t *devices = json_array();
-    for (uint32_t i = 0; i < server->models_count; i++)
-        (void)json_array_append_new(models, model_json(server, &server->models[i]));
+    for (uint32_t i = 0; i < server->named_count; i++)
+        (void)json_array_append_new(models, model_json(server, server->named[i]));
     for (const server_gpulet_t *g = server->gpulets; g != NULL; g = g->next)
         (void)json_array_append_new(gpulets, gpulet_json(server, g, now_ns));
     for (uint32_t i = 0; i < server->devices_count; i++)

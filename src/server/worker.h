@@ -27,6 +27,7 @@ typedef struct gpulet_worker_loaded {
     const gpulet_model_io_t *io; /* as the engine's session declares it; borrowed for the call */
     uint64_t load_ns;
     uint64_t memory_bytes; /* growth of the worker's resident set by loading and the first run */
+    bool outputs_whole;    /* it was to be batched, but its outputs have no batch dimension */
 } gpulet_worker_loaded_t;
 
 typedef struct gpulet_worker_measured {
@@ -46,6 +47,7 @@ typedef struct gpulet_worker_measured {
 typedef struct gpulet_worker_result {
     uint64_t batch;
     uint32_t model; /* number that the run was sent with */
+    uint32_t items; /* likewise */
     gpulet_status_t status;
     const char *error; /* "" when OK; borrowed for the call */
     uint64_t exec_ns;

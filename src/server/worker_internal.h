@@ -36,7 +36,7 @@ typedef struct gpulet_worker_known {
     struct gpulet_worker_known *next;
     uint32_t model;
     uint32_t batches; /* outstanding */
-    bool batched;
+    bool batched;     /* inputs and outputs hold the items of a batch */
     bool loaded;
     bool widened;  /* it has a copy for lent cores */
     bool unloaded; /* freed when nothing is outstanding */

@@ -30,7 +30,7 @@ static bool output_expect(gpulet_tensor_view_t *out, const execution_t *e, uint3
     const gpulet_tensor_spec_t *spec = &e->model->io->outputs[i];
     uint64_t elements = 0;
     *out = (gpulet_tensor_view_t){.type = spec->type, .shape = spec->shape};
-    if (e->model->batched && spec->shape.rank > 0)
+    if (e->model->batched && !e->model->outputs_whole && spec->shape.rank > 0)
         out->shape.dims[0] = e->items_run;
     size_t element = gpulet_datatype_size(spec->type);
     if (element == 0 || gpulet_shape_elements(&elements, &out->shape) != GPULET_OK ||
@@ -98,13 +98,15 @@ static gpulet_status_t output_cut(const execution_t *e, uint32_t i, gpulet_tenso
     if (view->type != spec->type || view->shape.rank > GPULET_RANK_MAX)
         return gpulet_fail(err, GPULET_E_INTERNAL, "output '%s' is not what the model declares",
                            spec->name);
-    if (e->model->batched &&
-        (view->shape.rank == 0 || view->shape.dims[0] != (int64_t)e->items_run))
-        return gpulet_fail(err, GPULET_E_INVALID,
+    const bool by_item = e->model->batched && !e->model->outputs_whole;
+    e->work->unbatched_seen |=
+        by_item && (view->shape.rank == 0 || view->shape.dims[0] != (int64_t)e->items_run);
+    if (by_item && (view->shape.rank == 0 || view->shape.dims[0] != (int64_t)e->items_run))
+        return gpulet_fail(err, GPULET_E_UNSUPPORTED,
                            "output '%s' has shape %s for %u items: the model does not batch",
                            spec->name, gpulet_shape_format(shape, sizeof(shape), &view->shape),
                            e->items_run);
-    if (e->model->batched)
+    if (by_item)
         view->shape.dims[0] = e->items;
     if (gpulet_shape_elements(&elements, &view->shape) != GPULET_OK || elements > OUTPUT_BYTES_MAX)
         return gpulet_fail(err, GPULET_E_INTERNAL, "output '%s' has an impossible shape",

@@ -269,6 +269,8 @@ gpulet_status_t gpulet_work_inputs_prepare(gpulet_tensor_view_t *inputs, uint32_
     if (run->items > items)
         return gpulet_fail(err, GPULET_E_INVALID, "%u items for a model of fixed batch %u",
                            run->items, items);
+    if (model->outputs_whole && run->items != 1)
+        return gpulet_fail(err, GPULET_E_INVALID, "%u items: the model does not batch", run->items);
     if (!model->batched && run->requests_count != 1)
         return gpulet_fail(err, GPULET_E_INVALID, "several requests for a model without a batch");
     *items_out = items;

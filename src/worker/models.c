@@ -109,7 +109,7 @@ uint32_t gpulet_work_items_run(const gpulet_work_model_t *model, uint32_t items)
 /* As a measurement wants it: a batch of just that size. */
 static uint32_t items_measured(const gpulet_work_model_t *model, uint32_t batch)
 {
-    if (!model->batched)
+    if (!model->batched || model->outputs_whole)
         return 1;
     return model->batch_fixed > 0 ? model->batch_fixed : batch;
 }
@@ -179,7 +179,7 @@ static void copies_load(gpulet_work_t *work, gpulet_work_model_t *m,
     gpulet_tensor_view_t inputs[GPULET_MODEL_IO_MAX];
     uint32_t planned = message->runs;
     gpulet_error_t err;
-    if (!m->batched || m->batch_fixed > 0 || planned <= 1 ||
+    if (!m->batched || m->outputs_whole || m->batch_fixed > 0 || planned <= 1 ||
         strcmp(work->entry.provider, "cpu") == 0)
         return;
     m->batch_padded = planned;
@@ -193,20 +193,36 @@ static void copies_load(gpulet_work_t *work, gpulet_work_model_t *m,
         if (recipe_find(inputs, work, m, b, &err) != GPULET_OK)
             break;
     }
+    (void)recipe_find(inputs, work, m, planned, &err);
+}
+
+/* A model that is to be batched is tried with two items: its outputs must tell them apart. Only the
+ * run shows it, since a declared dimension may be anything. */
+static gpulet_status_t model_try(gpulet_work_t *work, gpulet_work_model_t *m, gpulet_error_t *err)
+{
+    gpulet_tensor_view_t inputs[GPULET_MODEL_IO_MAX];
+    gpulet_error_t why;
+    if (!m->batched || m->batch_fixed > 0)
+        return recipe_find(inputs, work, m, items_measured(m, 1), err);
+    why.text[0] = '\0';
+    gpulet_status_t st = recipe_find(inputs, work, m, 2, &why);
+    if (st == GPULET_OK)
+        return st;
+    m->outputs_whole = work->unbatched_seen;
+    return recipe_find(inputs, work, m, 1, err);
 }
 
 /* A model that runs with no made-up inputs may still run with real ones: that is no reason to
  * refuse it. */
 static void model_warm(gpulet_work_t *work, gpulet_work_model_t *m, const gpulet_control_t *message)
 {
-    gpulet_tensor_view_t inputs[GPULET_MODEL_IO_MAX];
     gpulet_error_t err;
-    uint32_t items = items_measured(m, 1);
-    copies_load(work, m, message);
-    if (m->batch_padded > 0)
-        items = m->batch_padded;
-    gpulet_status_t st = recipe_find(inputs, work, m, items, &err);
+    work->unbatched_seen = false;
+    gpulet_status_t st = model_try(work, m, &err);
+    if (st == GPULET_OK)
+        copies_load(work, m, message);
     memory_settle(work);
+    gpulet_work_outputs_trim(work); /* those of two items are of no size that will be asked for */
     if (st != GPULET_OK) {
         char quoted[512];
         GPULET_LOG(WARNING, "event=warm_up_failed model=%s status=%s error=%s", message->name,
@@ -246,6 +262,7 @@ void gpulet_work_load(gpulet_work_t *work, const gpulet_control_t *message, int 
     work->models = m;
     const gpulet_control_t answer = {.kind = GPULET_CONTROL_LOADED,
                                      .model = m->model,
+                                     .batched = m->batched && !m->outputs_whole,
                                      .ns = load_ns,
                                      .memory = m->memory_bytes,
                                      .io = *m->io};
@@ -370,6 +387,9 @@ void gpulet_work_measure(gpulet_work_t *work, const gpulet_control_t *message)
     else if (message->runs_max == 0 || message->runs_max > RUNS_LIMIT || message->batch == 0)
         st = gpulet_fail(&err, GPULET_E_INVALID, "between 1 and %d runs can be measured",
                          RUNS_LIMIT);
+    else if (m->outputs_whole && message->batch > 1)
+        st = gpulet_fail(&err, GPULET_E_UNSUPPORTED,
+                         "its outputs have no batch dimension: one item a run");
     else if ((times = calloc(message->runs_max, sizeof(*times))) == NULL)
         st = gpulet_fail(&err, GPULET_E_NOMEM, "out of memory");
     else

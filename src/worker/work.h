@@ -47,6 +47,7 @@ typedef struct gpulet_work_model {
     uint32_t batch_fixed;
     int recipe; /* which made-up inputs it ran with; -1: none yet */
     bool batched;
+    bool outputs_whole; /* outputs have no batch dimension: one item a run */
 } gpulet_work_model_t;
 
 /* A large segment of the server, mapped for reading. */
@@ -118,6 +119,7 @@ typedef struct gpulet_work {
     uint32_t inputs_count;
     uint32_t inputs_cap;
 
+    bool unbatched_seen; /* an output of a run had not the batch's dimension */
     gpulet_work_buffer_t gather;
     gpulet_tensor_view_t *views; /* of the requests of a batch */
     size_t views_cap;

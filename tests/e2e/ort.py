@@ -191,6 +191,18 @@ class OwnModels(Case):
         self.assertEqual(problems, [])
         self.finish(server)
 
+    def test_outputs_that_have_no_batch_dimension(self):
+        """The mean over everything: declared with a batch dimension, as exporters do, yet one figure whatever the batch."""
+        self.repository.add("mean", onnx("ReduceMean", [("INPUT", ["N", 16])], [("MEAN", ["N", 1])]), config="max_batch_size: 8\n")
+        server = self.serve()
+        self.assertIn("event=model_unbatched model=mean", server.log())
+        for i in range(5):
+            r = server.infer("mean", infer_json(tensor("INPUT", "FP32", [1, 16], [float(i)] * 16)))
+            self.assertEqual(r.status, 200, r)
+            self.assertEqual(r.outputs()["MEAN"], ("FP32", [1, 1], [float(i)]))
+        self.assertEqual(server.infer("mean", infer_json(tensor("INPUT", "FP32", [2, 16], [0.0] * 32))).status, 400)
+        self.finish(server)
+
     def test_a_run_that_the_engine_refuses_is_an_error_of_that_request(self):
         self.repository.add("add", onnx("Add", [("A", ["N", "W"]), ("B", ["N", "V"])], [("C", ["N", "W"])])).add("identity", IDENTITY)
         server = self.serve()
