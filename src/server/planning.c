@@ -284,15 +284,27 @@ static void scale_rates(gpulet_workload_t *workload, double factor)
         workload->demands[i].rate_rps *= factor;
 }
 
+static gpulet_status_t plan_multiple(gpulet_plan_t **out, const gpulet_plan_input_t *input,
+                                     gpulet_workload_t *workload, const gpulet_planner_t *planner,
+                                     double factor)
+{
+    gpulet_error_t err;
+    scale_rates(workload, factor);
+    gpulet_status_t st = gpulet_planner_run(out, planner, input, &err);
+    scale_rates(workload, 1 / factor);
+    return st;
+}
+
 /* The rates are what is expected at least, and the devices are there: unless planning is slow, the
- * plan is made for the highest multiple of the rates that they can hold, so that no units stay
- * idle. *plan is replaced by a better one, or left alone. */
+ * plan is made for more than the rates, so that no units stay idle: for three quarters of what the
+ * devices could hold beyond them. At the very limit models would share gpu-lets, and batches grow,
+ * for the sake of rates that nobody asks for. *plan is replaced by a better one, or left alone. */
 static void plan_for_spare_units(gpulet_plan_t **plan, const gpulet_plan_input_t *input,
                                  gpulet_workload_t *workload, gpulet_server_t *server,
                                  uint64_t first_ns)
 {
     enum { PLANNING_MS_MAX = 20, TRIES_MAX = 16 };
-    const double close_enough = 1.1;
+    const double close_enough = 1.1, part = 0.75;
     const gpulet_planner_t *planner = gpulet_planner_find(server->settings.planner);
     double holds = 1;  /* the highest multiple known to fit */
     double breaks = 0; /* the lowest known not to; 0: none yet */
@@ -302,22 +314,29 @@ static void plan_for_spare_units(gpulet_plan_t **plan, const gpulet_plan_input_t
          tries++) {
         double factor = breaks == 0 ? holds * 2 : (holds + breaks) / 2;
         gpulet_plan_t *next = NULL;
-        gpulet_error_t err;
-        scale_rates(workload, factor);
-        gpulet_status_t st = gpulet_planner_run(&next, planner, input, &err);
-        scale_rates(workload, 1 / factor);
-        if (st != GPULET_OK)
+        if (plan_multiple(&next, input, workload, planner, factor) != GPULET_OK)
             return;
-        if (next->feasible) {
-            gpulet_plan_destroy(*plan);
-            *plan = next;
+        if (next->feasible)
             holds = factor;
-        } else {
-            gpulet_plan_destroy(next);
+        else
             breaks = factor;
-        }
+        gpulet_plan_destroy(next);
     }
-    GPULET_LOG(INFO, "event=plan_spare rate_multiple=%.3g", holds);
+    /* Planners are no monotone functions: what fits at the limit may not fit below it. */
+    for (double factor = 1 + part * (holds - 1); holds > 1 && factor <= holds;
+         factor += (holds - factor) / 2 + (holds - 1) / 16) {
+        gpulet_plan_t *next = NULL;
+        if (plan_multiple(&next, input, workload, planner, factor) != GPULET_OK)
+            return;
+        if (!next->feasible) {
+            gpulet_plan_destroy(next);
+            continue;
+        }
+        gpulet_plan_destroy(*plan);
+        *plan = next;
+        GPULET_LOG(INFO, "event=plan_spare rate_multiple=%.3g could_hold=%.3g", factor, holds);
+        return;
+    }
 }
 
 gpulet_status_t server_planning_make(gpulet_plan_t **out, bool *provisional,
