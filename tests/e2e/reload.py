@@ -56,6 +56,7 @@ class Reload(unittest.TestCase):
         self.assertEqual(self.width("a"), 4)
         self.assertEqual(server.get("/v2/models/a").json()["outputs"][0]["shape"], [-1, 4])
         self.assertEqual(self.width("b"), 16)
+        self.settled()
         pids = server.worker_pids()
         self.load("a")
         self.assertEqual(server.worker_pids(), pids, "nothing changed, so nothing was loaded")
