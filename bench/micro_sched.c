@@ -86,7 +86,7 @@ static void set_up(bench_t *b)
         gpulet_sched_service_t services[PER_LANE];
         for (uint32_t i = 0; i < PER_LANE; i++)
             services[i] = (gpulet_sched_service_t){(l * 2 + i) % MODELS, 8, 100, exec, 32};
-        gpulet_sched_lane_t lane = {50000000, 50, PER_LANE, services};
+        gpulet_sched_lane_t lane = {50, PER_LANE, services};
         gpulet_actions_t actions;
         if (gpulet_sched_lane_add(b->sched, 1, l, &lane, &actions) != GPULET_OK)
             abort();

@@ -91,6 +91,7 @@ class World:
         self.scratch = tempfile.TemporaryDirectory(prefix="gpulet-bench-")
         self.cores = len(os.sched_getaffinity(0))
         self.serial = 0
+        self.store = pathlib.Path(self.scratch.name) / "store.db"  # with the prepared models: a server that ran before has them
         for program in (self.gpuletd, self.gpulet):
             if not program.exists():
                 sys.exit(f"{program} is missing: cmake --workflow --preset release, or --build DIR")
@@ -143,7 +144,7 @@ class World:
     def start_gpuletd(self, models, rows, profiles=None, repository=None, options=()):
         """gpuletd with these models, told these demands."""
         command = [self.gpuletd, "--model-repository", repository or self.repository(models), "--http-port", "0",
-                   "--metrics-port", "0", "--workload", self.workload(rows), "--store", "none", "--no-calibrate",
+                   "--metrics-port", "0", "--workload", self.workload(rows), "--store", self.store, "--no-calibrate",
                    "--log-level", "warning"]
         if profiles is not None:
             command += ["--profiles", profiles]
@@ -230,6 +231,12 @@ class Server:
             status = self.status()
             if time.monotonic() > until or all(g["state"] == "serving" for g in status["gpulets"]):
                 return status
+            time.sleep(0.1)
+
+    def prepare(self, seconds=60):
+        """Waits until every model that is worth it is prepared for a quick load."""
+        until = time.monotonic() + seconds
+        while self.status()["preparing"] > 0 and time.monotonic() < until:
             time.sleep(0.1)
 
     def stop(self):

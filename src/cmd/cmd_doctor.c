@@ -1,11 +1,15 @@
 /* `gpulet doctor`: what this machine can do, and what stands in the way. */
+#include <dlfcn.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "base/version.h"
 #include "cmd/cmd.h"
 #include "device/backend.h"
+#include "device/mps/daemon.h"
+#include "device/nvidia/nvml.h"
 #include "engine/engine.h"
 #include "proto/oip.h"
 
@@ -33,13 +37,13 @@ typedef struct doctor {
     bool as_json;
     bool first;
     uint32_t problems;
+    bool gpus; /* there are some */
 } doctor_t;
 
-static void say(doctor_t *d, const char *what, bool ok, const char *text)
+static void line(doctor_t *d, const char *mark, const char *what, bool ok, const char *text)
 {
-    d->problems += ok ? 0 : 1;
     if (!d->as_json) {
-        (void)printf("%-4s %-16s %s\n", ok ? "ok" : "NO", what, text);
+        (void)printf("%-4s %-16s %s\n", mark, what, text);
         return;
     }
     gpulet_buf_append_str(&d->json, d->first ? "{\"check\":" : ",{\"check\":");
@@ -48,6 +52,18 @@ static void say(doctor_t *d, const char *what, bool ok, const char *text)
     gpulet_json_string(&d->json, text, strlen(text));
     gpulet_buf_append_char(&d->json, '}');
     d->first = false;
+}
+
+static void say(doctor_t *d, const char *what, bool ok, const char *text)
+{
+    d->problems += ok ? 0 : 1;
+    line(d, ok ? "ok" : "NO", what, ok, text);
+}
+
+/* Something this machine does without. */
+static void note(doctor_t *d, const char *what, const char *text)
+{
+    line(d, "-", what, true, text);
 }
 
 static void check_backend(doctor_t *d, const gpulet_device_backend_t *backend)
@@ -60,7 +76,11 @@ static void check_backend(doctor_t *d, const gpulet_device_backend_t *backend)
     char text[512];
     (void)snprintf(what, sizeof(what), "device %s", backend->name);
     if (backend->probe(descs, DEVICES_MAX, &count, &options, &err) != GPULET_OK) {
-        say(d, what, false, err.text);
+        /* Without a GPU there is nothing wrong with it. */
+        if (strcmp(backend->name, "mps") == 0 && !d->gpus)
+            note(d, what, err.text);
+        else
+            say(d, what, false, err.text);
         return;
     }
     for (uint32_t i = 0; i < count && i < DEVICES_MAX; i++) {
@@ -92,6 +112,91 @@ static void check_engine(doctor_t *d, const gpulet_engine_ops_t *ops, const char
     ops->close(engine);
 }
 
+/* ---- NVIDIA GPUs: none is fine, and then nothing further is of interest ---- */
+
+static bool loads(const char *name)
+{
+    return dlopen(name, RTLD_LAZY | RTLD_LOCAL) != NULL;
+}
+
+static void check_gpus(doctor_t *d)
+{
+    gpulet_nvml_gpu_t gpus[DEVICES_MAX];
+    gpulet_error_t err = {""};
+    uint32_t count = 0;
+    uint32_t cuda = 0;
+    char driver[64] = "";
+    char text[512];
+    gpulet_status_t st = gpulet_nvml_list(gpus, DEVICES_MAX, &count, &err);
+    if (st == GPULET_OK)
+        st = gpulet_nvml_driver(driver, sizeof(driver), &cuda, &err);
+    d->gpus = st == GPULET_OK;
+    if (st != GPULET_OK) {
+        note(d, "gpu", err.text);
+        return;
+    }
+    (void)snprintf(text, sizeof(text), "NVIDIA driver %s, for CUDA %u.%u", driver, cuda / 1000,
+                   cuda % 1000 / 10);
+    say(d, "gpu driver", true, text);
+    for (uint32_t i = 0; i < count && i < DEVICES_MAX; i++) {
+        const gpulet_nvml_gpu_t *g = &gpus[i];
+        (void)snprintf(text, sizeof(text),
+                       "%u: %s, %u multiprocessors, compute capability %u.%u, %.0f of %.0f MiB in "
+                       "use, MIG %s",
+                       i, g->name, g->sms, g->major, g->minor, (double)g->used_bytes / 1048576.0,
+                       (double)g->memory_bytes / 1048576.0, g->mig ? "on" : "off");
+        say(d, "gpu", true, text);
+    }
+    st = gpulet_mps_programs(&err);
+    say(d, "gpu mps", st == GPULET_OK,
+        st == GPULET_OK ? GPULET_MPS_CONTROL " and " GPULET_MPS_SERVER : err.text);
+}
+
+/* What ONNX Runtime's CUDA provider wants from the loader: any number of its names will do. */
+static void check_gpu_libraries(doctor_t *d)
+{
+    static const char *const libraries[][4] = {
+        {"CUDA driver", "libcuda.so.1", NULL, NULL},
+        {"CUDA runtime", "libcudart.so.13", "libcudart.so.12", NULL},
+        {"cuBLAS", "libcublas.so.13", "libcublas.so.12", NULL},
+        {"cuRAND", "libcurand.so.10", NULL, NULL},
+        {"cuDNN", "libcudnn.so.9", "libcudnn.so.8", NULL}};
+    char text[256];
+    if (!d->gpus)
+        return;
+    for (size_t i = 0; i < sizeof(libraries) / sizeof(libraries[0]); i++) {
+        const char *found = NULL;
+        for (int k = 1; libraries[i][k] != NULL && found == NULL; k++)
+            found = loads(libraries[i][k]) ? libraries[i][k] : NULL;
+        (void)snprintf(
+            text, sizeof(text), "%s: %s", libraries[i][0],
+            found != NULL ? found : "the loader finds none: put its folder into LD_LIBRARY_PATH");
+        say(d, "gpu library", found != NULL, text);
+    }
+}
+
+/* The provider is a file beside the library. */
+static void check_gpu_provider(doctor_t *d, const char *ort_library)
+{
+    char path[PATH_SIZE];
+    char text[PATH_SIZE + 128];
+    gpulet_error_t err = {""};
+    if (!d->gpus || gpulet_engine_ort_locate(path, sizeof(path), ort_library, &err) != GPULET_OK)
+        return;
+    char *slash = strrchr(path, '/');
+    if (slash != NULL)
+        slash[1] = '\0';
+    (void)snprintf(text, sizeof(text), "%slibonnxruntime_providers_cuda.so",
+                   slash != NULL ? path : "");
+    bool there = slash != NULL && access(text, R_OK) == 0;
+    if (!there)
+        (void)snprintf(text, sizeof(text),
+                       "ONNX Runtime in %s has no CUDA provider: use a build for GPUs (the package "
+                       "onnxruntime-gpu has one)",
+                       slash != NULL ? path : "?");
+    say(d, "gpu provider", there, text);
+}
+
 static void check_limits(doctor_t *d)
 {
     struct rlimit files = {0, 0};
@@ -105,7 +210,7 @@ static void check_limits(doctor_t *d)
 int cmd_doctor(int argc, char **argv)
 {
     doctor_settings_t s = {0};
-    doctor_t d = {GPULET_BUF_INIT, false, true, 0};
+    doctor_t d = {.json = GPULET_BUF_INIT, .first = true};
     gpulet_error_t err = {""};
     char worker[PATH_SIZE];
     int words = 0;
@@ -115,10 +220,13 @@ int cmd_doctor(int argc, char **argv)
     d.as_json = s.json;
     gpulet_status_t st = cmd_beside(worker, sizeof(worker), "gpulet-worker", &err);
     say(&d, "gpulet-worker", st == GPULET_OK, st == GPULET_OK ? worker : err.text);
+    check_gpus(&d);
     for (const gpulet_device_backend_t *const *b = gpulet_device_backends(); *b != NULL; b++)
         check_backend(&d, *b);
     for (const gpulet_engine_ops_t *const *e = gpulet_engine_all(); *e != NULL; e++)
         check_engine(&d, *e, s.ort_library);
+    check_gpu_provider(&d, s.ort_library);
+    check_gpu_libraries(&d);
     check_limits(&d);
     if (s.json)
         (void)printf("{\"version\":\"%s\",\"problems\":%u,\"checks\":[%s]}\n", GPULET_VERSION,

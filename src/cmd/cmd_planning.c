@@ -11,7 +11,7 @@
 #include "device/backend.h"
 #include "solve/solve.h"
 
-enum { GLET_FILE_SIZE_MAX = 64 << 20 };
+enum { GLET_FILE_SIZE_MAX = 64 << 20, DEVICES_MAX = 64 };
 
 void cmd_planning_close(cmd_planning_files_t *files)
 {
@@ -20,16 +20,26 @@ void cmd_planning_close(cmd_planning_files_t *files)
     gpulet_interference_destroy(files->interference);
 }
 
-static gpulet_status_t own_cpu(gpulet_device_set_t **out, gpulet_error_t *err)
+/* The devices of this machine, which must be of one type: others need a file. */
+static gpulet_status_t own_devices(gpulet_device_set_t **out, const cmd_planning_t *s,
+                                   gpulet_error_t *err)
 {
-    gpulet_device_desc_t desc;
+    gpulet_device_desc_t descs[DEVICES_MAX];
     uint32_t count = 0;
-    gpulet_device_options_t options = {0};
-    gpulet_status_t st = gpulet_device_backend_find("cpu")->probe(&desc, 1, &count, &options, err);
+    gpulet_device_options_t options = {.mps_step = (uint32_t)s->mps_step};
+    const gpulet_device_backend_t *backend = gpulet_device_backend_find(s->device);
+    if (backend == NULL)
+        return gpulet_fail(err, GPULET_E_INVALID, "--device: no backend is called '%s'", s->device);
+    gpulet_status_t st = backend->probe(descs, DEVICES_MAX, &count, &options, err);
     if (st != GPULET_OK)
         return st;
-    return gpulet_device_set_create_simple(out, desc.type, desc.units, desc.memory_mb,
-                                           (int32_t)count);
+    for (uint32_t i = 1; i < count && i < DEVICES_MAX; i++) {
+        if (strcmp(descs[i].type, descs[0].type) != 0)
+            return gpulet_fail(err, GPULET_E_INVALID, "devices of several types need --devices");
+    }
+    return gpulet_device_set_create_stepped(out, descs[0].type, descs[0].units, descs[0].step,
+                                            descs[0].gpulets_max, descs[0].memory_mb,
+                                            (int32_t)count);
 }
 
 static gpulet_status_t interpolate(cmd_planning_files_t *files, gpulet_error_t *err)
@@ -130,7 +140,7 @@ static gpulet_status_t open_devices(cmd_planning_files_t *files, const cmd_plann
                                     gpulet_error_t *err)
 {
     if (s->devices == NULL)
-        return own_cpu(&files->devices, err);
+        return own_devices(&files->devices, s, err);
     if (!cmd_planning_glet(s))
         return gpulet_device_set_load(&files->devices, s->devices, err);
     char *text = NULL;

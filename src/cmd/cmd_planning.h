@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/options.h"
 #include "base/status.h"
@@ -15,6 +16,8 @@ typedef struct cmd_planning {
     char *profiles;
     char *format;
     char *devices;
+    char *device;
+    uint64_t mps_step;
     char *interference;
     double interference_quantile;
     bool utilisation_scaled;
@@ -45,6 +48,11 @@ typedef struct cmd_planning {
         (name), GPULET_OPTION_F64, offsetof(T, planning.field), (value), (min), (max),             \
             (value_name), (help), NULL                                                             \
     }
+#define CMD_PLANNING_U64(T, name, field, value, min, max, value_name, help)                        \
+    {                                                                                              \
+        (name), GPULET_OPTION_U64, offsetof(T, planning.field), (value), (min), (max),             \
+            (value_name), (help), NULL                                                             \
+    }
 #define CMD_PLANNING_BOOL(T, name, field, help)                                                    \
     {                                                                                              \
         (name), GPULET_OPTION_BOOL, offsetof(T, planning.field), NULL, 1, 0, NULL, (help), NULL    \
@@ -58,7 +66,12 @@ typedef struct cmd_planning {
     CMD_PLANNING_STRING(T, "format", format, "csv", "NAME",                                        \
                         "of the inputs: csv, or glet (the prototype's files)", NULL),              \
     CMD_PLANNING_STRING(T, "devices", devices, NULL, "FILE",                                       \
-                        "device types and counts (YAML) [this machine's CPU]", NULL),              \
+                        "device types and counts (YAML) [this machine's, as --device says]", NULL),              \
+    CMD_PLANNING_STRING(T, "device", device, "cpu", "NAME",                                        \
+                        "without --devices: this machine's devices of that backend, cpu or mps",   \
+                        NULL),                                                                     \
+    CMD_PLANNING_U64(T, "mps-step", mps_step, "10", 1, 100, "N",                                   \
+                     "of the mps backend: gpu-let sizes are multiples of so many percent"),        \
     CMD_PLANNING_STRING(T, "interference", interference, NULL, "FILE",                             \
                         "how gpu-lets slow one another down (CSV of gpulet fit)", NULL),           \
     CMD_PLANNING_F64(T, "interference-quantile", interference_quantile, "0", 0, 0.99999, "Q",      \

@@ -30,12 +30,14 @@ const gpulet_option_t cmd_profile_options[] = {
      "these gpu-let sizes, in device units [all up to 8, then powers of two]", NULL},
     {"batch-max", GPULET_OPTION_U64, AT(batch_max), "32", 1, 1024, "N",
      "largest batch of a model that does not say", NULL},
-    {"device", GPULET_OPTION_STRING, AT(device), "cpu", ANY, "NAME", "device backend: cpu or fake",
-     "Where"},
+    {"device", GPULET_OPTION_STRING, AT(device), "cpu", ANY, "NAME",
+     "device backend: cpu, mps (NVIDIA GPUs) or fake", "Where"},
     {"fake-devices", GPULET_OPTION_STRING, AT(fake_devices), "fake:100:1", ANY, "SPEC",
      "of the fake backend", NULL},
     {"reserve-cores", GPULET_OPTION_STRING, AT(reserve_cores), NULL, ANY, "CORES",
      "cores not to use", NULL},
+    {"mps-step", GPULET_OPTION_U64, AT(mps_step), "10", 1, 100, "N",
+     "of the mps backend: sizes are multiples of so many percent", NULL},
     {"engine", GPULET_OPTION_STRING, AT(engine), "ort", ANY, "NAME", "ort or fake", NULL},
     {"ort-library", GPULET_OPTION_STRING, AT(ort_library), NULL, ANY, "PATH",
      "ONNX Runtime's shared library", NULL},
@@ -146,7 +148,9 @@ static gpulet_status_t choose_models(profile_run_t *run, gpulet_error_t *err)
 static gpulet_status_t open_run(profile_run_t *run, gpulet_error_t *err)
 {
     const profile_settings_t *s = run->settings;
-    gpulet_device_options_t options = {s->reserve_cores, s->fake_devices};
+    gpulet_device_options_t options = {.reserve_cores = s->reserve_cores,
+                                       .fake_spec = s->fake_devices,
+                                       .mps_step = (uint32_t)s->mps_step};
     uint32_t count = 0;
     run->backend = gpulet_device_backend_find(s->device);
     if (run->backend == NULL)
@@ -263,7 +267,9 @@ static gpulet_status_t measure(profile_run_t *run, gpulet_error_t *err)
     if (st != GPULET_OK)
         return st;
     uint32_t *chosen =
-        sizes_count == 0 ? gpulet_profiler_default_sizes(&sizes_count, run->desc.units) : NULL;
+        sizes_count == 0
+            ? gpulet_profiler_default_sizes(&sizes_count, run->desc.units, run->desc.step)
+            : NULL;
     gpulet_profiler_options_t options = {
         .base = run->base,
         .backend = run->backend,

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/process.h"
 #include "base/version.h"
 #include "server/server.h"
 
@@ -27,7 +28,9 @@ int main(int argc, char **argv)
     gpulet_settings_t settings;
     gpulet_server_t *server = NULL;
     gpulet_error_t err = {""};
+    gpulet_process_open_streams();
     (void)signal(SIGPIPE, SIG_IGN);
+    (void)gpulet_process_raise_descriptors(); /* a connection each, and some ten a worker */
     if (gpulet_settings_read(&settings, argc, argv, &err) != GPULET_OK) {
         (void)fprintf(stderr, "gpuletd: %s\n", err.text);
         gpulet_settings_deinit(&settings);

@@ -23,6 +23,7 @@ typedef struct profile_settings {
     char *device;
     char *fake_devices;
     char *reserve_cores;
+    uint64_t mps_step;
     char *engine;
     char *ort_library;
     char *fake_profile;

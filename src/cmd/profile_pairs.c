@@ -182,7 +182,7 @@ static gpulet_status_t sizes_of(uint32_t **out, size_t *count, const profile_run
                                 gpulet_error_t *err)
 {
     uint32_t *sizes = run->settings->sizes == NULL
-                          ? gpulet_profiler_default_sizes(count, run->desc.units)
+                          ? gpulet_profiler_default_sizes(count, run->desc.units, run->desc.step)
                           : calloc(PROFILE_LIST_MAX, sizeof(*sizes));
     gpulet_status_t st = GPULET_OK;
     if (sizes == NULL)
@@ -238,7 +238,8 @@ static gpulet_status_t measure(profile_run_t *run, gpulet_error_t *err)
         .batches_count = batches_count,
         .rounds = (uint32_t)s->rounds,
         .slice_ms = s->slice_ms,
-        .traffic = s->traffic,
+        /* It streams over memory of its own, which no device with other memory takes notice of. */
+        .traffic = s->traffic && run->backend->memory_used == NULL,
         .device_backend_name = s->device,
         .worker_program = worker,
         .engine = s->engine,

@@ -7,12 +7,18 @@
 #include "base/options.h"
 #include "base/version.h"
 #include "worker/main_loop.h"
+#include "worker/prepare.h"
 
 enum { CONTROL_FD = 3, EXIT_USAGE = 2 };
 
 typedef struct worker_settings {
     uint64_t parent;
     char *name;
+    char *prepare;
+    char *into;
+    char *engine;
+    char *ort_library;
+    double limit_s;
     bool help;
     bool version;
 } worker_settings_t;
@@ -25,6 +31,13 @@ static const gpulet_option_t options[] = {
      "Options"},
     {"name", GPULET_OPTION_STRING, AT(name), "worker", ANY, "NAME", "of the gpu-let, for logs",
      NULL},
+    {"prepare", GPULET_OPTION_STRING, AT(prepare), NULL, ANY, "MODEL",
+     "write what the engine makes of this model file, then end", "Preparing a model"},
+    {"into", GPULET_OPTION_STRING, AT(into), NULL, ANY, "FOLDER", "an empty folder for it", NULL},
+    {"engine", GPULET_OPTION_STRING, AT(engine), "ort", ANY, "NAME", "for --prepare", NULL},
+    {"ort-library", GPULET_OPTION_STRING, AT(ort_library), NULL, ANY, "PATH", "for --prepare",
+     NULL},
+    {"limit-s", GPULET_OPTION_F64, AT(limit_s), "120", 0.1, 86400, "S", "for --prepare", NULL},
     {"help", GPULET_OPTION_BOOL, AT(help), NULL, ANY, NULL, "print this", NULL},
     {"version", GPULET_OPTION_BOOL, AT(version), NULL, ANY, NULL, "print the version", NULL},
     {NULL, GPULET_OPTION_BOOL, 0, NULL, ANY, NULL, NULL, NULL},
@@ -42,6 +55,17 @@ static int print_help(void)
     return 0;
 }
 
+static int prepare(const worker_settings_t *settings)
+{
+    const gpulet_prepare_options_t job = {.engine = settings->engine,
+                                          .ort_library = settings->ort_library,
+                                          .path = settings->prepare,
+                                          .folder = settings->into,
+                                          .limit_ns = (uint64_t)(settings->limit_s * 1e9)};
+    (void)close_range(CONTROL_FD, ~0U, 0);
+    return gpulet_prepare_main(&job, (pid_t)settings->parent);
+}
+
 static int run(const worker_settings_t *settings, int words)
 {
     if (settings->help)
@@ -50,7 +74,10 @@ static int run(const worker_settings_t *settings, int words)
         (void)printf("gpulet-worker %s (%s, %s)\n", GPULET_VERSION, GPULET_COMMIT, GPULET_BUILD);
         return 0;
     }
-    if (settings->parent == 0 || words > 0 || fcntl(CONTROL_FD, F_GETFD) < 0) {
+    if (settings->parent != 0 && words == 0 && settings->prepare != NULL && settings->into != NULL)
+        return prepare(settings);
+    if (settings->parent == 0 || words > 0 || settings->prepare != NULL ||
+        fcntl(CONTROL_FD, F_GETFD) < 0) {
         (void)fprintf(stderr, "gpulet-worker: started by gpuletd only (see --help)\n");
         return EXIT_USAGE;
     }

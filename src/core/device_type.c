@@ -30,8 +30,17 @@ void gpulet_device_set_destroy(gpulet_device_set_t *set)
 gpulet_status_t gpulet_device_set_create_simple(gpulet_device_set_t **out, const char *name,
                                                 uint32_t units, double memory_mb, int32_t count)
 {
+    return gpulet_device_set_create_stepped(out, name, units, 1, units, memory_mb, count);
+}
+
+gpulet_status_t gpulet_device_set_create_stepped(gpulet_device_set_t **out, const char *name,
+                                                 uint32_t units, uint32_t step,
+                                                 uint32_t gpulets_max, double memory_mb,
+                                                 int32_t count)
+{
     gpulet_status_t st = gpulet_text_check_name(name, strlen(name), GPULET_DEVICE_NAME_MAX, NULL);
-    if (st != GPULET_OK || units < 1 || units > GPULET_DEVICE_SIZES_MAX || !(memory_mb > 0) ||
+    if (st != GPULET_OK || units < 1 || units > GPULET_DEVICE_SIZES_MAX || step < 1 ||
+        step > units || gpulets_max < 1 || gpulets_max > units || !(memory_mb > 0) ||
         (count != -1 && (count < 1 || count > GPULET_DEVICE_COUNT_MAX)))
         return GPULET_E_INVALID;
     gpulet_device_set_t *set = calloc(1, sizeof(*set));
@@ -45,14 +54,16 @@ gpulet_status_t gpulet_device_set_create_simple(gpulet_device_set_t **out, const
         gpulet_device_set_destroy(set);
         return GPULET_E_NOMEM;
     }
-    for (uint32_t i = 0; i < units; i++)
-        sizes[i] = i + 1;
+    uint32_t sizes_count = 0;
+    for (uint32_t size = step; size < units; size += step)
+        sizes[sizes_count++] = size;
+    sizes[sizes_count++] = units;
     gpulet_device_type_t *type = &set->types[0];
     memcpy(type->name, name, strlen(name) + 1);
     type->units = units;
-    type->sizes_count = units;
+    type->sizes_count = sizes_count;
     type->sizes = sizes;
-    type->gpulets_max = units;
+    type->gpulets_max = gpulets_max;
     type->memory_mb = memory_mb;
     type->cost = 1;
     set->types_count = 1;

@@ -64,6 +64,12 @@ gpulet_status_t gpulet_device_set_load(gpulet_device_set_t **out, const char *pa
 gpulet_status_t gpulet_device_set_create_simple(gpulet_device_set_t **out, const char *name,
                                                 uint32_t units, double memory_mb,
                                                 int32_t count) GPULET_MUST_USE;
+/* The same with the sizes step, 2·step, … up to units, and units; at most gpulets_max gpu-lets a
+ * device. */
+gpulet_status_t gpulet_device_set_create_stepped(gpulet_device_set_t **out, const char *name,
+                                                 uint32_t units, uint32_t step,
+                                                 uint32_t gpulets_max, double memory_mb,
+                                                 int32_t count) GPULET_MUST_USE;
 void gpulet_device_set_destroy(gpulet_device_set_t *set);
 /* Index of the type, or -1. */
 int gpulet_device_set_find(const gpulet_device_set_t *set, const char *name);

@@ -1,8 +1,8 @@
 /* The plan's JSON. It is written by hand, since figures need at least four decimals and must read
  * back exactly, and read with jansson. */
-#include <inttypes.h>
 #include <jansson.h>
 #include <math.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +13,197 @@
 #include "core/text.h"
 
 enum { FILE_SIZE_MAX = 64 << 20, DECIMALS_MIN = 4, PATH_SIZE = 128 };
+
+/* ---- what the document looks like: read and written by the same tables ---- */
+
+typedef enum field_kind {
+    FIELD_NAME,
+    FIELD_REASON, /* a text, or null for "" */
+    FIELD_U32,
+    FIELD_SLOT, /* int32_t; negative is null */
+    FIELD_BOOL,
+    FIELD_F64,
+    FIELD_F64_OR_ABSENT, /* NAN: the key is not there */
+    FIELD_BOUND,         /* a count or a cost: whole numbers stay whole; NAN is null */
+    FIELD_BOUND_OR_ABSENT,
+    FIELD_RULE, /* bool; "prototype" */
+    FIELD_OBJECT,
+    FIELD_LIST
+} field_kind_t;
+
+typedef struct object object_t;
+
+/* Where a parent keeps its list, and how an element is added to it. */
+typedef struct list {
+    size_t count; /* offsets in the parent */
+    size_t elements;
+    size_t element_size;
+    const object_t *element;
+    void *(*add)(void *parent); /* NULL: out of memory */
+    int indent;
+} list_t;
+
+typedef struct field {
+    const char *key;
+    field_kind_t kind;
+    size_t offset;
+    uint32_t min; /* FIELD_U32 */
+    uint32_t max; /* FIELD_U32; FIELD_NAME: bytes of the array */
+    const list_t *list;
+    bool new_line;
+    const object_t *object;
+    size_t only_if; /* 0, or the offset of a bool: written only where it holds, and not read */
+} field_t;
+
+struct object {
+    const field_t *fields; /* in the order of the document */
+    size_t count;
+};
+
+static void *add_share(void *gpulet)
+{
+    return gpulet_plan_add_share(gpulet);
+}
+static void *add_gpulet(void *device)
+{
+    return gpulet_plan_add_gpulet(device);
+}
+static void *add_device(void *plan)
+{
+    return gpulet_plan_add_device(plan);
+}
+static void *add_model(void *plan)
+{
+    return gpulet_plan_add_model(plan);
+}
+
+#define FIELD(type, kind, name)                                                                    \
+    {                                                                                              \
+#name, FIELD_##kind, offsetof(type, name), 0, UINT32_MAX, NULL, false, NULL, 0             \
+    }
+#define RANGE(type, name, min, max)                                                                \
+    {                                                                                              \
+#name, FIELD_U32, offsetof(type, name), min, max, NULL, false, NULL, 0                     \
+    }
+#define TEXT(type, name)                                                                           \
+    {                                                                                              \
+#name, FIELD_NAME, offsetof(type, name), 0, sizeof(((type *)NULL)->name), NULL, false,     \
+            NULL, 0                                                                                \
+    }
+#define LIST(key, list, new_line)                                                                  \
+    {                                                                                              \
+        key, FIELD_LIST, 0, 0, 0, list, new_line, NULL, 0                                          \
+    }
+#define OBJECT(name)                                                                               \
+    static const object_t name##_object = {name##_fields,                                          \
+                                           sizeof(name##_fields) / sizeof(name##_fields[0])}
+
+static const field_t share_fields[] = {
+    TEXT(gpulet_plan_share_t, model),
+    RANGE(gpulet_plan_share_t, batch, 1, GPULET_PROFILE_BATCH_MAX),
+    RANGE(gpulet_plan_share_t, instances, 1, GPULET_PROFILE_INSTANCES_MAX),
+    FIELD(gpulet_plan_share_t, F64, rate_rps),
+    FIELD(gpulet_plan_share_t, F64, capacity_rps),
+    FIELD(gpulet_plan_share_t, F64, latency_ms),
+    FIELD(gpulet_plan_share_t, F64, interference),
+    FIELD(gpulet_plan_share_t, F64, worst_ms),
+};
+OBJECT(share);
+static const list_t shares = {offsetof(gpulet_plan_gpulet_t, shares_count),
+                              offsetof(gpulet_plan_gpulet_t, shares),
+                              sizeof(gpulet_plan_share_t),
+                              &share_object,
+                              add_share,
+                              5};
+
+static const field_t gpulet_fields[] = {
+    RANGE(gpulet_plan_gpulet_t, units, 1, GPULET_PROFILE_UNITS_MAX),
+    FIELD(gpulet_plan_gpulet_t, SLOT, slot),
+    FIELD(gpulet_plan_gpulet_t, F64, duty_ms),
+    LIST("models", &shares, false),
+};
+OBJECT(gpulet);
+static const list_t gpulets = {offsetof(gpulet_plan_device_t, gpulets_count),
+                               offsetof(gpulet_plan_device_t, gpulets),
+                               sizeof(gpulet_plan_gpulet_t),
+                               &gpulet_object,
+                               add_gpulet,
+                               3};
+
+static const field_t device_fields[] = {
+    TEXT(gpulet_plan_device_t, type),
+    FIELD(gpulet_plan_device_t, U32, index),
+    LIST("gpulets", &gpulets, false),
+};
+OBJECT(device);
+static const list_t devices = {offsetof(gpulet_plan_t, devices_count),
+                               offsetof(gpulet_plan_t, devices),
+                               sizeof(gpulet_plan_device_t),
+                               &device_object,
+                               add_device,
+                               2};
+
+static const field_t model_fields[] = {
+    TEXT(gpulet_plan_model_t, model),
+    FIELD(gpulet_plan_model_t, F64, rate_rps),
+    FIELD(gpulet_plan_model_t, F64, slo_ms),
+    FIELD(gpulet_plan_model_t, F64, capacity_rps),
+};
+OBJECT(model);
+static const list_t models = {offsetof(gpulet_plan_t, models_count),
+                              offsetof(gpulet_plan_t, models),
+                              sizeof(gpulet_plan_model_t),
+                              &model_object,
+                              add_model,
+                              2};
+
+static const field_t movement_fields[] = {
+    FIELD(gpulet_plan_movement_t, U32, gpulets_started),
+    FIELD(gpulet_plan_movement_t, U32, gpulets_stopped),
+    FIELD(gpulet_plan_movement_t, U32, models_loaded),
+    FIELD(gpulet_plan_movement_t, U32, devices_added),
+    FIELD(gpulet_plan_movement_t, U32, devices_removed),
+};
+OBJECT(movement);
+
+static const field_t plan_fields[] = {
+    TEXT(gpulet_plan_t, planner),
+    FIELD(gpulet_plan_t, BOOL, feasible),
+    FIELD(gpulet_plan_t, U32, devices_used),
+    FIELD(gpulet_plan_t, F64_OR_ABSENT, cost),
+    FIELD(gpulet_plan_t, BOUND, lower_bound),
+    FIELD(gpulet_plan_t, BOUND_OR_ABSENT, lower_bound_devices),
+    FIELD(gpulet_plan_t, BOOL, proved_optimal),
+    {.key = "rule",
+     .kind = FIELD_RULE,
+     .offset = offsetof(gpulet_plan_t, by_prototype_rule),
+     .only_if = offsetof(gpulet_plan_t, by_prototype_rule)},
+    {.key = "promises_kept",
+     .kind = FIELD_BOOL,
+     .offset = offsetof(gpulet_plan_t, promises_kept),
+     .only_if = offsetof(gpulet_plan_t, by_prototype_rule)},
+    FIELD(gpulet_plan_t, F64, elapsed_ms),
+    LIST("models", &models, true),
+    LIST("devices", &devices, true),
+    {.key = "movement",
+     .kind = FIELD_OBJECT,
+     .offset = offsetof(gpulet_plan_t, movement),
+     .new_line = true,
+     .object = &movement_object,
+     .only_if = offsetof(gpulet_plan_t, moves)},
+    {.key = "reason",
+     .kind = FIELD_REASON,
+     .offset = offsetof(gpulet_plan_t, reason),
+     .new_line = true},
+};
+OBJECT(plan);
+
+static const void *field_at(const void *object, size_t offset)
+{
+    return (const char *)object + offset;
+}
+
+/* ---- writing ---- */
 
 /* A writer that remembers whether a figure was no number, which JSON cannot say. */
 typedef struct writer {
@@ -71,114 +262,94 @@ static void write_bound(writer_t *w, double value)
         write_f64(w, value);
 }
 
-static void write_key_f64(writer_t *w, const char *key, double value)
+static void write_object(writer_t *w, const void *at, const object_t *object);
+
+/* A list's objects stand on lines of their own. */
+static void write_list(writer_t *w, const void *at, const list_t *list)
 {
-    gpulet_buf_printf(w->out, ", \"%s\": ", key);
-    write_f64(w, value);
+    size_t count = *(const size_t *)field_at(at, list->count);
+    const char *elements = *(const char *const *)field_at(at, list->elements);
+    gpulet_buf_append_char(w->out, '[');
+    for (size_t i = 0; i < count; i++) {
+        gpulet_buf_printf(w->out, "%s\n%*s", i == 0 ? "" : ",", list->indent, "");
+        write_object(w, elements + i * list->element_size, list->element);
+    }
+    gpulet_buf_append_char(w->out, ']');
 }
 
-static void write_share(writer_t *w, const gpulet_plan_share_t *share)
+static void write_value(writer_t *w, const void *at, const field_t *field)
 {
-    gpulet_buf_append_str(w->out, "\n     {\"model\": ");
-    write_string(w, share->model);
-    gpulet_buf_printf(w->out, ", \"batch\": %u, \"instances\": %u", share->batch, share->instances);
-    write_key_f64(w, "rate_rps", share->rate_rps);
-    write_key_f64(w, "capacity_rps", share->capacity_rps);
-    write_key_f64(w, "latency_ms", share->latency_ms);
-    write_key_f64(w, "interference", share->interference);
-    write_key_f64(w, "worst_ms", share->worst_ms);
+    const void *value = field_at(at, field->offset);
+    switch (field->kind) {
+    case FIELD_NAME:
+        write_string(w, value);
+        break;
+    case FIELD_REASON:
+        if (*(const char *)value == '\0')
+            gpulet_buf_append_str(w->out, "null");
+        else
+            write_string(w, value);
+        break;
+    case FIELD_U32:
+        gpulet_buf_printf(w->out, "%u", *(const uint32_t *)value);
+        break;
+    case FIELD_SLOT:
+        if (*(const int32_t *)value < 0)
+            gpulet_buf_append_str(w->out, "null");
+        else
+            gpulet_buf_printf(w->out, "%d", *(const int32_t *)value);
+        break;
+    case FIELD_BOOL:
+        gpulet_buf_append_str(w->out, *(const bool *)value ? "true" : "false");
+        break;
+    case FIELD_F64:
+    case FIELD_F64_OR_ABSENT:
+        write_f64(w, *(const double *)value);
+        break;
+    case FIELD_BOUND:
+    case FIELD_BOUND_OR_ABSENT:
+        write_bound(w, *(const double *)value);
+        break;
+    case FIELD_RULE:
+        write_string(w, "prototype");
+        break;
+    case FIELD_OBJECT:
+        write_object(w, value, field->object);
+        break;
+    case FIELD_LIST:
+        write_list(w, at, field->list);
+        break;
+    }
+}
+
+static bool is_absent(const void *at, const field_t *field)
+{
+    if (field->only_if != 0)
+        return !*(const bool *)field_at(at, field->only_if);
+    return (field->kind == FIELD_F64_OR_ABSENT || field->kind == FIELD_BOUND_OR_ABSENT) &&
+           isnan(*(const double *)field_at(at, field->offset));
+}
+
+static void write_object(writer_t *w, const void *at, const object_t *object)
+{
+    gpulet_buf_append_char(w->out, '{');
+    for (size_t i = 0; i < object->count; i++) {
+        const field_t *field = &object->fields[i];
+        if (is_absent(at, field))
+            continue;
+        gpulet_buf_append_str(w->out, i == 0 ? "" : field->new_line ? ",\n " : ", ");
+        gpulet_buf_printf(w->out, "\"%s\": ", field->key);
+        write_value(w, at, field);
+    }
     gpulet_buf_append_char(w->out, '}');
-}
-
-static void write_gpulet(writer_t *w, const gpulet_plan_gpulet_t *gpulet)
-{
-    gpulet_buf_printf(w->out, "\n   {\"units\": %u, \"slot\": ", gpulet->units);
-    if (gpulet->slot < 0)
-        gpulet_buf_append_str(w->out, "null");
-    else
-        gpulet_buf_printf(w->out, "%d", gpulet->slot);
-    write_key_f64(w, "duty_ms", gpulet->duty_ms);
-    gpulet_buf_append_str(w->out, ", \"models\": [");
-    for (size_t i = 0; i < gpulet->shares_count; i++) {
-        gpulet_buf_append_str(w->out, i == 0 ? "" : ",");
-        write_share(w, &gpulet->shares[i]);
-    }
-    gpulet_buf_append_str(w->out, "]}");
-}
-
-static void write_device(writer_t *w, const gpulet_plan_device_t *device)
-{
-    gpulet_buf_append_str(w->out, "\n  {\"type\": ");
-    write_string(w, device->type);
-    gpulet_buf_printf(w->out, ", \"index\": %u, \"gpulets\": [", device->index);
-    for (size_t i = 0; i < device->gpulets_count; i++) {
-        gpulet_buf_append_str(w->out, i == 0 ? "" : ",");
-        write_gpulet(w, &device->gpulets[i]);
-    }
-    gpulet_buf_append_str(w->out, "]}");
-}
-
-static void write_model(writer_t *w, const gpulet_plan_model_t *model)
-{
-    gpulet_buf_append_str(w->out, "\n  {\"model\": ");
-    write_string(w, model->model);
-    write_key_f64(w, "rate_rps", model->rate_rps);
-    write_key_f64(w, "slo_ms", model->slo_ms);
-    write_key_f64(w, "capacity_rps", model->capacity_rps);
-    gpulet_buf_append_char(w->out, '}');
-}
-
-static void write_head(writer_t *w, const gpulet_plan_t *plan)
-{
-    gpulet_buf_append_str(w->out, "{\"planner\": ");
-    write_string(w, plan->planner);
-    gpulet_buf_printf(w->out, ", \"feasible\": %s, \"devices_used\": %u",
-                      plan->feasible ? "true" : "false", plan->devices_used);
-    if (!isnan(plan->cost))
-        write_key_f64(w, "cost", plan->cost);
-    gpulet_buf_append_str(w->out, ", \"lower_bound\": ");
-    write_bound(w, plan->lower_bound);
-    if (!isnan(plan->lower_bound_devices)) {
-        gpulet_buf_append_str(w->out, ", \"lower_bound_devices\": ");
-        write_bound(w, plan->lower_bound_devices);
-    }
-    gpulet_buf_printf(w->out, ", \"proved_optimal\": %s", plan->proved_optimal ? "true" : "false");
-    if (plan->by_prototype_rule)
-        gpulet_buf_printf(w->out, ", \"rule\": \"prototype\", \"promises_kept\": %s",
-                          plan->promises_kept ? "true" : "false");
-    write_key_f64(w, "elapsed_ms", plan->elapsed_ms);
 }
 
 gpulet_status_t gpulet_plan_format_json(gpulet_buf_t *out, const gpulet_plan_t *plan)
 {
     size_t size_before = out->size;
     writer_t w = {out, false};
-    write_head(&w, plan);
-    gpulet_buf_append_str(out, ",\n \"models\": [");
-    for (size_t i = 0; i < plan->models_count; i++) {
-        gpulet_buf_append_str(out, i == 0 ? "" : ",");
-        write_model(&w, &plan->models[i]);
-    }
-    gpulet_buf_append_str(out, "],\n \"devices\": [");
-    for (size_t i = 0; i < plan->devices_count; i++) {
-        gpulet_buf_append_str(out, i == 0 ? "" : ",");
-        write_device(&w, &plan->devices[i]);
-    }
-    gpulet_buf_append_str(out, "],\n");
-    if (plan->moves)
-        gpulet_buf_printf(out,
-                          " \"movement\": {\"gpulets_started\": %" PRIu32
-                          ", \"gpulets_stopped\": %" PRIu32 ", \"models_loaded\": %" PRIu32
-                          ", \"devices_added\": %" PRIu32 ", \"devices_removed\": %" PRIu32 "},\n",
-                          plan->movement.gpulets_started, plan->movement.gpulets_stopped,
-                          plan->movement.models_loaded, plan->movement.devices_added,
-                          plan->movement.devices_removed);
-    gpulet_buf_append_str(out, " \"reason\": ");
-    if (plan->reason[0] == '\0')
-        gpulet_buf_append_str(out, "null");
-    else
-        write_string(&w, plan->reason);
-    gpulet_buf_append_str(out, "}\n");
+    write_object(&w, plan, &plan_object);
+    gpulet_buf_append_char(out, '\n');
     if (w.not_finite && !out->failed) {
         out->size = size_before;
         out->data[size_before] = '\0';
@@ -186,6 +357,8 @@ gpulet_status_t gpulet_plan_format_json(gpulet_buf_t *out, const gpulet_plan_t *
     }
     return gpulet_buf_status(out);
 }
+
+/* ---- reading ---- */
 
 /* Where the reader stands, for errors: "devices[0].gpulets[1]." */
 typedef struct reader {
@@ -330,166 +503,90 @@ static gpulet_status_t expect_object(reader_t *r, const json_t *value)
     return fail_field(r, "", "an object", value);
 }
 
-static gpulet_status_t read_share(reader_t *r, const json_t *object, gpulet_plan_share_t *share)
-{
-    gpulet_status_t st = expect_object(r, object);
-    if (st == GPULET_OK)
-        st = read_name(r, object, "model", share->model, sizeof(share->model));
-    if (st == GPULET_OK)
-        st = read_u32(r, object, "batch", &share->batch, 1, GPULET_PROFILE_BATCH_MAX);
-    if (st == GPULET_OK)
-        st = read_u32(r, object, "instances", &share->instances, 1, GPULET_PROFILE_INSTANCES_MAX);
-    if (st == GPULET_OK)
-        st = read_f64(r, object, "rate_rps", &share->rate_rps);
-    if (st == GPULET_OK)
-        st = read_f64(r, object, "capacity_rps", &share->capacity_rps);
-    if (st == GPULET_OK)
-        st = read_f64(r, object, "latency_ms", &share->latency_ms);
-    if (st == GPULET_OK)
-        st = read_f64(r, object, "interference", &share->interference);
-    if (st == GPULET_OK)
-        st = read_f64(r, object, "worst_ms", &share->worst_ms);
-    return st;
-}
-
 /* Absent, null and -1 all say that there is no placement rule. */
-static gpulet_status_t read_slot(const reader_t *r, const json_t *object, int32_t *out)
+static gpulet_status_t read_slot(const reader_t *r, const json_t *object, const char *key,
+                                 int32_t *out)
 {
-    const json_t *value = json_object_get(object, "slot");
+    const json_t *value = json_object_get(object, key);
     *out = -1;
     if (value == NULL || json_is_null(value))
         return GPULET_OK;
     if (!json_is_integer(value) || json_integer_value(value) < -1 ||
         json_integer_value(value) >= GPULET_DEVICE_SLOTS_MAX)
-        return fail_field(r, "slot", "a slot of the device or null", value);
+        return fail_field(r, key, "a slot of the device or null", value);
     *out = (int32_t)json_integer_value(value);
     return GPULET_OK;
 }
 
-static gpulet_status_t read_gpulet(reader_t *r, const json_t *object, gpulet_plan_gpulet_t *gpulet)
+static gpulet_status_t read_reason(const reader_t *r, const json_t *object, const char *key,
+                                   char *out)
 {
-    const json_t *shares = NULL;
-    gpulet_status_t st = expect_object(r, object);
-    if (st == GPULET_OK)
-        st = read_u32(r, object, "units", &gpulet->units, 1, GPULET_PROFILE_UNITS_MAX);
-    if (st == GPULET_OK)
-        st = read_slot(r, object, &gpulet->slot);
-    if (st == GPULET_OK)
-        st = read_f64(r, object, "duty_ms", &gpulet->duty_ms);
-    if (st == GPULET_OK)
-        st = read_array(r, object, "models", &shares);
-    for (size_t i = 0; st == GPULET_OK && i < json_array_size(shares); i++) {
-        gpulet_plan_share_t *share = gpulet_plan_add_share(gpulet);
-        if (share == NULL)
-            return fail_memory(r);
-        size_t before = enter(r, "models", i);
-        st = read_share(r, json_array_get(shares, i), share);
-        leave(r, before);
-    }
-    return st;
-}
-
-static gpulet_status_t read_device(reader_t *r, const json_t *object, gpulet_plan_device_t *device)
-{
-    const json_t *gpulets = NULL;
-    gpulet_status_t st = expect_object(r, object);
-    if (st == GPULET_OK)
-        st = read_name(r, object, "type", device->type, sizeof(device->type));
-    if (st == GPULET_OK)
-        st = read_u32(r, object, "index", &device->index, 0, UINT32_MAX);
-    if (st == GPULET_OK)
-        st = read_array(r, object, "gpulets", &gpulets);
-    for (size_t i = 0; st == GPULET_OK && i < json_array_size(gpulets); i++) {
-        gpulet_plan_gpulet_t *gpulet = gpulet_plan_add_gpulet(device);
-        if (gpulet == NULL)
-            return fail_memory(r);
-        size_t before = enter(r, "gpulets", i);
-        st = read_gpulet(r, json_array_get(gpulets, i), gpulet);
-        leave(r, before);
-    }
-    return st;
-}
-
-static gpulet_status_t read_devices(reader_t *r, const json_t *root, gpulet_plan_t *plan)
-{
-    const json_t *devices = NULL;
-    gpulet_status_t st = read_array(r, root, "devices", &devices);
-    for (size_t i = 0; st == GPULET_OK && i < json_array_size(devices); i++) {
-        gpulet_plan_device_t *device = gpulet_plan_add_device(plan);
-        if (device == NULL)
-            return fail_memory(r);
-        size_t before = enter(r, "devices", i);
-        st = read_device(r, json_array_get(devices, i), device);
-        leave(r, before);
-    }
-    return st;
-}
-
-static gpulet_status_t read_model(reader_t *r, const json_t *object, gpulet_plan_model_t *model)
-{
-    gpulet_status_t st = expect_object(r, object);
-    if (st == GPULET_OK)
-        st = read_name(r, object, "model", model->model, sizeof(model->model));
-    if (st == GPULET_OK)
-        st = read_f64(r, object, "rate_rps", &model->rate_rps);
-    if (st == GPULET_OK)
-        st = read_f64(r, object, "slo_ms", &model->slo_ms);
-    if (st == GPULET_OK)
-        st = read_f64(r, object, "capacity_rps", &model->capacity_rps);
-    return st;
-}
-
-static gpulet_status_t read_models(reader_t *r, const json_t *root, gpulet_plan_t *plan)
-{
-    const json_t *models = NULL;
-    gpulet_status_t st = read_array(r, root, "models", &models);
-    for (size_t i = 0; st == GPULET_OK && i < json_array_size(models); i++) {
-        gpulet_plan_model_t *model = gpulet_plan_add_model(plan);
-        if (model == NULL)
-            return fail_memory(r);
-        size_t before = enter(r, "models", i);
-        st = read_model(r, json_array_get(models, i), model);
-        leave(r, before);
-    }
-    return st;
-}
-
-static gpulet_status_t read_reason(const reader_t *r, const json_t *root, gpulet_plan_t *plan)
-{
-    const json_t *value = json_object_get(root, "reason");
+    const json_t *value = json_object_get(object, key);
     if (json_is_null(value))
         return GPULET_OK;
     if (!json_is_string(value) || json_string_length(value) > GPULET_PLAN_REASON_MAX)
-        return fail_field(r, "reason", "null or a short text", value);
-    memcpy(plan->reason, json_string_value(value), json_string_length(value) + 1);
+        return fail_field(r, key, "null or a short text", value);
+    memcpy(out, json_string_value(value), json_string_length(value) + 1);
     return GPULET_OK;
 }
 
-static gpulet_status_t read_plan(reader_t *r, const json_t *root, gpulet_plan_t *plan)
+static gpulet_status_t read_object(reader_t *r, const json_t *value, void *at,
+                                   const object_t *object);
+
+static gpulet_status_t read_list(reader_t *r, const json_t *parent, const char *key, void *at,
+                                 const list_t *list)
 {
-    gpulet_status_t st = expect_object(r, root);
-    if (st == GPULET_OK)
-        st = read_name(r, root, "planner", plan->planner, sizeof(plan->planner));
-    if (st == GPULET_OK)
-        st = read_bool(r, root, "feasible", &plan->feasible);
-    if (st == GPULET_OK)
-        st = read_u32(r, root, "devices_used", &plan->devices_used, 0, UINT32_MAX);
-    if (st == GPULET_OK)
-        st = read_bound(r, root, "cost", true, &plan->cost);
-    if (st == GPULET_OK)
-        st = read_bound(r, root, "lower_bound", false, &plan->lower_bound);
-    if (st == GPULET_OK)
-        st = read_bound(r, root, "lower_bound_devices", true, &plan->lower_bound_devices);
-    if (st == GPULET_OK)
-        st = read_bool(r, root, "proved_optimal", &plan->proved_optimal);
-    if (st == GPULET_OK)
-        st = read_f64(r, root, "elapsed_ms", &plan->elapsed_ms);
-    if (st == GPULET_OK)
-        st = read_models(r, root, plan);
-    if (st == GPULET_OK)
-        st = read_devices(r, root, plan);
-    if (st == GPULET_OK)
-        st = read_reason(r, root, plan);
+    const json_t *array = NULL;
+    gpulet_status_t st = read_array(r, parent, key, &array);
+    for (size_t i = 0; st == GPULET_OK && i < json_array_size(array); i++) {
+        void *element = list->add(at);
+        if (element == NULL)
+            return fail_memory(r);
+        size_t before = enter(r, key, i);
+        st = read_object(r, json_array_get(array, i), element, list->element);
+        leave(r, before);
+    }
+    return st;
+}
+
+static gpulet_status_t read_field(reader_t *r, const json_t *object, void *at, const field_t *field)
+{
+    const char *key = field->key;
+    void *out = (char *)at + field->offset;
+    if (field->only_if != 0)
+        return GPULET_OK;
+    switch (field->kind) {
+    case FIELD_NAME:
+        return read_name(r, object, key, out, field->max);
+    case FIELD_REASON:
+        return read_reason(r, object, key, out);
+    case FIELD_U32:
+        return read_u32(r, object, key, out, field->min, field->max);
+    case FIELD_SLOT:
+        return read_slot(r, object, key, out);
+    case FIELD_BOOL:
+        return read_bool(r, object, key, out);
+    case FIELD_F64:
+        return read_f64(r, object, key, out);
+    case FIELD_BOUND:
+        return read_bound(r, object, key, false, out);
+    case FIELD_F64_OR_ABSENT:
+    case FIELD_BOUND_OR_ABSENT:
+        return read_bound(r, object, key, true, out);
+    case FIELD_RULE:
+    case FIELD_OBJECT:
+    case FIELD_LIST:
+        break;
+    }
+    return read_list(r, object, key, at, field->list);
+}
+
+static gpulet_status_t read_object(reader_t *r, const json_t *value, void *at,
+                                   const object_t *object)
+{
+    gpulet_status_t st = expect_object(r, value);
+    for (size_t i = 0; i < object->count && st == GPULET_OK; i++)
+        st = read_field(r, value, at, &object->fields[i]);
     return st;
 }
 
@@ -503,12 +600,14 @@ gpulet_status_t gpulet_plan_parse_json(gpulet_plan_t **out, const char *text, si
         return gpulet_fail(err, GPULET_E_TOO_LARGE, "%s: larger than %d bytes", file,
                            FILE_SIZE_MAX);
     json_t *root = json_loadb(text, size, JSON_REJECT_DUPLICATES, &error);
+    if (root == NULL && json_error_code(&error) == json_error_out_of_memory)
+        return fail_memory(&r);
     if (root == NULL)
         return gpulet_fail(err, GPULET_E_INVALID, "%s:%d: expected a JSON object, found: %s", file,
                            error.line, error.text);
     gpulet_status_t st = gpulet_plan_create(&plan);
     if (st == GPULET_OK)
-        st = read_plan(&r, root, plan);
+        st = read_object(&r, root, plan, &plan_object);
     else
         (void)fail_memory(&r);
     json_decref(root);

@@ -2,12 +2,13 @@
 
 #include <string.h>
 
+#include "device/mps/mps.h"
 #include "device/partition.h"
 
 const gpulet_device_backend_t *const *gpulet_device_backends(void)
 {
-    static const gpulet_device_backend_t *const backends[] = {&gpulet_device_cpu,
-                                                              &gpulet_device_fake, NULL};
+    static const gpulet_device_backend_t *const backends[] = {
+        &gpulet_device_cpu, &gpulet_device_mps, &gpulet_device_fake, NULL};
     return backends;
 }
 

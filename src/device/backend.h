@@ -1,6 +1,6 @@
 /* Device backends: how a device is cut into gpu-lets. One table of functions a backend; drivers are
- * loaded with dlopen, so one binary runs everywhere. `cpu` and `fake` now; `mps`, `green`, `mig`
- * have the same shape.
+ * loaded with dlopen, so one binary runs everywhere. `cpu`, `mps` and `fake` now; `green` and
+ * `mig` have the same shape.
  *
  * probe, carve, resize and release run in the server; enter runs inside the worker, before it loads
  * anything. What a worker needs to know is a text (`grant`) that carve makes and enter reads: it
@@ -10,12 +10,13 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/status.h"
 #include "core/device_type.h"
 
 enum {
-    GPULET_DEVICE_ABI = 1,
+    GPULET_DEVICE_ABI = 2,
     GPULET_GRANT_MAX = 1023,
     GPULET_CAP_RESIZE_LIVE = 1 << 0, /* a live worker can move to as many other units */
     GPULET_CAP_MEM_ISOLATED = 1 << 1,
@@ -28,6 +29,8 @@ typedef struct gpulet_device_desc {
     char type[GPULET_DEVICE_NAME_MAX + 1]; /* device type it is planned as */
     uint32_t index;                        /* among its type */
     uint32_t units;
+    uint32_t step;        /* sizes it is planned in are multiples of that, and the whole; ≥ 1 */
+    uint32_t gpulets_max; /* at most so many gpu-lets at a time; ≥ 1 */
     double memory_mb;
     uint32_t caps;
     char text[256]; /* for people: "AMD EPYC, 2 cores, 1 NUMA node" */
@@ -41,7 +44,16 @@ typedef struct gpulet_partition gpulet_partition_t;
 typedef struct gpulet_device_options {
     const char *reserve_cores; /* cpu: cores no gpu-let may use, "0" or "0,2-3"; NULL: none */
     const char *fake_spec;     /* fake: "type:units:count[,type:units:count…]" */
+    uint32_t mps_step;         /* mps: sizes are multiples of so many percent; 0: the default, 10 */
 } gpulet_device_options_t;
+
+/* What a worker is told about itself when it has entered its partition. */
+typedef struct gpulet_device_entry {
+    uint32_t threads;     /* of the host side, ≥ 1: the cores it may use */
+    const char *provider; /* what the engine shall run on: "cpu" or "cuda"; constant */
+    uint32_t ordinal;     /* of the device, as the provider counts them in this process */
+    void *stream; /* the provider's stream that all work must go through; NULL: the engine's own */
+} gpulet_device_entry_t;
 
 typedef struct gpulet_device_backend {
     uint32_t abi_version;
@@ -61,12 +73,26 @@ typedef struct gpulet_device_backend {
                              int overlap, gpulet_error_t *err);
     /* Text for the worker, at most GPULET_GRANT_MAX bytes. */
     gpulet_status_t (*grant)(char *out, size_t out_size, const gpulet_partition_t *partition);
-    /* Inside the worker: makes the calling process live in the partition. threads_out: cores it may
-     * use. */
-    gpulet_status_t (*enter)(const char *grant, uint32_t *threads_out, gpulet_error_t *err);
+    /* Inside the worker: makes the calling process live in the partition. Sets environment
+     * variables where the mechanism wants it: before there are other threads. */
+    gpulet_status_t (*enter)(const char *grant, gpulet_device_entry_t *entry, gpulet_error_t *err);
+    /* Inside a worker that has entered: bytes in use on the device, by whomever. NULL: the device's
+     * memory is the process's own. */
+    gpulet_status_t (*memory_used)(uint64_t *bytes_out, gpulet_error_t *err);
+    /* Before a worker is killed that did not end by itself: takes it off the device, so that its
+     * neighbours come to no harm. From any thread; may block for some seconds; best effort. NULL:
+     * nothing to do. */
+    void (*detach)(const char *grant, pid_t worker);
     /* Settles an overlapping partition on free units of its own (or the same size elsewhere); the
      * worker is then sent the new grant. NULL: carve anew. */
     gpulet_status_t (*settle)(gpulet_partition_t *partition, gpulet_error_t *err);
+    /* Puts those threads of a worker process that yield to all others (engine.h, yielding) on the
+     * units of `lenders` besides its own, or with none back on its own. They can be taken back at
+     * any moment: a thread in the middle of a run goes on where it is put. NULL: units cannot be
+     * lent. */
+    gpulet_status_t (*lend)(pid_t worker, const gpulet_partition_t *own,
+                            const gpulet_partition_t *const *lenders, size_t lenders_count,
+                            gpulet_error_t *err);
     void (*release)(gpulet_partition_t *partition); /* NULL is fine */
     uint32_t (*units)(const gpulet_partition_t *partition);
     /* For people: "cores 0-3". */

@@ -1,5 +1,6 @@
 #include "engine/engine.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "engine/fake/fake.h"
@@ -19,4 +20,10 @@ const gpulet_engine_ops_t *gpulet_engine_find(const char *name)
             return *e;
     }
     return NULL;
+}
+
+gpulet_status_t gpulet_engine_prepared_path(char *out, size_t out_size, const char *folder)
+{
+    int length = snprintf(out, out_size, "%s/model.onnx", folder);
+    return length > 0 && (size_t)length < out_size ? GPULET_OK : GPULET_E_TOO_LARGE;
 }

@@ -15,7 +15,7 @@
 #include "base/status.h"
 #include "core/tensor.h"
 
-enum { GPULET_ENGINE_ABI = 1 };
+enum { GPULET_ENGINE_ABI = 2, GPULET_ENGINE_PREPARED_PATH_MAX = 4096 };
 
 typedef struct gpulet_engine gpulet_engine_t; /* an open engine; each backend's first member is
                                                  `const gpulet_engine_ops_t *ops` */
@@ -33,11 +33,20 @@ typedef struct gpulet_engine_load_options {
     const char *path; /* the model's file */
     uint32_t threads; /* cores of the gpu-let, ≥ 1; the calling thread is one of them */
     uint32_t units;   /* size of the gpu-let in device units (fake) */
+    /* Pool threads run only while nothing else wants their cores (SCHED_IDLE): they may be put on
+     * cores of others. The calling thread is not changed. */
+    bool yielding;
     bool spin; /* pool threads may spin between runs: only where the gpu-let owns its cores */
     /* Watchdog on creating the session: E_TIMEOUT after that (0: no limit). A library that hangs
      * cannot be stopped: its thread stays behind, perhaps for ever. The process should then end, by
      * _exit(), as soon as it has said so. */
     uint64_t load_limit_ns;
+    /* What to run on (ort): NULL or "cpu", or "cuda", which needs a library built with it; what it
+     * cannot run is run on the CPU. Inputs and outputs lie in the host's memory all the same. */
+    const char *provider;
+    uint32_t ordinal; /* the provider's device, as this process counts them */
+    void *stream;     /* a CUDA stream all work is to go through, which outlives the model; NULL:
+                         the library's own */
 } gpulet_engine_load_options_t;
 
 /* Opening `ort` sets ORT_DISABLE_TELEMETRY in the environment and the allocator's threshold for
@@ -84,12 +93,21 @@ typedef struct gpulet_engine_ops {
      * it at the end of the next run, if that is of one item; a larger one shows that the idle time
      * is over. */
     void (*trim)(gpulet_engine_model_t *model);
+    /* Writes into the folder, which is there and empty, what the engine makes of the model before
+     * it can run it; the file of gpulet_engine_prepared_path is then loaded instead of the model's,
+     * many times faster, and its weights are mapped: workers share them. It is good for this
+     * library on this kind of processor only. NULL where nothing is to be gained. */
+    gpulet_status_t (*prepare)(gpulet_engine_t *engine, const gpulet_engine_load_options_t *options,
+                               const char *folder, gpulet_error_t *err);
 } gpulet_engine_ops_t;
 
 /* The engines compiled in, NULL-terminated. */
 const gpulet_engine_ops_t *const *gpulet_engine_all(void);
 /* NULL when there is none of that name. */
 const gpulet_engine_ops_t *gpulet_engine_find(const char *name);
+/* E_TOO_LARGE when the path does not fit. */
+gpulet_status_t gpulet_engine_prepared_path(char *out, size_t out_size,
+                                            const char *folder) GPULET_MUST_USE;
 /* Whether the file exists that `ort` would load, and which: for `doctor` and start-up messages. In
  * this order: ort_library; the environment's GPULET_ORT_LIBRARY (either may name the file or its
  * folder, and must be right); ../lib/gpulet beside the program's folder; the source tree's

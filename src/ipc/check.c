@@ -4,7 +4,7 @@
 #include <string.h>
 
 _Static_assert(sizeof(gpulet_wire_span_t) == 24, "layout of a span");
-_Static_assert(sizeof(gpulet_record_run_t) == 24, "layout of a run");
+_Static_assert(sizeof(gpulet_record_run_t) == 32, "layout of a run");
 _Static_assert(sizeof(gpulet_record_release_t) == 16, "layout of a release");
 _Static_assert(sizeof(gpulet_record_done_t) == 64 + GPULET_WIRE_ERROR_MAX + 1, "layout of a done");
 _Static_assert(sizeof(gpulet_wire_tensor_t) == 88, "layout of a tensor");

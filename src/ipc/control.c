@@ -29,27 +29,31 @@ enum {
     F_NAME = 1 << 13,
     F_TEXT = 1 << 14,
     F_START = 1 << 15,
-    F_IO = 1 << 16
+    F_IO = 1 << 16,
+    F_PREPARED = 1 << 17
 };
 
 static const uint32_t fields_of[GPULET_CONTROL_KINDS] = {
     [GPULET_CONTROL_START] = F_START,
     [GPULET_CONTROL_EVENTS] = 0,
-    [GPULET_CONTROL_LOAD] = F_MODEL | F_BATCH | F_BATCHED | F_SIZE | F_NS | F_NAME | F_TEXT,
+    [GPULET_CONTROL_LOAD] =
+        F_MODEL | F_BATCH | F_BATCHED | F_RUNS | F_SIZE | F_NS | F_NAME | F_TEXT | F_PREPARED,
     [GPULET_CONTROL_UNLOAD] = F_MODEL,
     [GPULET_CONTROL_MEASURE] = F_MODEL | F_BATCH | F_RUNS | F_RUNS_MAX | F_NS,
     [GPULET_CONTROL_FORGET] = F_SEGMENT,
     [GPULET_CONTROL_REGRANT] = F_TEXT,
     [GPULET_CONTROL_FOREGROUND] = 0,
+    [GPULET_CONTROL_WIDEN] = F_MODEL | F_BATCH | F_THREADS | F_NS | F_NAME | F_TEXT | F_PREPARED,
     [GPULET_CONTROL_STOP] = 0,
     [GPULET_CONTROL_LARGE] = F_SEGMENT | F_SIZE,
     [GPULET_CONTROL_HELLO] = F_SIZE,
     [GPULET_CONTROL_READY] = F_THREADS | F_TEXT,
     [GPULET_CONTROL_FAILED] = F_STATUS | F_TEXT,
-    [GPULET_CONTROL_LOADED] = F_MODEL | F_NS | F_MEMORY | F_IO,
+    [GPULET_CONTROL_LOADED] = F_MODEL | F_BATCHED | F_NS | F_MEMORY | F_IO,
     [GPULET_CONTROL_LOAD_FAILED] = F_MODEL | F_STATUS | F_TEXT,
     [GPULET_CONTROL_MEASURED] =
         F_MODEL | F_BATCH | F_RUNS | F_P50 | F_P99 | F_MEMORY | F_STATUS | F_TEXT,
+    [GPULET_CONTROL_WIDENED] = F_MODEL | F_STATUS | F_TEXT,
     [GPULET_CONTROL_GONE] = F_SEGMENT,
 };
 
@@ -224,6 +228,8 @@ static void pass_message(cursor_t *c, gpulet_control_t *m, uint32_t fields)
         pass_text(c, &m->name);
     if ((fields & F_TEXT) != 0)
         pass_text(c, &m->text);
+    if ((fields & F_PREPARED) != 0)
+        pass_text(c, &m->prepared);
     if ((fields & F_START) != 0)
         pass_start(c, &m->start);
     if ((fields & F_IO) != 0) {
@@ -263,7 +269,7 @@ gpulet_status_t gpulet_control_encode(uint8_t *out, size_t cap, size_t *size_out
 gpulet_status_t gpulet_control_decode(gpulet_control_t *out, const uint8_t *data, size_t size)
 {
     static const char nothing[] = "";
-    gpulet_control_t m = {.name = nothing, .text = nothing};
+    gpulet_control_t m = {.name = nothing, .text = nothing, .prepared = nothing};
     uint32_t kind = 0;
     cursor_t c = {.in = data, .end = size};
     pass_u32(&c, &kind);

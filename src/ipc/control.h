@@ -31,6 +31,7 @@ typedef enum gpulet_control_kind {
     GPULET_CONTROL_FORGET, /* a large input segment will not be used again */
     GPULET_CONTROL_REGRANT,
     GPULET_CONTROL_FOREGROUND,
+    GPULET_CONTROL_WIDEN, /* a second copy of a loaded model, for lent cores */
     GPULET_CONTROL_STOP,
     /* both ways */
     GPULET_CONTROL_LARGE, /* a large segment; descriptor: its memfd */
@@ -41,6 +42,7 @@ typedef enum gpulet_control_kind {
     GPULET_CONTROL_LOADED,
     GPULET_CONTROL_LOAD_FAILED,
     GPULET_CONTROL_MEASURED,
+    GPULET_CONTROL_WIDENED,
     GPULET_CONTROL_GONE, /* a large output segment will not be used again */
     GPULET_CONTROL_KINDS
 } gpulet_control_kind_t;
@@ -69,19 +71,20 @@ typedef struct gpulet_control {
     gpulet_control_kind_t kind;
     uint32_t model;    /* LOAD UNLOAD MEASURE LOADED LOAD_FAILED MEASURED */
     uint32_t segment;  /* LARGE FORGET GONE */
-    uint32_t batch;    /* MEASURE MEASURED; LOAD: batch_fixed */
-    uint32_t runs;     /* MEASURE: least; MEASURED */
+    uint32_t batch;    /* MEASURE MEASURED; LOAD: batch_fixed; WIDEN: units, lent ones included */
+    uint32_t runs;     /* MEASURE: least; MEASURED; LOAD: largest batch it will be asked for */
     uint32_t runs_max; /* MEASURE */
-    uint32_t threads;  /* READY */
-    int32_t status;    /* FAILED LOAD_FAILED MEASURED */
-    bool batched;      /* LOAD */
+    uint32_t threads;  /* READY WIDEN */
+    int32_t status;    /* FAILED LOAD_FAILED MEASURED WIDENED */
+    bool batched;      /* LOAD; LOADED: its outputs can be taken apart by items */
     uint64_t size;     /* HELLO LARGE LOAD: bytes of the segment that comes along */
-    uint64_t ns;       /* MEASURE: budget; LOAD: limit; LOADED: load time */
+    uint64_t ns;       /* MEASURE: budget; LOAD WIDEN: limit; LOADED: load time */
     uint64_t p50_ns;   /* MEASURED */
     uint64_t p99_ns;   /* MEASURED */
     uint64_t memory;   /* LOADED MEASURED, bytes */
-    const char *name;  /* LOAD */
-    const char *text;  /* LOAD: path; REGRANT: grant; READY: engine's version; failures: why */
+    const char *name;  /* LOAD WIDEN */
+    const char *prepared; /* LOAD WIDEN: a file to load instead, "": none */
+    const char *text; /* LOAD WIDEN: path; REGRANT: grant; READY: engine's version; failures: why */
     gpulet_control_start_t start; /* START */
     gpulet_model_io_t io;         /* LOADED; decode allocates it: gpulet_control_deinit */
 } gpulet_control_t;

@@ -15,7 +15,7 @@
 #include "core/tensor.h"
 
 enum {
-    GPULET_WIRE_VERSION = 1,
+    GPULET_WIRE_VERSION = 3,
     GPULET_WIRE_REQUESTS_MAX = 256, /* requests in a batch */
     GPULET_WIRE_ERROR_MAX = 239,
     GPULET_WIRE_AHEAD_MAX = 16, /* batches that a worker may hold */
@@ -41,8 +41,10 @@ typedef struct gpulet_record_run {
     uint32_t kind;
     uint32_t model;
     uint64_t batch;
-    uint32_t items;                /* sum over the requests */
-    uint32_t requests_count;       /* 1 … GPULET_WIRE_REQUESTS_MAX */
+    uint32_t items;          /* sum over the requests */
+    uint32_t requests_count; /* 1 … GPULET_WIRE_REQUESTS_MAX */
+    uint32_t wide;           /* on the copy for lent cores, where there is one */
+    uint32_t reserved;
     gpulet_wire_span_t requests[]; /* each begins with a gpulet_wire_tensors_t */
 } gpulet_record_run_t;
 

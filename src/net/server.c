@@ -193,7 +193,8 @@ static void on_detach(evutil_socket_t fd, short what, void *context)
 
 /* ---- listening ---- */
 
-static void accept_all(gpulet_http_server_t *server)
+/* False: nobody is left to be let in, or nobody can be. */
+static bool accept_some(gpulet_http_server_t *server)
 {
     for (int i = 0; i < SERVER_ACCEPT_BATCH; i++) {
         int fd = accept4(server->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -205,7 +206,7 @@ static void accept_all(gpulet_http_server_t *server)
                 (void)event_del(&server->listen_event);
                 server->accepting = false;
             }
-            return;
+            return false;
         }
         bool refused = server->conns_open - server->refused_open >= server->limits.connections_max;
         if (refused && server->refused_open == SERVER_REFUSED_MAX)
@@ -213,6 +214,7 @@ static void accept_all(gpulet_http_server_t *server)
         else
             gpulet_conn_open(server, fd, refused);
     }
+    return true;
 }
 
 static void on_accept(evutil_socket_t fd, short what, void *context)
@@ -221,7 +223,7 @@ static void on_accept(evutil_socket_t fd, short what, void *context)
     (void)fd;
     (void)what;
     server->now_ns = gpulet_clock_ns();
-    accept_all(server);
+    (void)accept_some(server);
 }
 
 static gpulet_status_t listen_at(gpulet_http_server_t *server, const struct addrinfo *info)
@@ -385,7 +387,9 @@ void gpulet_http_server_drain(gpulet_http_server_t *server)
     if (server->draining)
         return;
     server->now_ns = gpulet_clock_ns();
-    accept_all(server); /* Who was let in by the kernel already gets an answer. */
+    /* Who was let in by the kernel already gets an answer: as many as may wait there. */
+    for (int i = 0; i <= LISTEN_BACKLOG / SERVER_ACCEPT_BATCH && accept_some(server); i++)
+        continue;
     server->draining = true;
     stop_listening(server);
     for (gpulet_conn_t *conn = server->conns; conn != NULL; conn = conn->next)

@@ -7,11 +7,62 @@ enum { ROUNDS_MAX = 4 };
 
 static const uint64_t retry_least_ns = 1000000;
 
+/* ---- keeping promises ----
+ *
+ * A request that is refused at arrival goes elsewhere at once; one that is admitted and dropped
+ * later has lost its time as well. While a model is refusing anyway there is no lack of requests to
+ * take the place of one that is refused in doubt, so its predicted waits are then stretched by
+ * `caution`, which rises when a promise is broken and falls slowly while they are kept: in balance
+ * about one admitted request in five hundred is broken. Where nobody is refused the stretch is
+ * nothing: there a request in doubt has more to gain than to lose. Idle lanes have no waits, so
+ * caution alone never shuts a model out. On shared lanes waits are the co-residents' as well, and a
+ * model within its share would pay for a neighbour's overload: there is no stretch. */
+static const double caution_first = 0.1;
+static const double caution_rise = 0.05;
+static const double caution_rise_most = 0.2; /* in a quarter of an objective */
+static const double caution_fall = 0.05 / 500;
+static const double caution_most = 1.0;
+static const double refused_full = 0.2; /* the share of refusals from which it counts whole */
+static const double refused_step = 1.0 / 64;
+
+void sched_admit_reset(sched_model_t *m)
+{
+    m->refused = 0;
+    m->caution = caution_first;
+    m->broken_ns = 0;
+}
+
+void sched_promise_ended(gpulet_sched_t *s, const sched_request_t *r, bool kept)
+{
+    sched_model_t *m = &s->models[r->model];
+    if (!sched_request_droppable(s, r) || r->probe || r->retried)
+        return;
+    if (kept) {
+        m->caution = m->caution > caution_fall ? m->caution - caution_fall : 0;
+        return;
+    }
+    /* What breaks together has one cause. */
+    if (s->now_ns >= m->broken_ns) {
+        m->broken_ns = s->now_ns + (r->deadline_ns - r->arrival_ns) / 4;
+        m->caution_limit = m->caution + caution_rise_most;
+    }
+    m->caution += caution_rise;
+    double limit = m->caution_limit < caution_most ? m->caution_limit : caution_most;
+    m->caution = m->caution < limit ? m->caution : limit;
+}
+
+static uint64_t stretched(const gpulet_sched_t *s, const sched_model_t *m, uint64_t start_ns)
+{
+    double part = m->refused < refused_full ? m->refused / refused_full : 1;
+    return start_ns + (uint64_t)((double)(start_ns - s->now_ns) * m->caution * part);
+}
+
 /* One lane as admission sees it: free for the model from free_ns on, a batch every batch_ns. */
 typedef struct sched_forecast {
     uint64_t free_ns;
     uint64_t batch_ns;
     uint32_t batch; /* items of it: what batches have been of late */
+    bool shared;    /* with other models */
     const sched_service_t *service;
 } sched_forecast_t;
 
@@ -77,7 +128,7 @@ static sched_forecast_t forecast(const gpulet_sched_t *s, const sched_lane_ref_t
     uint32_t pace = (uint32_t)(service->pace + 0.5);
     uint64_t batch_ns =
         pace < service->sustained ? time_of(s, service, pace) : service->sustained_ns;
-    return (sched_forecast_t){ready, batch_ns, pace, service};
+    return (sched_forecast_t){ready, batch_ns, pace, lane->services_count > 1, service};
 }
 
 /* Items that share no batch cost more than the fluid sees: their time beyond that of as many items
@@ -122,6 +173,8 @@ static uint64_t finish_on(const gpulet_sched_t *s, const sched_forecast_t *f,
     }
     uint64_t each = batch == f->batch ? f->batch_ns : time_of(s, f->service, batch);
     start_ns += rounds * each;
+    if (!f->shared)
+        start_ns = stretched(s, m, start_ns);
     if (alone || start_ns <= s->now_ns + s->options.overhead_ns)
         return start_ns + sched_curve_safe_ns(&curve, alone ? r->items : before + r->items);
     double coming = m->rate / m->lanes_count * (double)(start_ns - s->now_ns) / 1e9;
@@ -235,7 +288,7 @@ static sched_verdict_t await_lane(const gpulet_sched_t *s, const sched_request_t
 
 sched_verdict_t sched_admit(gpulet_sched_t *s, const sched_request_t *r)
 {
-    const sched_model_t *m = &s->models[r->model];
+    sched_model_t *m = &s->models[r->model];
     sched_verdict_t verdict = {.admitted = false, .reason = GPULET_REJECT_PREDICTED_LATE};
     if (m->lanes_count == 0)
         return await_lane(s, r);
@@ -253,6 +306,7 @@ sched_verdict_t sched_admit(gpulet_sched_t *s, const sched_request_t *r)
         return verdict;
     }
     uint64_t finish = finish_ns(s, r);
+    m->refused += refused_step * ((finish > r->deadline_ns) - m->refused);
     if (finish <= r->deadline_ns)
         return verdict;
     if (r->deadline_ns > s->now_ns && probe_allowed(s, r)) {

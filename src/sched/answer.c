@@ -92,6 +92,7 @@ void sched_reply(gpulet_sched_t *s, const sched_batch_t *batch, uint64_t id, gpu
         action->u.reply.queue_ns = batch->commit_ns - r->arrival_ns;
         row += r->items;
         count_answer(&s->models[r->model], r, status == GPULET_OK, in_time);
+        sched_promise_ended(s, r, in_time);
         sched_request_free(s, request);
         request = next;
     }

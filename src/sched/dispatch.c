@@ -76,16 +76,27 @@ static void gather(attempt_t *a, uint32_t group, uint32_t most)
     }
 }
 
-/* Whether a co-resident that waits has its turn first: this service ran since that one last did. */
+/* Whether `other`, which waits, goes before `own`: own ran since it last did, and as often as own
+ * weighs more; or it ran last and weighs more than its turns so far. */
+static bool goes_before(const gpulet_sched_t *s, const sched_service_t *other,
+                        const sched_service_t *own)
+{
+    double other_weight = sched_model_weight(&s->models[other->model]);
+    double own_weight = sched_model_weight(&s->models[own->model]);
+    if (own->last_run > other->last_run)
+        return (own->streak > 0 ? own->streak : 1) * other_weight >= own_weight;
+    return other->streak > 0 && other->streak * own_weight < other_weight;
+}
+
+/* Whether a co-resident that waits has its turn first. */
 static bool must_yield(const attempt_t *a)
 {
     const sched_lane_t *lane = &a->s->lanes[a->lane];
-    const sched_service_t *own = service_of(a);
     for (uint32_t i = 0; i < lane->services_count; i++) {
         const sched_service_t *other = &lane->services[i];
         const sched_model_t *m = &a->s->models[other->model];
         if (i != a->service && m->stats.waiting > 0 && sched_model_limit_ns(m) != SCHED_NEVER &&
-            own->last_run > other->last_run)
+            goes_before(a->s, other, service_of(a)))
             return true;
     }
     return false;
@@ -131,6 +142,8 @@ static void send(attempt_t *a, const sched_choice_t *choice)
     }
     m->stats.batches++;
     m->stats.running += choice->count;
+    for (uint32_t i = 0; i < lane->services_count; i++)
+        lane->services[i].streak = i == a->service ? service->streak + 1 : 0;
     service->last_run = ++lane->runs;
     service->served += choice->items;
     if (lane->running == SCHED_NONE) {

@@ -69,6 +69,10 @@ typedef struct sched_model {
     double rate;               /* items a second offered, by a moving average */
     double rate_admitted;      /* of those the admitted */
     uint64_t rate_at_ns;
+    double refused;       /* share of the latest arrivals that were refused as late, 0 … 1 */
+    double caution;       /* added to predicted waits in overload, as a part of them (admit.c) */
+    double caution_limit; /* how far it may rise until broken_ns */
+    uint64_t broken_ns;
     uint64_t probe_ns; /* of the next probe allowed */
     uint64_t back_ns;  /* when a lane is expected while there is none; 0: none is */
     gpulet_sched_model_stats_t stats;
@@ -81,6 +85,7 @@ typedef struct sched_service {
     double rate_rps;
     sched_estimate_t *estimate;
     uint64_t last_run;     /* the count of the lane's runs when it last ran, 0: never */
+    uint32_t streak;       /* its runs since the lane last ran another */
     uint64_t served;       /* items sent */
     uint32_t sustained;    /* items of a batch under load, by the batch rule */
     uint64_t sustained_ns; /* its time */
@@ -196,6 +201,10 @@ uint64_t sched_request_latest_ns(const gpulet_sched_t *s, const sched_request_t 
 /* model.c */
 gpulet_status_t sched_model_link(gpulet_sched_t *s, uint32_t model, uint32_t lane,
                                  uint32_t service) GPULET_MUST_USE;
+/* The lanes of the model changed: what each has served so far says nothing of their balance now. */
+void sched_model_rebalance(gpulet_sched_t *s, uint32_t model);
+/* What a miss of it costs, > 0. */
+double sched_model_weight(const sched_model_t *m);
 void sched_model_unlink(gpulet_sched_t *s, uint32_t model, uint32_t lane);
 sched_estimate_t *sched_model_estimate(gpulet_sched_t *s, uint32_t model, uint32_t units);
 void sched_model_forget(gpulet_sched_t *s, uint32_t model);
@@ -240,6 +249,10 @@ typedef struct sched_verdict {
 
 gpulet_status_t sched_admit_init(gpulet_sched_t *s) GPULET_MUST_USE;
 void sched_admit_deinit(gpulet_sched_t *s);
+void sched_admit_reset(sched_model_t *model);
 sched_verdict_t sched_admit(gpulet_sched_t *s, const sched_request_t *request);
+/* Admission is a promise: each request with a deadline that was admitted ends kept (answered in
+ * time) or broken (dropped while it waited, or late). */
+void sched_promise_ended(gpulet_sched_t *s, const sched_request_t *request, bool kept);
 
 #endif

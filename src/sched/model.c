@@ -19,6 +19,18 @@ gpulet_status_t sched_model_link(gpulet_sched_t *s, uint32_t model, uint32_t lan
     return GPULET_OK;
 }
 
+void sched_model_rebalance(gpulet_sched_t *s, uint32_t model)
+{
+    const sched_model_t *m = &s->models[model];
+    for (uint32_t i = 0; i < m->lanes_count; i++)
+        s->lanes[m->lanes[i].lane].services[m->lanes[i].service].served = 0;
+}
+
+double sched_model_weight(const sched_model_t *m)
+{
+    return m->value.weight > 0 ? m->value.weight : 1;
+}
+
 void sched_model_unlink(gpulet_sched_t *s, uint32_t model, uint32_t lane)
 {
     sched_model_t *m = &s->models[model];

@@ -237,6 +237,7 @@ void sched_queue_drop(gpulet_sched_t *s, uint32_t request)
     gpulet_reject_t reason =
         s->requests[request].own_timeout ? GPULET_REJECT_TIMEOUT : GPULET_REJECT_DROPPED;
     sched_queue_remove(s, request);
+    sched_promise_ended(s, &s->requests[request], false);
     sched_reject(s, request, reason);
 }
 

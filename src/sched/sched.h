@@ -57,6 +57,8 @@ typedef struct gpulet_sched_model {
     uint32_t queue_max;   /* requests that may wait; 0: only the pool bounds them */
     uint64_t timeout_ns;  /* the model's own queue timeout (default_queue_policy), 0: none */
     bool late_serve;      /* never dropped or refused for being late */
+    double weight; /* what a miss costs: where co-residents cannot all be protected and take turns,
+                      a model of weight 3 has three turns to one of weight 1; 0: 1 */
 } gpulet_sched_model_t;
 
 /* One model as a lane serves it. */
@@ -69,7 +71,6 @@ typedef struct gpulet_sched_service {
 } gpulet_sched_service_t;
 
 typedef struct gpulet_sched_lane {
-    uint64_t duty_ns;
     uint32_t units;
     uint32_t services_count;
     const gpulet_sched_service_t *services; /* copied */
@@ -185,6 +186,17 @@ gpulet_actions_t gpulet_sched_model_remove(gpulet_sched_t *sched, uint64_t now_n
 gpulet_status_t gpulet_sched_lane_add(gpulet_sched_t *sched, uint64_t now_ns, uint32_t lane,
                                       const gpulet_sched_lane_t *value,
                                       gpulet_actions_t *out) GPULET_MUST_USE;
+/* The lane runs at another speed from now on: units (a name for the speed, as in lane_add;
+ * estimates are kept by it) and exec_ns of value->services, which must be the lane's own in any
+ * order; their batches and rates, and the rest of value, are as they were. Batches under way are
+ * still learned from as what they were sent as. E_NOT_FOUND when there is no such lane or it
+ * drains. */
+gpulet_status_t gpulet_sched_lane_resize(gpulet_sched_t *sched, uint64_t now_ns, uint32_t lane,
+                                         const gpulet_sched_lane_t *value,
+                                         gpulet_actions_t *out) GPULET_MUST_USE;
+/* Another planned share of the model on a lane that stays; the balance between its lanes begins
+ * anew. Nothing when the lane does not serve the model. */
+void gpulet_sched_lane_rate(gpulet_sched_t *sched, uint32_t lane, uint32_t model, double rate_rps);
 /* No new batches; LANE_IDLE follows, at once or when its last batch is done; then the lane is
  * forgotten. Requests that no other lane serves are rejected as NOT_SERVED unless another lane is
  * added in the same turn: call add first (make before break). */

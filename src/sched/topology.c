@@ -8,10 +8,14 @@ gpulet_status_t gpulet_sched_model_set(gpulet_sched_t *s, uint32_t model,
                                        const gpulet_sched_model_t *value)
 {
     if (model >= s->options.models_max || value->batch_max == 0 ||
-        value->priority >= GPULET_SCHED_PRIORITIES)
+        value->priority >= GPULET_SCHED_PRIORITIES || !(value->weight >= 0))
         return GPULET_E_INVALID;
     sched_model_t *m = &s->models[model];
+    if (!m->known && m->stats.running == 0) /* the number may have been another's */
+        m->stats = (gpulet_sched_model_stats_t){0};
     m->value = *value;
+    if (!m->known)
+        sched_admit_reset(m);
     m->known = true;
     for (uint32_t i = 0; i < m->lanes_count; i++) {
         sched_lane_refresh(s, &s->lanes[m->lanes[i].lane]);
@@ -123,10 +127,48 @@ gpulet_status_t gpulet_sched_lane_add(gpulet_sched_t *s, uint64_t now_ns, uint32
     sched_lane_mark(s, lane);
     for (uint32_t i = 0; i < value->services_count; i++) {
         s->models[value->services[i].model].back_ns = 0;
+        sched_model_rebalance(s, value->services[i].model);
         sched_model_mark_idle(s, value->services[i].model);
     }
     *out = sched_finish(s);
     return GPULET_OK;
+}
+
+static gpulet_status_t resize_service(gpulet_sched_t *s, sched_service_t *service,
+                                      const gpulet_sched_lane_t *value)
+{
+    for (uint32_t i = 0; i < value->services_count; i++) {
+        const gpulet_sched_service_t *from = &value->services[i];
+        if (from->model != service->model)
+            continue;
+        sched_estimate_t *estimate = sched_model_estimate(s, service->model, value->units);
+        if (estimate == NULL)
+            return GPULET_E_NOMEM;
+        if (from->exec_ns != NULL)
+            sched_estimate_profile(estimate, from->exec_ns, from->exec_count);
+        /* Better the other speed's figures than none: a guess of nothing would admit everything. */
+        if (sched_estimate_known(estimate))
+            service->estimate = estimate;
+        return GPULET_OK;
+    }
+    return GPULET_OK;
+}
+
+gpulet_status_t gpulet_sched_lane_resize(gpulet_sched_t *s, uint64_t now_ns, uint32_t lane,
+                                         const gpulet_sched_lane_t *value, gpulet_actions_t *out)
+{
+    gpulet_status_t st = GPULET_OK;
+    if (lane >= s->options.lanes_max || s->lanes[lane].state != SCHED_LANE_ACTIVE)
+        return GPULET_E_NOT_FOUND;
+    sched_begin(s, now_ns);
+    sched_lane_t *l = &s->lanes[lane];
+    l->units = value->units;
+    for (uint32_t i = 0; i < l->services_count && st == GPULET_OK; i++)
+        st = resize_service(s, &l->services[i], value);
+    sched_lane_refresh(s, l);
+    sched_lane_mark(s, lane);
+    *out = sched_finish(s);
+    return st;
 }
 
 gpulet_actions_t gpulet_sched_model_expect(gpulet_sched_t *s, uint64_t now_ns, uint32_t model,
@@ -140,6 +182,18 @@ gpulet_actions_t gpulet_sched_model_expect(gpulet_sched_t *s, uint64_t now_ns, u
     else if (s->models[model].lanes_count == 0)
         sched_queue_reject_all(s, model, GPULET_REJECT_NOT_SERVED);
     return sched_finish(s);
+}
+
+void gpulet_sched_lane_rate(gpulet_sched_t *s, uint32_t lane, uint32_t model, double rate_rps)
+{
+    assert(lane < s->options.lanes_max);
+    for (uint32_t i = 0; i < s->lanes[lane].services_count; i++) {
+        if (s->lanes[lane].services[i].model != model)
+            continue;
+        s->lanes[lane].services[i].rate_rps = rate_rps;
+        if (s->lanes[lane].state == SCHED_LANE_ACTIVE)
+            sched_model_rebalance(s, model);
+    }
 }
 
 static void unlink_lane(gpulet_sched_t *s, uint32_t index)

@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <jansson.h>
-
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/version.h"
@@ -107,7 +105,7 @@ static void handle_root(gpulet_server_t *server, gpulet_http_request_t *http,
                       "gpulet/v1/plan\"},"
                       "\"documentation\":\"docs/README.md of the installation; GET /v2 for the "
                       "Open Inference Protocol v2\"}\n",
-                      GPULET_VERSION, server->ready ? "true" : "false", server->models_count);
+                      GPULET_VERSION, server->ready ? "true" : "false", server->named_count);
     server_respond_buf(http, &out);
 }
 
@@ -177,10 +175,10 @@ static void handle_model(gpulet_server_t *server, gpulet_http_request_t *http,
     (void)size;
     if (model == NULL || refuse_unavailable(http, model))
         return;
-    for (uint32_t i = 0; i < server->models_count && count < sizeof(versions) / sizeof(versions[0]);
+    for (uint32_t i = 0; i < server->named_count && count < sizeof(versions) / sizeof(versions[0]);
          i++) {
-        if (strcmp(server->models[i].entry->name, model->entry->name) == 0)
-            versions[count++] = server->models[i].entry->version;
+        if (strcmp(server->named[i]->entry->name, model->entry->name) == 0)
+            versions[count++] = server->named[i]->entry->version;
     }
     if (gpulet_oip_metadata_write(&out, &model->entry->config, versions, count) != GPULET_OK)
         out.failed = true;
@@ -259,8 +257,8 @@ static void handle_stats(gpulet_server_t *server, gpulet_http_request_t *http,
     (void)body;
     (void)size;
     gpulet_buf_append_str(&out, "{\"model_stats\":[");
-    for (uint32_t i = 0; i < server->models_count; i++) {
-        const server_model_t *model = &server->models[i];
+    for (uint32_t i = 0; i < server->named_count; i++) {
+        const server_model_t *model = server->named[i];
         if (model->state == SERVER_MODEL_UNAVAILABLE ||
             (match->name[0] != '\0' && strcmp(match->name, model->entry->name) != 0) ||
             (match->version[0] != '\0' && strcmp(match->version, model->version_text) != 0))
@@ -287,38 +285,16 @@ static void handle_index(gpulet_server_t *server, gpulet_http_request_t *http,
     server_repository_index(server, http, body, size);
 }
 
-/* The body may hold a configuration to load with, which is not supported: it is refused rather than
- * passed over. */
-static bool refuse_override(gpulet_http_request_t *http, const char *body, size_t size)
-{
-    json_t *root = size > 0 ? json_loadb(body, size, JSON_REJECT_DUPLICATES, NULL) : json_object();
-    bool object = json_is_object(root);
-    bool override =
-        object && json_object_get(json_object_get(root, "parameters"), "config") != NULL;
-    json_decref(root);
-    if (!object)
-        server_respond_error(http, 400,
-                             "failed to parse the request JSON buffer: expected an object");
-    else if (override)
-        server_respond_error(
-            http, 501, "loading with another configuration is not supported: edit config.pbtxt");
-    return !object || override;
-}
-
 static void handle_load(gpulet_server_t *server, gpulet_http_request_t *http,
                         const route_match_t *match, const char *body, size_t size)
 {
-    server_model_t *model = NULL;
-    if (!refuse_override(http, body, size) && (model = model_of(server, http, match)) != NULL)
-        server_repository_load(server, http, model);
+    server_repository_load(server, http, match->name, body, size);
 }
 
 static void handle_unload(gpulet_server_t *server, gpulet_http_request_t *http,
                           const route_match_t *match, const char *body, size_t size)
 {
-    server_model_t *model = NULL;
-    if (!refuse_override(http, body, size) && (model = model_of(server, http, match)) != NULL)
-        server_repository_unload(server, http, model);
+    server_repository_unload(server, http, match->name, body, size);
 }
 
 static void handle_infer(gpulet_server_t *server, gpulet_http_request_t *http,

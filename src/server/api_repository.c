@@ -7,13 +7,15 @@
 #include <jansson.h>
 
 #include "base/log.h"
-#include "server/internal.h"
+#include "proto/config_json.h"
+#include "server/gpulets.h"
 
 /* A request that waits for the plan being switched to. */
 struct server_waiter {
     server_waiter_t *next;
     gpulet_http_request_t *http;
-    server_model_t *model;
+    char name[GPULET_MODEL_NAME_MAX + 1];
+    char reason[512]; /* why a version could not be loaded; "": none failed yet */
     bool load;
 };
 
@@ -47,8 +49,8 @@ void server_repository_index(gpulet_server_t *server, gpulet_http_request_t *htt
         return;
     }
     gpulet_buf_append_char(&out, '[');
-    for (uint32_t i = 0; i < server->models_count; i++) {
-        const server_model_t *model = &server->models[i];
+    for (uint32_t i = 0; i < server->named_count; i++) {
+        const server_model_t *model = server->named[i];
         if (ready_only && model->state != SERVER_MODEL_READY)
             continue;
         gpulet_buf_append_str(&out, first ? "{\"name\":" : ",{\"name\":");
@@ -71,8 +73,8 @@ static void answer_done(gpulet_http_request_t *http)
 
 /* Plans for the models as they are wanted now, and waits for that plan. False, and answered, when
  * that is not possible. */
-static bool replan_and_wait(gpulet_server_t *server, gpulet_http_request_t *http,
-                            server_model_t *model, bool load)
+static bool replan_and_wait(gpulet_server_t *server, gpulet_http_request_t *http, const char *name,
+                            bool load)
 {
     gpulet_error_t err = {"out of memory"};
     gpulet_plan_t *plan = NULL;
@@ -89,69 +91,214 @@ static bool replan_and_wait(gpulet_server_t *server, gpulet_http_request_t *http
     }
     if (provisional && server->settings.calibrate)
         server->calibration_wanted = true; /* begins when the one in progress has ended */
-    *waiter = (server_waiter_t){server->waiters, http, model, load};
+    waiter->next = server->waiters;
+    waiter->http = http;
+    waiter->load = load;
+    (void)snprintf(waiter->name, sizeof(waiter->name), "%s", name);
     server->waiters = waiter;
-    GPULET_LOG(INFO, "event=%s model=%s", load ? "load_begin" : "unload_begin", model->entry->key);
+    GPULET_LOG(INFO, "event=%s model=%s", load ? "load_begin" : "unload_begin", name);
     server_gpulets_step(server);
     return true;
 }
 
-void server_repository_load(gpulet_server_t *server, gpulet_http_request_t *http,
-                            server_model_t *model)
+static void fail_load(gpulet_http_request_t *http, gpulet_status_t status, const char *name,
+                      const char *why)
 {
-    char text[700];
-    if (model->entry->problem != NULL) {
-        (void)snprintf(text, sizeof(text), "failed to load '%s': %s", model->entry->name,
-                       model->entry->problem);
-        server_respond_error(http, 400, text);
-    } else if (model->state == SERVER_MODEL_READY) {
-        answer_done(http);
-    } else {
-        server_model_state_t before = model->state;
-        model->state = SERVER_MODEL_LOADING;
-        model->reason[0] = '\0';
-        if (replan_and_wait(server, http, model, true))
-            return;
-        model->state = before;
+    char text[GPULET_MODEL_NAME_MAX + GPULET_ERROR_TEXT_MAX + 32];
+    (void)snprintf(text, sizeof(text), "failed to load '%s': %s", name, why);
+    server_respond_status(http, status == GPULET_E_NOMEM ? GPULET_E_UNAVAILABLE : status, text);
+}
+
+/* The text of a config.pbtxt when the body brings a configuration to load with; else *out is left
+ * empty. Values of parameters are strings (docs/protocol.md). */
+static gpulet_status_t parse_load_request(gpulet_buf_t *out, const char *body, size_t size,
+                                          gpulet_error_t *err)
+{
+    const char *key = NULL;
+    json_t *value = NULL;
+    gpulet_status_t st = GPULET_OK;
+    json_t *root = size > 0 ? json_loadb(body, size, JSON_REJECT_DUPLICATES, NULL) : json_object();
+    json_t *parameters = json_object_get(root, "parameters");
+    if (!json_is_object(root) || (parameters != NULL && !json_is_object(parameters)))
+        st =
+            gpulet_fail(err, GPULET_E_INVALID,
+                        "failed to parse the request JSON buffer: expected an object, perhaps with "
+                        "an object \"parameters\"");
+    json_object_foreach(parameters, key, value)
+    {
+        if (st != GPULET_OK)
+            break;
+        if (strncmp(key, "file:", strlen("file:")) == 0)
+            st = gpulet_fail(err, GPULET_E_UNSUPPORTED,
+                             "loading a model from the request is not supported: put it into the "
+                             "repository");
+        else if (strcmp(key, "config") == 0 && !json_is_string(value))
+            st = gpulet_fail(err, GPULET_E_INVALID, "parameters.config: expected a string of JSON");
+        else if (strcmp(key, "config") == 0)
+            st = gpulet_config_json_to_pbtxt(out, json_string_value(value),
+                                             json_string_length(value), err);
+    }
+    json_decref(root);
+    return st;
+}
+
+static gpulet_status_t begin_load(gpulet_server_t *server, const char *name, const char *body,
+                                  size_t size, bool *anything, gpulet_error_t *err)
+{
+    gpulet_buf_t config = GPULET_BUF_INIT;
+    gpulet_status_t st = parse_load_request(&config, body, size, err);
+    if (st == GPULET_OK)
+        st = server_reload_begin(server, name, config.data, anything, err);
+    gpulet_buf_deinit(&config);
+    return st;
+}
+
+/* What take_version asked for could not be planned. */
+static void give_up_load(gpulet_server_t *server, const char *name)
+{
+    server_reload_abandon(server, name);
+    for (uint32_t i = 0; i < server->named_count; i++) {
+        server_model_t *model = server->named[i];
+        if (model->state != SERVER_MODEL_LOADING || strcmp(model->entry->name, name) != 0)
+            continue;
+        model->state = SERVER_MODEL_UNAVAILABLE;
         (void)snprintf(model->reason, sizeof(model->reason), "the last load could not be planned");
     }
 }
 
-void server_repository_unload(gpulet_server_t *server, gpulet_http_request_t *http,
-                              server_model_t *model)
+/* A plan begun now would keep the server from its end. */
+static bool refuse_while_ending(gpulet_server_t *server, gpulet_http_request_t *http)
 {
-    if (model->state == SERVER_MODEL_UNAVAILABLE) {
+    if (server->draining || server->stop)
+        server_respond_error(http, 503, "the server is shutting down");
+    return server->draining || server->stop;
+}
+
+void server_repository_load(gpulet_server_t *server, gpulet_http_request_t *http, const char *name,
+                            const char *body, size_t size)
+{
+    gpulet_error_t err = {""};
+    bool anything = false;
+    bool known = server_model_find(server, name, strlen(name), NULL) != NULL;
+    if (refuse_while_ending(server, http))
+        return;
+    gpulet_status_t st = begin_load(server, name, body, size, &anything, &err);
+    if (st == GPULET_E_NOT_FOUND && !known) {
+        char text[GPULET_MODEL_NAME_MAX + 64];
+        (void)snprintf(text, sizeof(text), "Request for unknown model: '%s' is not found", name);
+        server_respond_error(http, 404, text);
+    } else if (st != GPULET_OK) {
+        fail_load(http, st == GPULET_E_NOT_FOUND ? GPULET_E_INVALID : st, name, err.text);
+    } else if (!anything) {
+        answer_done(http);
+    } else if (!replan_and_wait(server, http, name, true)) {
+        give_up_load(server, name);
+    }
+}
+
+static void set_state(gpulet_server_t *server, const char *name, bool unloaded)
+{
+    for (uint32_t i = 0; i < server->named_count; i++) {
+        server_model_t *model = server->named[i];
+        if (strcmp(model->entry->name, name) != 0)
+            continue;
+        if (unloaded) {
+            model->state = SERVER_MODEL_UNAVAILABLE;
+            (void)snprintf(model->reason, sizeof(model->reason), "unloaded");
+        } else if (model->entry->problem == NULL) {
+            model->state = SERVER_MODEL_LOADING;
+        }
+    }
+}
+
+/* Some version of the name is served or being loaded. */
+static bool is_active(const gpulet_server_t *server, const char *name)
+{
+    for (uint32_t i = 0; i < server->models_count; i++) {
+        const server_model_t *model = &server->models[i];
+        if (model->role == SERVER_MODEL_COMING && strcmp(model->entry->name, name) == 0)
+            return true;
+        if (model->role == SERVER_MODEL_CURRENT && model->state != SERVER_MODEL_UNAVAILABLE &&
+            strcmp(model->entry->name, name) == 0)
+            return true;
+    }
+    return false;
+}
+
+void server_repository_unload(gpulet_server_t *server, gpulet_http_request_t *http,
+                              const char *name, const char *body, size_t size)
+{
+    gpulet_buf_t ignored = GPULET_BUF_INIT;
+    gpulet_error_t err = {""};
+    if (refuse_while_ending(server, http))
+        return;
+    gpulet_status_t st = parse_load_request(&ignored, body, size, &err);
+    gpulet_buf_deinit(&ignored);
+    if (st != GPULET_OK) {
+        server_respond_status(http, st, err.text);
+        return;
+    }
+    if (server_model_find(server, name, strlen(name), NULL) == NULL) {
+        char text[GPULET_MODEL_NAME_MAX + 64];
+        (void)snprintf(text, sizeof(text), "Request for unknown model: '%s' is not found", name);
+        server_respond_error(http, 404, text);
+        return;
+    }
+    if (!is_active(server, name)) {
         answer_done(http);
         return;
     }
-    server_model_state_t before = model->state;
-    model->state = SERVER_MODEL_UNAVAILABLE;
-    if (replan_and_wait(server, http, model, false))
-        (void)snprintf(model->reason, sizeof(model->reason), "unloaded");
-    else
-        model->state = before;
+    server_reload_abandon(server, name);
+    set_state(server, name, true);
+    if (!replan_and_wait(server, http, name, false)) {
+        set_state(server, name, false); /* its gpu-lets go on, so it does */
+        server_gpulets_refresh_models(server);
+    }
+}
+
+static void note_failure(gpulet_server_t *server, const server_model_t *model)
+{
+    for (server_waiter_t *w = server->waiters; w != NULL; w = w->next) {
+        if (w->load && strcmp(w->name, model->entry->name) == 0)
+            (void)snprintf(w->reason, sizeof(w->reason), "%s",
+                           model->reason[0] != '\0' ? model->reason
+                                                    : "no worker could be started for it");
+    }
+}
+
+/* What was to be loaded as it was before, and was not: not wanted in the plans to come either, or
+ * it would spoil them too. */
+static void note_not_loaded(gpulet_server_t *server, const server_waiter_t *waiter)
+{
+    for (uint32_t i = 0; i < server->named_count; i++) {
+        server_model_t *model = server->named[i];
+        if (strcmp(model->entry->name, waiter->name) != 0)
+            continue;
+        if (model->state == SERVER_MODEL_LOADING) {
+            model->state = SERVER_MODEL_UNAVAILABLE;
+            (void)snprintf(model->reason, sizeof(model->reason),
+                           "no worker could be started for it");
+        }
+        if (model->state != SERVER_MODEL_READY)
+            note_failure(server, model);
+    }
 }
 
 void server_repository_switched(gpulet_server_t *server)
 {
+    server_reload_settle(server, note_failure);
+    for (const server_waiter_t *w = server->waiters; w != NULL; w = w->next) {
+        if (w->load && w->reason[0] == '\0')
+            note_not_loaded(server, w);
+    }
     while (server->waiters != NULL) {
-        char text[700];
-        server_waiter_t waiter = *server->waiters;
-        free(server->waiters);
-        server->waiters = waiter.next;
-        if (waiter.load && waiter.model->state == SERVER_MODEL_LOADING) {
-            /* Not wanted in the plans to come either, or it would spoil them too. */
-            waiter.model->state = SERVER_MODEL_UNAVAILABLE;
-            (void)snprintf(waiter.model->reason, sizeof(waiter.model->reason),
-                           "no worker could be started for it");
-        }
-        if (waiter.load && waiter.model->state != SERVER_MODEL_READY) {
-            (void)snprintf(text, sizeof(text), "failed to load '%s': %s", waiter.model->entry->name,
-                           waiter.model->reason);
-            server_respond_error(waiter.http, 400, text);
-        } else {
-            answer_done(waiter.http);
-        }
+        server_waiter_t *waiter = server->waiters;
+        server->waiters = waiter->next;
+        if (waiter->reason[0] != '\0')
+            fail_load(waiter->http, GPULET_E_INVALID, waiter->name, waiter->reason);
+        else
+            answer_done(waiter->http);
+        free(waiter);
     }
 }
 

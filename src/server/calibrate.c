@@ -85,7 +85,7 @@ static void on_end(void *context, gpulet_status_t status, const char *text)
 
 static bool wants_measuring(const gpulet_server_t *server, const server_model_t *model)
 {
-    return model->entry->problem == NULL && model->state != SERVER_MODEL_UNAVAILABLE &&
+    return server_model_wanted(model) &&
            !gpulet_profile_has_model(server->profile, NULL, model->entry->key);
 }
 
@@ -96,7 +96,8 @@ static gpulet_status_t start_profiler(server_calibration_t *c,
     const gpulet_settings_t *s = &server->settings;
     gpulet_error_t err;
     size_t sizes_count = 0;
-    uint32_t *sizes = gpulet_profiler_default_sizes(&sizes_count, server->devices[0].desc.units);
+    uint32_t *sizes = gpulet_profiler_default_sizes(&sizes_count, server->devices[0].desc.units,
+                                                    server->devices[0].desc.step);
     gpulet_profiler_options_t options = {
         .base = server->base,
         .backend = server->backend,

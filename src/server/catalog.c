@@ -106,12 +106,14 @@ static gpulet_status_t open_model(gpulet_server_t *server, server_model_t *model
         model->rate_rps = config->rate_rps;
         model->priority = config->priority;
     }
+    model->weight = 1;
     const gpulet_demand_t *demand =
         server->workload != NULL ? gpulet_workload_find(server->workload, entry->key) : NULL;
     if (demand != NULL) {
         model->slo_ms = demand->slo_ms;
         model->rate_rps = demand->rate_rps;
         model->priority = demand->priority;
+        model->weight = demand->weight;
     }
     model->batches = calloc((size_t)model->batch_max + 1, sizeof(*model->batches));
     if (model->batches == NULL)
@@ -119,7 +121,9 @@ static gpulet_status_t open_model(gpulet_server_t *server, server_model_t *model
     if (model->state == SERVER_MODEL_UNAVAILABLE)
         return GPULET_OK;
     gpulet_status_t st = open_labels(server, model, err);
-    return st == GPULET_OK ? server_model_publish(server, model) : st;
+    if (st == GPULET_OK && (st = server_model_publish(server, model)) != GPULET_OK)
+        (void)gpulet_fail(err, st, "model %s: %s", entry->key, gpulet_status_text(st));
+    return st;
 }
 
 gpulet_status_t server_model_inputs(gpulet_server_t *server, server_model_t *model,
@@ -127,8 +131,18 @@ gpulet_status_t server_model_inputs(gpulet_server_t *server, server_model_t *mod
 {
     if (model->inputs != NULL)
         return GPULET_OK;
-    return gpulet_slab_create(&model->inputs, model->entry->key, server->settings.input_mb << 20,
-                              err);
+    server_inputs_t *inputs = calloc(1, sizeof(*inputs));
+    if (inputs == NULL)
+        return gpulet_fail(err, GPULET_E_NOMEM, "model %s: out of memory", model->entry->key);
+    gpulet_status_t st =
+        gpulet_slab_create(&inputs->slab, model->entry->key, server->settings.input_mb << 20, err);
+    if (st != GPULET_OK) {
+        free(inputs);
+        return st;
+    }
+    inputs->refs = 1;
+    model->inputs = inputs;
+    return GPULET_OK;
 }
 
 gpulet_status_t server_model_publish(gpulet_server_t *server, server_model_t *model)
@@ -140,6 +154,7 @@ gpulet_status_t server_model_publish(gpulet_server_t *server, server_model_t *mo
         .slo_ns = server_ns_of_ms(model->slo_ms),
         .priority = priority,
         .batch_max = model->batch_max,
+        .weight = model->weight,
         .batch_fixed = model->batch_fixed,
         .queue_max = config->max_queue_size,
         .timeout_ns =
@@ -160,24 +175,112 @@ static gpulet_status_t check_workload(gpulet_server_t *server, gpulet_error_t *e
     return GPULET_OK;
 }
 
-gpulet_status_t server_catalog_open(gpulet_server_t *server, gpulet_error_t *err)
+/* The model's entry moves into a free slot; NULL: there is none. */
+static server_model_t *take_slot(gpulet_server_t *server, gpulet_repository_t *repository,
+                                 size_t index)
+{
+    uint32_t id = 0;
+    while (id < server->models_count && server->models[id].role != SERVER_MODEL_FREE)
+        id++;
+    if (id == SERVER_MODELS_MAX)
+        return NULL;
+    server->models_count += id == server->models_count;
+    server_model_t *model = &server->models[id];
+    memset(model, 0, sizeof(*model));
+    model->id = id;
+    model->role = SERVER_MODEL_COMING;
+    gpulet_repository_take(&model->own, repository, index);
+    model->entry = &model->own;
+    return model;
+}
+
+gpulet_status_t server_catalog_add(server_model_t **out, gpulet_server_t *server,
+                                   gpulet_repository_t *repository, size_t index,
+                                   gpulet_error_t *err)
+{
+    server_model_t *model = take_slot(server, repository, index);
+    if (model == NULL)
+        return gpulet_fail(err, GPULET_E_FULL, "there are %d models already", SERVER_MODELS_MAX);
+    gpulet_status_t st = open_model(server, model, err);
+    if (st != GPULET_OK) {
+        server_catalog_free(model);
+        return st;
+    }
+    *out = model;
+    return GPULET_OK;
+}
+
+static void inputs_unref(server_inputs_t *inputs)
+{
+    if (inputs == NULL || --inputs->refs > 0)
+        return;
+    gpulet_slab_destroy(inputs->slab);
+    free(inputs);
+}
+
+void server_catalog_share_inputs(server_model_t *model, server_model_t *from)
+{
+    model->inputs = from->inputs;
+    if (model->inputs != NULL)
+        model->inputs->refs++;
+}
+
+void server_catalog_free(server_model_t *model)
+{
+    inputs_unref(model->inputs);
+    close_labels(model);
+    free(model->batches);
+    free(model->latency_ns);
+    gpulet_repository_model_deinit(&model->own);
+    memset(model, 0, sizeof(*model));
+}
+
+static int by_name(const void *a, const void *b)
+{
+    const server_model_t *x = *(server_model_t *const *)a;
+    const server_model_t *y = *(server_model_t *const *)b;
+    int order = strcmp(x->entry->name, y->entry->name);
+    if (order != 0)
+        return order;
+    return x->entry->version < y->entry->version   ? 1
+           : x->entry->version > y->entry->version ? -1
+                                                   : 0;
+}
+
+void server_catalog_index(gpulet_server_t *server)
+{
+    server->named_count = 0;
+    for (uint32_t i = 0; i < server->models_count; i++) {
+        if (server->models[i].role == SERVER_MODEL_CURRENT)
+            server->named[server->named_count++] = &server->models[i];
+    }
+    qsort(server->named, server->named_count, sizeof(server->named[0]), by_name);
+}
+
+bool server_model_wanted(const server_model_t *model)
+{
+    bool stays = model->role == SERVER_MODEL_CURRENT && model->successor == NULL && !model->dropped;
+    return (stays || model->role == SERVER_MODEL_COMING) && model->entry->problem == NULL &&
+           model->state != SERVER_MODEL_UNAVAILABLE;
+}
+
+static gpulet_status_t open_models(gpulet_server_t *server, gpulet_repository_t *repository,
+                                   gpulet_error_t *err)
 {
     const gpulet_settings_t *settings = &server->settings;
-    gpulet_status_t st =
-        gpulet_repository_read(&server->repository, settings->model_repository, settings->engine,
-                               (uint32_t)settings->batch_max, err);
-    if (st != GPULET_OK)
-        return st;
-    if (server->repository.count == 0)
+    if (repository->count == 0)
         return gpulet_fail(err, GPULET_E_NOT_FOUND, "model repository %s: no model in it",
                            settings->model_repository);
-    server->models = calloc(server->repository.count, sizeof(*server->models));
-    if (server->models == NULL)
+    server->models = calloc(SERVER_MODELS_MAX, sizeof(*server->models));
+    server->named = calloc(SERVER_MODELS_MAX, sizeof(*server->named));
+    if (server->models == NULL || server->named == NULL)
         return gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
-    for (size_t i = 0; i < server->repository.count; i++) {
-        server_model_t *model = &server->models[server->models_count];
-        model->id = server->models_count++;
-        model->entry = &server->repository.models[i];
+    for (size_t i = 0; i < repository->count; i++) {
+        server_model_t *model = take_slot(server, repository, i);
+        if (model == NULL)
+            return gpulet_fail(err, GPULET_E_TOO_LARGE, "model repository %s: over %d models",
+                               settings->model_repository, SERVER_MODELS_MAX);
+        model->role = SERVER_MODEL_CURRENT;
         if (model->entry->problem != NULL && !settings->skip_bad_models)
             return gpulet_fail(err, GPULET_E_INVALID, "model %s: %s", model->entry->key,
                                model->entry->problem);
@@ -186,10 +289,26 @@ gpulet_status_t server_catalog_open(gpulet_server_t *server, gpulet_error_t *err
             GPULET_LOG(WARNING, "event=model_skipped model=%s reason=%s", model->entry->key,
                        gpulet_log_quote(text, sizeof(text), model->entry->problem));
         }
-        if ((st = open_model(server, model, err)) != GPULET_OK)
+        gpulet_status_t st = open_model(server, model, err);
+        if (st != GPULET_OK)
             return st;
     }
-    return check_workload(server, err);
+    server_catalog_index(server);
+    return GPULET_OK;
+}
+
+gpulet_status_t server_catalog_open(gpulet_server_t *server, gpulet_error_t *err)
+{
+    const gpulet_settings_t *settings = &server->settings;
+    gpulet_repository_t repository;
+    gpulet_status_t st =
+        gpulet_repository_read(&repository, settings->model_repository, settings->engine,
+                               (uint32_t)settings->batch_max, err);
+    if (st != GPULET_OK)
+        return st;
+    st = open_models(server, &repository, err);
+    gpulet_repository_deinit(&repository);
+    return st == GPULET_OK ? check_workload(server, err) : st;
 }
 
 void server_catalog_trim(gpulet_server_t *server)
@@ -198,9 +317,9 @@ void server_catalog_trim(gpulet_server_t *server)
         server_model_t *model = &server->models[i];
         uint64_t requests = model->success.count + model->fail.count;
         if (model->inputs == NULL || requests == model->trimmed_at ||
-            gpulet_slab_used(model->inputs) > 0)
+            gpulet_slab_used(model->inputs->slab) > 0)
             continue;
-        gpulet_slab_trim(model->inputs);
+        gpulet_slab_trim(model->inputs->slab);
         model->trimmed_at = requests;
     }
 }
@@ -208,15 +327,15 @@ void server_catalog_trim(gpulet_server_t *server)
 void server_catalog_close(gpulet_server_t *server)
 {
     for (uint32_t i = 0; i < server->models_count; i++) {
-        gpulet_slab_destroy(server->models[i].inputs);
-        close_labels(&server->models[i]);
-        free(server->models[i].batches);
-        free(server->models[i].latency_ns);
+        if (server->models[i].role != SERVER_MODEL_FREE)
+            server_catalog_free(&server->models[i]);
     }
     free(server->models);
+    free(server->named);
+    server->named = NULL;
+    server->named_count = 0;
     server->models = NULL;
     server->models_count = 0;
-    gpulet_repository_deinit(&server->repository);
 }
 
 /* Models of one name stand together, newest first; names are few enough for a binary search by
@@ -225,10 +344,10 @@ server_model_t *server_model_find(gpulet_server_t *server, const char *name, siz
                                   const char *version)
 {
     uint32_t low = 0;
-    uint32_t high = server->models_count;
+    uint32_t high = server->named_count;
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
-        const char *other = server->models[middle].entry->name;
+        const char *other = server->named[middle]->entry->name;
         int order = strncmp(other, name, name_len);
         if (order == 0 && other[name_len] != '\0')
             order = 1;
@@ -237,8 +356,8 @@ server_model_t *server_model_find(gpulet_server_t *server, const char *name, siz
         else
             high = middle;
     }
-    for (uint32_t i = low; i < server->models_count; i++) {
-        server_model_t *model = &server->models[i];
+    for (uint32_t i = low; i < server->named_count; i++) {
+        server_model_t *model = server->named[i];
         if (strlen(model->entry->name) != name_len ||
             memcmp(model->entry->name, name, name_len) != 0)
             break;
@@ -248,11 +367,17 @@ server_model_t *server_model_find(gpulet_server_t *server, const char *name, siz
     return NULL;
 }
 
+/* The one that is wanted, should two be held under the key. */
 server_model_t *server_model_by_key(gpulet_server_t *server, const char *key)
 {
+    server_model_t *found = NULL;
     for (uint32_t i = 0; i < server->models_count; i++) {
-        if (strcmp(server->models[i].entry->key, key) == 0)
-            return &server->models[i];
+        server_model_t *model = &server->models[i];
+        if (model->role == SERVER_MODEL_FREE || model->role == SERVER_MODEL_GOING ||
+            strcmp(model->entry->key, key) != 0)
+            continue;
+        if (found == NULL || server_model_wanted(model))
+            found = model;
     }
-    return NULL;
+    return found;
 }

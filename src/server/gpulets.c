@@ -62,6 +62,7 @@ gpulet_status_t server_gpulets_open(gpulet_server_t *server, gpulet_error_t *err
         return gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
     server->device_options.reserve_cores = server->settings.reserve_cores;
     server->device_options.fake_spec = server->settings.fake_devices;
+    server->device_options.mps_step = (uint32_t)server->settings.mps_step;
     return open_devices(server, err);
 }
 
@@ -73,11 +74,48 @@ void server_gpulet_set_state(server_gpulet_t *g, server_gpulet_state_t state)
 
 /* ---- model states ---- */
 
+static bool holds(server_gpulet_t *g, uint32_t model, bool loaded)
+{
+    const server_service_t *service = server_gpulet_service(g, model);
+    return service != NULL && !service->failed && (service->loaded || !loaded);
+}
+
+bool server_gpulets_serve(const gpulet_server_t *server, uint32_t model)
+{
+    for (server_gpulet_t *g = server->gpulets; g != NULL; g = g->next) {
+        if (!g->retired && g->lane != SERVER_LANE_NONE && holds(g, model, true))
+            return true;
+    }
+    return false;
+}
+
+bool server_gpulets_may_serve(const gpulet_server_t *server, uint32_t model)
+{
+    for (server_gpulet_t *g = server->gpulets; g != NULL; g = g->next) {
+        if (holds(g, model, false) && (!g->retired || g->lane != SERVER_LANE_NONE))
+            return true;
+    }
+    return false;
+}
+
+bool server_gpulets_plan_loses(const gpulet_server_t *server, uint32_t model)
+{
+    bool served = false;
+    bool wanted = false;
+    for (server_gpulet_t *g = server->gpulets; g != NULL; g = g->next) {
+        if (!g->retired && holds(g, model, true))
+            return false;
+        wanted |= !g->retired && server_gpulet_service(g, model) != NULL;
+        served |= g->retired && g->lane != SERVER_LANE_NONE && holds(g, model, true);
+    }
+    return served && wanted;
+}
+
 void server_gpulets_refresh_models(gpulet_server_t *server)
 {
     for (uint32_t i = 0; i < server->models_count; i++) {
         server_model_t *model = &server->models[i];
-        if (model->entry->problem == NULL && model->state == SERVER_MODEL_READY)
+        if (model->state == SERVER_MODEL_READY)
             model->state = SERVER_MODEL_LOADING;
     }
     for (const server_gpulet_t *g = server->gpulets; g != NULL; g = g->next) {
@@ -118,13 +156,14 @@ void server_gpulet_add_lane(server_gpulet_t *g, uint64_t now_ns)
         if (!g->services[i].loaded)
             continue;
         s->model = model->id;
-        s->batch = g->services[i].batch;
+        s->batch =
+            g->services[i].batch < model->batch_max ? g->services[i].batch : model->batch_max;
         s->rate_rps = g->services[i].rate_rps;
         s->exec_ns = server_planning_exec_table(server, model, server->devices[g->device].desc.type,
                                                 g->units, &s->exec_count);
         count++;
     }
-    gpulet_sched_lane_t value = {server_ns_of_ms(g->duty_ms), g->units, count, services};
+    gpulet_sched_lane_t value = {g->units, count, services};
     server->lanes[lane] = g;
     g->lane = lane;
     gpulet_status_t st = gpulet_sched_lane_add(server->sched, now_ns, lane, &value, &actions);
@@ -146,6 +185,7 @@ void server_gpulet_add_lane(server_gpulet_t *g, uint64_t now_ns)
 
 static void lose_lane(server_gpulet_t *g, uint64_t now_ns)
 {
+    server_lend_end(g, now_ns);
     gpulet_server_t *server = g->server;
     uint32_t lane = g->lane;
     if (lane == SERVER_LANE_NONE)

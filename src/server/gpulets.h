@@ -12,6 +12,12 @@ enum { GPULETS_GIVE_UP_AFTER = 5 /* deaths in a row after which a plan is not wa
 void server_gpulet_set_state(server_gpulet_t *g, server_gpulet_state_t state);
 /* A model is READY while a lane serves it. */
 void server_gpulets_refresh_models(gpulet_server_t *server);
+/* A gpu-let that stays has a lane for the model. */
+bool server_gpulets_serve(const gpulet_server_t *server, uint32_t model);
+/* Some gpu-let serves the model or may come to: its worker has not refused it. */
+bool server_gpulets_may_serve(const gpulet_server_t *server, uint32_t model);
+/* The running plan serves the model, and every worker of the new one that was to has refused it. */
+bool server_gpulets_plan_loses(const gpulet_server_t *server, uint32_t model);
 /* The brain may use the gpu-let from here on. */
 void server_gpulet_add_lane(server_gpulet_t *g, uint64_t now_ns);
 

@@ -36,12 +36,13 @@ static gpulet_status_t fill_services(server_gpulet_t *g, const gpulet_plan_gpule
         if (server_gpulet_service(g, model->id) != NULL)
             return gpulet_fail(err, GPULET_E_INVALID,
                                "plan: model '%s' stands twice in one gpu-let", share->model);
-        if (model->entry->problem != NULL || model->state == SERVER_MODEL_UNAVAILABLE)
+        if (!server_model_wanted(model))
             continue; /* A plan from a file may name what cannot be, or is not to be, served. */
         g->services[g->services_count++] = (server_service_t){
             .model = model->id,
             .batch = share->batch < model->batch_max ? share->batch : model->batch_max,
             .rate_rps = share->rate_rps,
+            .rate_next = share->rate_rps,
         };
     }
     return GPULET_OK;
@@ -58,6 +59,7 @@ static gpulet_status_t create_gpulet(server_gpulet_t **out, gpulet_server_t *ser
     g->device = device;
     g->units = planned->units;
     g->duty_ms = planned->duty_ms;
+    g->duty_next = planned->duty_ms;
     g->lane = SERVER_LANE_NONE;
     (void)snprintf(g->name, sizeof(g->name), "%.24s%u.%u", server->devices[device].desc.type,
                    server->devices[device].desc.index, ++server->gpulets_named);
@@ -93,6 +95,26 @@ static server_gpulet_t *find_equal(gpulet_server_t *server, const server_gpulet_
     return NULL;
 }
 
+/* It stays; what the new plan wants of it counts from the switch on. */
+static void keep(server_gpulet_t *g, const server_gpulet_t *wanted)
+{
+    g->retired = false;
+    g->duty_next = wanted->duty_ms;
+    for (uint32_t i = 0; i < g->services_count; i++)
+        g->services[i].rate_next = wanted->services[i].rate_rps;
+}
+
+static void adopt_rates(server_gpulet_t *g)
+{
+    g->duty_ms = g->duty_next;
+    for (uint32_t i = 0; i < g->services_count; i++) {
+        server_service_t *service = &g->services[i];
+        if (service->rate_rps != service->rate_next && g->lane != SERVER_LANE_NONE)
+            gpulet_sched_lane_rate(g->server->sched, g->lane, service->model, service->rate_next);
+        service->rate_rps = service->rate_next;
+    }
+}
+
 /* Units may be shared for a while with gpu-lets that the new plan does not keep, never between two
  * of one plan. */
 static bool some_will_go(const gpulet_server_t *server, uint32_t device)
@@ -114,7 +136,7 @@ static gpulet_status_t place_gpulet(gpulet_server_t *server, uint32_t device,
     server_gpulet_t *equal = find_equal(server, g);
     if (equal != NULL || g->services_count == 0) {
         if (equal != NULL)
-            equal->retired = false;
+            keep(equal, g);
         free(g->services);
         free(g);
         return GPULET_OK;
@@ -197,15 +219,30 @@ bool server_gpulets_switch_is_due(const gpulet_server_t *server)
     return true;
 }
 
-/* A gpu-let of the new plan cannot be had, and there is something to fall back on. */
+/* What was to take the place of a model that is served could not be loaded anywhere. */
+static bool is_refused_heir(const gpulet_server_t *server, uint32_t id)
+{
+    for (uint32_t i = 0; i < server->models_count; i++) {
+        const server_model_t *model = &server->models[i];
+        if (model->role == SERVER_MODEL_CURRENT && model->successor != NULL &&
+            model->successor->id == id && model->state == SERVER_MODEL_READY)
+            return !server_gpulets_may_serve(server, id);
+    }
+    return false;
+}
+
+/* A gpu-let of the new plan cannot be had, or a model that is served has been refused by it, and
+ * there is something to fall back on. */
 bool server_gpulets_old_is_better(const gpulet_server_t *server)
 {
     bool hopeless = false;
     bool serving = false;
     for (const server_gpulet_t *g = server->gpulets; g != NULL; g = g->next) {
         hopeless |= is_hopeless(g);
-        serving |= g->retired && g->state == SERVER_GPULET_SERVING;
+        serving |= g->state == SERVER_GPULET_SERVING;
     }
+    for (uint32_t i = 0; i < server->models_count && !hopeless; i++)
+        hopeless = server_gpulets_plan_loses(server, i) || is_refused_heir(server, i);
     return hopeless && serving;
 }
 
@@ -239,12 +276,21 @@ bool server_gpulets_nothing_starts(const gpulet_server_t *server)
     return !server->ready && server->gpulets != NULL;
 }
 
+static bool refused_all(const server_gpulet_t *g)
+{
+    return g->state == SERVER_GPULET_WAITING && g->refused_count == g->services_count;
+}
+
 void server_gpulets_switch_over(gpulet_server_t *server, uint64_t now_ns)
 {
     server->switching = false;
     gpulet_plan_destroy(server->plan_before);
     server->plan_before = NULL;
     for (server_gpulet_t *g = server->gpulets; g != NULL; g = g->next) {
+        if (!g->retired && refused_all(g))
+            g->retired = true; /* It would hold its units for nothing. */
+        if (!g->retired)
+            adopt_rates(g);
         if (!g->retired && g->state == SERVER_GPULET_WAITING && !g->lost)
             server_gpulet_add_lane(g, now_ns);
     }
@@ -252,6 +298,7 @@ void server_gpulets_switch_over(gpulet_server_t *server, uint64_t now_ns)
         if (!g->retired || g->state >= SERVER_GPULET_DRAINING)
             continue;
         if (g->lane != SERVER_LANE_NONE) {
+            server_lend_end(g, now_ns);
             server_gpulet_set_state(g, SERVER_GPULET_DRAINING);
             server_brain_apply(server, gpulet_sched_lane_drain(server->sched, now_ns, g->lane));
         } else {

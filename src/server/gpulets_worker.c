@@ -21,15 +21,19 @@ static void load_all(server_gpulet_t *g)
     g->loads_pending = 0;
     for (uint32_t i = 0; i < g->services_count; i++) {
         server_model_t *model = &server->models[g->services[i].model];
+        char prepared[GPULET_ENGINE_PREPARED_PATH_MAX];
         gpulet_status_t st = server_model_inputs(server, model, &err);
-        gpulet_worker_model_t value = {.model = model->id,
-                                       .name = model->entry->key,
-                                       .path = model->entry->path,
-                                       .batch_fixed = model->batch_fixed,
-                                       .batched = model->batched};
+        gpulet_worker_model_t value = {
+            .model = model->id,
+            .name = model->entry->key,
+            .path = model->entry->path,
+            .prepared = server_prepared_find(prepared, sizeof(prepared), server, model),
+            .batch_fixed = model->batch_fixed,
+            .batch_planned = g->services[i].batch,
+            .batched = model->batched};
         if (st == GPULET_OK) {
-            value.input_fd = gpulet_slab_fd(model->inputs);
-            value.input_size = gpulet_slab_size(model->inputs);
+            value.input_fd = gpulet_slab_fd(model->inputs->slab);
+            value.input_size = gpulet_slab_size(model->inputs->slab);
             st = gpulet_worker_load(g->worker, &value, &err);
         }
         if (st != GPULET_OK) {
@@ -66,6 +70,21 @@ static void load_done(server_gpulet_t *g)
         server_gpulet_set_state(g, SERVER_GPULET_WAITING);
 }
 
+/* Its outputs have no batch dimension, so a batch could not be taken apart. */
+static void run_one_by_one(gpulet_server_t *server, server_model_t *model)
+{
+    GPULET_LOG(
+        WARNING,
+        "event=model_unbatched model=%s reason=\"max_batch_size is %u, but outputs of a batch "
+        "of two have no dimension of two: one item a run\"",
+        model->entry->key, model->batch_max);
+    model->outputs_whole = true;
+    model->batch_max = 1;
+    model->own.config.max_batch_size = 1;
+    if (server_model_publish(server, model) != GPULET_OK)
+        GPULET_LOG(ERROR, "event=model_unbatched_failed model=%s", model->entry->key);
+}
+
 static void on_loaded(void *context, gpulet_worker_t *worker, const gpulet_worker_loaded_t *loaded)
 {
     server_gpulet_t *g = context;
@@ -74,6 +93,8 @@ static void on_loaded(void *context, gpulet_worker_t *worker, const gpulet_worke
     (void)worker;
     assert(service != NULL);
     service->loaded = true;
+    if (loaded->outputs_whole && !model->outputs_whole)
+        run_one_by_one(g->server, model);
     model->load_ns = loaded->load_ns;
     model->memory_bytes = loaded->memory_bytes;
     GPULET_LOG(INFO, "event=model_loaded gpulet=%s model=%s load_ms=%.1f memory_mb=%.1f", g->name,
@@ -93,11 +114,20 @@ static void on_load_failed(void *context, gpulet_worker_t *worker, uint32_t id,
     (void)worker;
     assert(service != NULL);
     service->failed = true;
+    g->refused_count++;
     GPULET_LOG(ERROR, "event=model_refused gpulet=%s model=%s status=%s reason=%s", g->name,
                model->entry->key, gpulet_status_name(status),
                gpulet_log_quote(quoted, sizeof(quoted), text));
-    model->state = SERVER_MODEL_UNAVAILABLE;
     (void)snprintf(model->reason, sizeof(model->reason), "%s", text);
+    if (server_gpulets_may_serve(server, id)) {
+        GPULET_LOG(WARNING, "event=model_served_elsewhere model=%s not_in=%s", model->entry->key,
+                   g->name);
+        load_done(g);
+        return;
+    }
+    model->state = SERVER_MODEL_UNAVAILABLE;
+    /* What waits for a worker that was to come back need not wait for this one. */
+    server_brain_apply(server, gpulet_sched_model_expect(server->sched, gpulet_clock_ns(), id, 0));
     if (!server->ready && !server->settings.skip_bad_models && !server->stop) {
         server->stop = true;
         server->exit_status =
@@ -114,14 +144,18 @@ static void on_measured(void *context, gpulet_worker_t *worker,
     (void)measured;
 }
 
+static void on_widened(void *context, gpulet_worker_t *worker, uint32_t model,
+                       gpulet_status_t status, const char *text)
+{
+    (void)worker;
+    server_lend_widened(context, model, status, text);
+}
+
 static void count_batch(gpulet_server_t *server, const gpulet_worker_result_t *result,
                         uint32_t model_id)
 {
     server_model_t *model = &server->models[model_id];
-    uint32_t items =
-        model->batched && result->tensors_count > 0 && result->tensors[0].shape.rank > 0
-            ? (uint32_t)result->tensors[0].shape.dims[0]
-            : 1;
+    uint32_t items = result->items;
     server_batch_stats_t *stats =
         &model->batches[items <= model->batch_max ? items : model->batch_max];
     stats->count++;
@@ -208,6 +242,7 @@ static gpulet_status_t watch_worker(server_gpulet_t *g)
 
 void server_gpulet_drop_worker(server_gpulet_t *g)
 {
+    server_lend_end(g, gpulet_clock_ns());
     if (g->event != NULL)
         event_free(g->event);
     if (g->batches_event != NULL)
@@ -243,12 +278,21 @@ gpulet_status_t server_gpulet_start(server_gpulet_t *g, gpulet_error_t *err)
         .nice = server->ready && !g->restarted ? BACKGROUND_NICE : 0,
         .spin = settings->spin,
     };
-    gpulet_worker_callbacks_t callbacks = {g,           on_ready, on_loaded, on_load_failed,
-                                           on_measured, on_done,  on_lost,   on_stopped};
+    gpulet_worker_callbacks_t callbacks = {g,           on_ready,   on_loaded, on_load_failed,
+                                           on_measured, on_widened, on_done,   on_lost,
+                                           on_stopped};
     for (uint32_t i = 0; i < g->services_count; i++) {
         g->services[i].loaded = false;
         g->services[i].failed = false;
+        g->services[i].widened = false;
     }
+    g->wide_units = 0;
+    g->widen_pending = 0;
+    g->lend_after_ns = 0;
+    g->lend_failures = 0;
+    g->load_busy_ns = g->busy_ns;
+    g->load = 0;
+    g->refused_count = 0;
     g->lost = false;
     g->stopped = false;
     g->started_ns = gpulet_clock_ns();

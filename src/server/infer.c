@@ -341,6 +341,7 @@ void server_infer_begin(gpulet_server_t *server, gpulet_http_request_t *http, se
     }
     infer->http = http;
     infer->model = model;
+    model->infers_open++;
     infer->arrival_ns = gpulet_http_arrival_ns(http);
     infer->raw = false;
     infer->state = INFER_READING_JSON;
@@ -414,6 +415,14 @@ void server_infer_body(server_infer_t *infer, char *data, size_t size)
         memcpy(infer->json, data, json);
     if (begin_tensors(infer, size - json))
         copy_collected(infer, data + json);
+}
+
+void server_infer_move(server_infer_t *infer, server_model_t *model)
+{
+    infer->model->infers_open--;
+    model->infers_open++;
+    infer->model = model;
+    submit(infer);
 }
 
 void server_infer_gone(server_infer_t *infer)

@@ -47,6 +47,8 @@ static gpulet_status_t slice(gpulet_tensor_view_t *view, const server_infer_t *i
     uint64_t items = infer->layout.items;
     if (!infer->model->batched || batch_items == items)
         return GPULET_OK;
+    if (infer->model->outputs_whole)
+        return GPULET_E_INTERNAL;
     if (view->shape.rank == 0 || view->shape.dims[0] != (int64_t)batch_items)
         return GPULET_E_INTERNAL;
     gpulet_status_t st = gpulet_shape_elements(&elements, &view->shape);
@@ -84,7 +86,8 @@ static gpulet_status_t make_answers(server_infer_t *infer, gpulet_oip_answer_t *
                 infer->model->labels != NULL ? &infer->model->labels[index] : NULL;
             size_t begin = infer->classes.size;
             gpulet_status_t st = gpulet_oip_classify(
-                &infer->classes, &answer->tensor.shape, &answer->tensor, infer->model->batched,
+                &infer->classes, &answer->tensor.shape, &answer->tensor,
+                infer->model->batched && !infer->model->outputs_whole,
                 layout->output_classification[i], labels != NULL ? labels->names : NULL,
                 labels != NULL ? labels->count : 0, err);
             if (st != GPULET_OK)
@@ -177,11 +180,7 @@ void server_infer_answer(server_infer_t *infer, const gpulet_action_t *action,
         server_infer_fail(infer, GPULET_E_INTERNAL, result->error);
         return;
     }
-    uint32_t batch_items =
-        result->tensors_count > 0 && infer->model->batched && result->tensors[0].shape.rank > 0
-            ? (uint32_t)result->tensors[0].shape.dims[0]
-            : infer->layout.items;
-    gpulet_status_t st = make_answers(infer, answers, action, result, batch_items, &err);
+    gpulet_status_t st = make_answers(infer, answers, action, result, result->items, &err);
     if (st == GPULET_OK)
         st = gpulet_oip_response_write(&infer->head, &binary_any, infer->model->entry->name,
                                        infer->model->version_text, infer->request.id, answers,
@@ -209,6 +208,11 @@ void server_infer_reject(server_infer_t *infer, gpulet_reject_t reason, uint64_t
     char body[512];
     char after[RETRY_AFTER_TEXT];
     server_model_t *model = infer->model;
+    server_model_t *heir = reason == GPULET_REJECT_NOT_SERVED ? server_reload_heir(model) : NULL;
+    if (heir != NULL) {
+        server_infer_move(infer, heir);
+        return;
+    }
     server_infer_slot_give(infer);
     infer->state = INFER_ANSWERED;
     model->fail.count++;

@@ -88,7 +88,7 @@ void server_infer_slot_give(server_infer_t *infer)
     if (infer->large != NULL)
         large_give(infer->server, infer->large);
     else if (infer->slot_taken)
-        gpulet_slab_free(infer->model->inputs, infer->slot_offset);
+        gpulet_slab_free(infer->model->inputs->slab, infer->slot_offset);
     infer->large = NULL;
     infer->slot_taken = false;
     infer->slot = NULL;
@@ -109,11 +109,11 @@ gpulet_status_t server_infer_slot_take(server_infer_t *infer, uint64_t size)
         infer->slot_offset = 0;
         return GPULET_OK;
     }
-    gpulet_status_t st = gpulet_slab_alloc(&infer->slot_offset, model->inputs, size);
+    gpulet_status_t st = gpulet_slab_alloc(&infer->slot_offset, model->inputs->slab, size);
     if (st != GPULET_OK)
         return st;
     infer->slot_taken = true;
-    infer->slot = (uint8_t *)gpulet_slab_base(model->inputs) + infer->slot_offset;
+    infer->slot = (uint8_t *)gpulet_slab_base(model->inputs->slab) + infer->slot_offset;
     return GPULET_OK;
 }
 
@@ -138,6 +138,7 @@ void server_infer_finished(server_infer_t *infer)
     gpulet_buf_clear(&infer->classes);
     infer->state = INFER_FREE;
     infer->http = NULL;
+    infer->model->infers_open--;
     infer->model = NULL;
     infer->next_free = server->infer_free;
     server->infer_free = infer;

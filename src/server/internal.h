@@ -8,7 +8,10 @@
  *   api.c         all other HTTP routes; api_repository.c: models at run time
  *   metrics.c     the text for Prometheus
  *   planning.c    from profiles and rates to a plan
+ *   reload.c      models read anew from the repository at run time
  *   calibrate.c   measures what has no profile while nothing else is to do
+ *   prepared.c    prepares models for a quick load, likewise
+ *   lend.c        idle gpu-lets lend their units to busy neighbours
  */
 #ifndef GPULET_SERVER_INTERNAL_H
 #define GPULET_SERVER_INTERNAL_H
@@ -41,7 +44,7 @@ typedef struct server_gpulet server_gpulet_t;
 typedef struct server_infer server_infer_t;
 
 #define SERVER_LANE_NONE UINT32_MAX
-enum { SERVER_DEVICES_MAX = 128 };
+enum { SERVER_DEVICES_MAX = 128, SERVER_MODELS_MAX = 10000 /* as many as the brain knows */ };
 
 /* Durations and their number, as Triton's statistics have them. */
 typedef struct server_duration {
@@ -62,6 +65,21 @@ typedef enum server_model_state {
     SERVER_MODEL_UNAVAILABLE
 } server_model_state_t;
 
+/* A name and version may be held twice for a while: by what is served, and by what was read anew
+ * from the repository and is being loaded to take its place (reload.c). */
+typedef enum server_model_role {
+    SERVER_MODEL_FREE,    /* the slot holds no model */
+    SERVER_MODEL_COMING,  /* being loaded; CURRENT when the plan with it is served */
+    SERVER_MODEL_CURRENT, /* what clients reach by its name */
+    SERVER_MODEL_GOING    /* freed when its last request is answered and its last worker gone */
+} server_model_role_t;
+
+/* An input segment, shared by a model and what takes its place, so that what waits can move. */
+typedef struct server_inputs {
+    gpulet_slab_t *slab;
+    uint32_t refs;
+} server_inputs_t;
+
 /* Names of an output's classes, a line each in the file that the configuration names. */
 typedef struct server_labels {
     char *text;         /* owned; the lines, each ended by a zero byte */
@@ -71,7 +89,12 @@ typedef struct server_labels {
 
 typedef struct server_model {
     uint32_t id;
-    const gpulet_repository_model_t *entry; /* borrowed from the server's repository */
+    server_model_role_t role;
+    struct server_model *successor; /* what is being loaded in its place; NULL */
+    bool dropped; /* CURRENT, and of a version not served any more once the new plan is */
+    uint32_t infers_open;
+    gpulet_repository_model_t own;
+    const gpulet_repository_model_t *entry; /* own */
     char version_text[24];
     server_model_state_t state;
     char reason[512];
@@ -82,10 +105,14 @@ typedef struct server_model {
     double slo_ms;   /* 0: best effort; the workload's over the repository's */
     double rate_rps; /* 0: not given */
     uint32_t priority;
+    double weight;
+    bool outputs_whole; /* its outputs have no batch dimension: one item a run, answered as they are
+                         */
     server_labels_t *labels; /* one an output; NULL: none has any */
-    gpulet_slab_t *inputs;   /* made when it is first loaded */
+    server_inputs_t *inputs; /* made when it is first loaded */
     uint64_t load_ns;
     uint64_t memory_bytes;
+    bool prepare_tried; /* prepared.c */
 
     uint64_t trimmed_at; /* requests answered when the input segment was last given back */
 
@@ -119,8 +146,10 @@ typedef struct server_service {
     uint32_t model;
     uint32_t batch;
     double rate_rps;
+    double rate_next; /* of the plan that is being reached, should the gpu-let be kept */
     bool loaded;
-    bool failed;
+    bool failed;  /* its worker refused the model: served by other gpu-lets, if any */
+    bool widened; /* there is a copy for lent units */
 } server_service_t;
 
 struct server_gpulet {
@@ -130,6 +159,7 @@ struct server_gpulet {
     uint32_t device; /* index into server->devices */
     uint32_t units;
     double duty_ms;
+    double duty_next; /* as rate_next of its services */
     uint32_t services_count;
     server_service_t *services; /* owned */
     gpulet_partition_t *partition;
@@ -148,12 +178,25 @@ struct server_gpulet {
     uint64_t startup_ns; /* from its start to serving, the last time; 0: never yet */
     uint64_t busy_ns;    /* execution, summed */
     uint64_t lost_count;
+    uint32_t refused_count; /* models that its worker refused */
     bool lost; /* set inside a worker callback; handled at the end of the turn, as are the next two
                 */
     bool stopped;
     bool drained;
-    bool overlaps;  /* its units are shared with a gpu-let that is about to go */
-    bool restarted; /* replaces a worker that died: wanted at once, so not in the background */
+    bool overlaps; /* its units are shared with a gpu-let that is about to go */
+    /* lend.c */
+    double load;           /* share of the last second or so that it ran */
+    uint64_t load_busy_ns; /* busy_ns when load was last brought up to date */
+    uint64_t load_at_ns;
+    server_gpulet_t *borrower; /* has the use of our units; NULL: nobody */
+    uint32_t borrowed_units;   /* of others that we have the use of */
+    uint32_t wide_units;       /* own and lent units that the worker's copies were loaded for */
+    uint32_t widen_pending;    /* copies that are being loaded */
+    uint64_t lend_after_ns;    /* lent units were of no use or could not be had: not before then */
+    uint32_t lend_failures;    /* in a row */
+    uint64_t borrowed_since_ns;
+    uint64_t narrow_ns; /* what a batch of the heaviest model took without */
+    bool restarted;     /* replaces a worker that died: wanted at once, so not in the background */
 };
 
 typedef struct server_device {
@@ -173,6 +216,7 @@ typedef struct server_output {
 } server_output_t;
 
 typedef struct server_calibration server_calibration_t;
+typedef struct server_prepared server_prepared_t;
 typedef struct server_waiter server_waiter_t;
 
 struct gpulet_server {
@@ -189,9 +233,11 @@ struct gpulet_server {
     gpulet_sched_t *sched;
     uint64_t started_ns;
 
-    gpulet_repository_t repository;
-    server_model_t *models;
-    uint32_t models_count;
+    server_model_t *models; /* SERVER_MODELS_MAX slots, so that they never move; untouched ones
+                               take no memory */
+    uint32_t models_count;  /* slots used so far, by id; some may be FREE */
+    server_model_t **named; /* the CURRENT ones by name, newest version first */
+    uint32_t named_count;
 
     const gpulet_device_backend_t *backend;
     gpulet_device_options_t device_options;
@@ -208,6 +254,7 @@ struct gpulet_server {
     struct gpulet_store *store; /* NULL: nothing is kept */
     bool calibration_wanted;
     server_calibration_t *calibration;
+    server_prepared_t *prepared; /* NULL: no model is prepared */
 
     server_gpulet_t *gpulets;
     server_gpulet_t **lanes; /* lane id → gpu-let, GPULET lanes_max entries */
@@ -254,6 +301,25 @@ static inline uint64_t server_ns_of_ms(double ms)
     return ms < longest_ms ? (uint64_t)(ms * 1e6) : UINT64_C(1000000000000000000);
 }
 
+/* reload.c */
+/* Reads a model's folder anew: what changed is made COMING, what is gone `dropped`. config: text of
+ * a config.pbtxt in place of the file's, or NULL. *anything: there is something to load, so a plan
+ * is to be made, and settle follows when it is served or given up. E_NOT_FOUND: there is no such
+ * folder. On failure nothing has changed. */
+gpulet_status_t server_reload_begin(gpulet_server_t *server, const char *name, const char *config,
+                                    bool *anything, gpulet_error_t *err) GPULET_MUST_USE;
+/* A plan is served, or the old one is kept: what was loaded takes its place, what was not goes.
+ * failed is called for each that could not be loaded. */
+void server_reload_settle(gpulet_server_t *server,
+                          void (*failed)(gpulet_server_t *server, const server_model_t *model));
+/* What is coming under the name is not wanted any more. */
+void server_reload_abandon(gpulet_server_t *server, const char *name);
+/* Frees what nobody refers to any more. */
+void server_reload_reap(gpulet_server_t *server);
+/* What a request of the model that cannot be served any more may be given to: the model that took
+ * its place, if it is served and takes the same tensors; else NULL. */
+server_model_t *server_reload_heir(const server_model_t *model);
+
 /* server.c */
 void server_announce_ready(gpulet_server_t *server);
 
@@ -262,6 +328,17 @@ gpulet_status_t server_catalog_open(gpulet_server_t *server, gpulet_error_t *err
 void server_catalog_close(gpulet_server_t *server);
 /* Gives back the pages of input segments that hold nothing. */
 void server_catalog_trim(gpulet_server_t *server);
+/* Moves an entry of the repository into a slot: COMING. Frees what it took when it fails. */
+gpulet_status_t server_catalog_add(server_model_t **out, gpulet_server_t *server,
+                                   gpulet_repository_t *repository, size_t index,
+                                   gpulet_error_t *err) GPULET_MUST_USE;
+void server_catalog_share_inputs(server_model_t *model, server_model_t *from);
+/* Empties the slot; the brain has forgotten the model. */
+void server_catalog_free(server_model_t *model);
+/* Roles have changed: the list of names is made anew. */
+void server_catalog_index(gpulet_server_t *server);
+/* Plans to come hold the model. */
+bool server_model_wanted(const server_model_t *model);
 server_model_t *server_model_find(gpulet_server_t *server, const char *name, size_t name_len,
                                   const char *version);
 server_model_t *server_model_by_key(gpulet_server_t *server, const char *key);
@@ -313,6 +390,8 @@ void server_infer_begin(gpulet_server_t *server, gpulet_http_request_t *http,
                         server_model_t *model);
 void server_infer_filled(server_infer_t *infer);
 void server_infer_body(server_infer_t *infer, char *data, size_t size);
+/* Hands a waiting request to the model that took the place of its own. */
+void server_infer_move(server_infer_t *infer, server_model_t *model);
 void server_infer_gone(server_infer_t *infer);
 void server_infer_finished(server_infer_t *infer);
 void server_infer_span(const server_infer_t *infer, gpulet_wire_span_t *span,
@@ -334,10 +413,10 @@ void server_respond_status(gpulet_http_request_t *http, gpulet_status_t status, 
 /* api_repository.c: models listed, loaded and unloaded at run time */
 void server_repository_index(gpulet_server_t *server, gpulet_http_request_t *http, const char *body,
                              size_t size);
-void server_repository_load(gpulet_server_t *server, gpulet_http_request_t *http,
-                            server_model_t *model);
+void server_repository_load(gpulet_server_t *server, gpulet_http_request_t *http, const char *name,
+                            const char *body, size_t size);
 void server_repository_unload(gpulet_server_t *server, gpulet_http_request_t *http,
-                              server_model_t *model);
+                              const char *name, const char *body, size_t size);
 /* The plan that loads and unloads wait for is served. */
 void server_repository_switched(gpulet_server_t *server);
 void server_repository_finished(gpulet_server_t *server, gpulet_http_request_t *http);
@@ -352,5 +431,23 @@ gpulet_status_t server_status_write(gpulet_buf_t *out, gpulet_server_t *server);
 gpulet_status_t server_calibrate_begin(gpulet_server_t *server);
 void server_calibrate_step(gpulet_server_t *server);
 void server_calibrate_end(gpulet_server_t *server);
+
+/* prepared.c: the cache of models as the engine rewrites them */
+gpulet_status_t server_prepared_open(gpulet_server_t *server, gpulet_error_t *err);
+void server_prepared_close(gpulet_server_t *server);
+/* The file to load in place of the model's, written to out; NULL when there is none. */
+const char *server_prepared_find(char *out, size_t out_size, gpulet_server_t *server,
+                                 const server_model_t *model);
+/* lend.c: called every tick. */
+void server_lend_step(gpulet_server_t *server, uint64_t now_ns);
+/* Before the gpu-let stops serving, or its worker goes. */
+void server_lend_end(server_gpulet_t *g, uint64_t now_ns);
+void server_lend_widened(server_gpulet_t *g, uint32_t model, gpulet_status_t status,
+                         const char *text);
+
+/* Models that are to be prepared yet, the one under way included. */
+uint32_t server_prepared_pending(const gpulet_server_t *server);
+/* Begins, watches and ends the preparation of one model at a time, while nothing else is to do. */
+void server_prepared_step(gpulet_server_t *server);
 
 #endif

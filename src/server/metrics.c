@@ -234,6 +234,25 @@ static void gpulet_row(gpulet_buf_t *out, const char *name, const server_gpulet_
                       g->server->devices[g->device].desc.index, more, value);
 }
 
+static void write_refusals(gpulet_buf_t *out, gpulet_server_t *server)
+{
+    head(out, "gpulet_model_refused", "gauge",
+         "1 for a model of the plan that the gpu-let's worker could not load; others may serve it");
+    for (const server_gpulet_t *g = server->gpulets; g != NULL; g = g->next) {
+        for (uint32_t i = 0; g->refused_count > 0 && i < g->services_count; i++) {
+            gpulet_buf_t more = GPULET_BUF_INIT;
+            if (!g->services[i].failed)
+                continue;
+            gpulet_buf_append_str(&more, ",model=\"");
+            label_text(&more, server->models[g->services[i].model].entry->key);
+            gpulet_buf_append_char(&more, '"');
+            out->failed |= gpulet_buf_status(&more) != GPULET_OK;
+            gpulet_row(out, "gpulet_model_refused", g, more.data != NULL ? more.data : "", 1);
+            gpulet_buf_deinit(&more);
+        }
+    }
+}
+
 static void write_estimates(gpulet_buf_t *out, gpulet_server_t *server)
 {
     head(out, "gpulet_predicted_execution_seconds", "gauge",
@@ -259,6 +278,10 @@ static void write_gpulets(gpulet_buf_t *out, gpulet_server_t *server)
     head(out, "gpulet_units", "gauge", "Size of a gpu-let in device units");
     for (const server_gpulet_t *g = server->gpulets; g != NULL; g = g->next)
         gpulet_row(out, "gpulet_units", g, "", g->units);
+    head(out, "gpulet_borrowed_units", "gauge",
+         "Units of idle neighbours that a gpu-let has the use of");
+    for (const server_gpulet_t *g = server->gpulets; g != NULL; g = g->next)
+        gpulet_row(out, "gpulet_borrowed_units", g, "", g->borrowed_units);
     head(out, "gpulet_busy_seconds_total", "counter", "Time a gpu-let spent executing batches");
     for (const server_gpulet_t *g = server->gpulets; g != NULL; g = g->next)
         gpulet_row(out, "gpulet_busy_seconds_total", g, "", (double)g->busy_ns / 1e9);
@@ -269,6 +292,7 @@ static void write_gpulets(gpulet_buf_t *out, gpulet_server_t *server)
     head(out, "gpulet_serving", "gauge", "1 while a gpu-let serves");
     for (const server_gpulet_t *g = server->gpulets; g != NULL; g = g->next)
         gpulet_row(out, "gpulet_serving", g, "", g->state == SERVER_GPULET_SERVING ? 1 : 0);
+    write_refusals(out, server);
     write_estimates(out, server);
 }
 
@@ -290,16 +314,16 @@ void server_metrics_write(gpulet_buf_t *out, gpulet_server_t *server)
     /* Prometheus wants all samples of a metric together, so the values of all models are gathered
      * first. */
     model_values_t *values =
-        calloc(server->models_count > 0 ? server->models_count : 1, sizeof(*values));
+        calloc(server->named_count > 0 ? server->named_count : 1, sizeof(*values));
     if (values == NULL) {
         out->failed = true;
         return;
     }
-    for (uint32_t i = 0; i < server->models_count; i++) {
-        values[i].model = &server->models[i];
-        gpulet_sched_model_stats(server->sched, i, &values[i].sched);
+    for (uint32_t i = 0; i < server->named_count; i++) {
+        values[i].model = server->named[i];
+        gpulet_sched_model_stats(server->sched, server->named[i]->id, &values[i].sched);
     }
-    write_models(out, values, server->models_count);
+    write_models(out, values, server->named_count);
     write_gpulets(out, server);
     write_server(out, server);
     free(values);

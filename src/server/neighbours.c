@@ -213,8 +213,8 @@ static gpulet_status_t start_worker(party_t *p, gpulet_error_t *err)
         .batch_ahead = 2,
         .load_limit_ns = (uint64_t)(o->load_limit_s * 1e9),
     };
-    gpulet_worker_callbacks_t callbacks = {p,           on_ready, on_loaded, on_load_failed,
-                                           on_measured, on_done,  on_lost,   on_stopped};
+    gpulet_worker_callbacks_t callbacks = {p,    on_ready, on_loaded, on_load_failed, on_measured,
+                                           NULL, on_done,  on_lost,   on_stopped};
     forget(p);
     if ((st = gpulet_worker_start(&p->worker, &options, &callbacks, err)) != GPULET_OK)
         return st;

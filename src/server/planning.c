@@ -24,8 +24,12 @@ static gpulet_status_t describe_devices(gpulet_server_t *server, gpulet_error_t 
             return gpulet_fail(err, GPULET_E_INVALID,
                                "devices of several types need --devices FILE");
     }
-    return gpulet_device_set_create_simple(&server->device_set, first->type, first->units,
-                                           first->memory_mb, (int32_t)server->devices_count);
+    gpulet_status_t st = gpulet_device_set_create_stepped(
+        &server->device_set, first->type, first->units, first->step, first->gpulets_max,
+        first->memory_mb, (int32_t)server->devices_count);
+    return st == GPULET_OK
+               ? st
+               : gpulet_fail(err, st, "device type %s: %s", first->type, gpulet_status_text(st));
 }
 
 gpulet_status_t server_planning_open(gpulet_server_t *server, gpulet_error_t *err)
@@ -38,8 +42,8 @@ gpulet_status_t server_planning_open(gpulet_server_t *server, gpulet_error_t *er
     if (st == GPULET_OK && settings->profiles != NULL)
         st = gpulet_profile_load(&server->profile, settings->profiles, GPULET_PROFILE_FORMAT_CSV,
                                  NULL, err);
-    else if (st == GPULET_OK)
-        st = gpulet_profile_create(&server->profile);
+    else if (st == GPULET_OK && (st = gpulet_profile_create(&server->profile)) != GPULET_OK)
+        (void)gpulet_fail(err, st, "out of memory");
     if (st == GPULET_OK && settings->interference != NULL)
         st = gpulet_interference_load(&server->interference, settings->interference, err);
     if (st == GPULET_OK && settings->interference != NULL)
@@ -57,20 +61,17 @@ void server_planning_close(gpulet_server_t *server)
     gpulet_device_set_destroy(server->device_set);
 }
 
-static bool is_served(const server_model_t *model)
-{
-    return model->entry->problem == NULL && model->state != SERVER_MODEL_UNAVAILABLE;
-}
-
 static gpulet_status_t make_workload(gpulet_workload_t **out, gpulet_server_t *server,
                                      gpulet_error_t *err)
 {
     gpulet_workload_t *workload = NULL;
     gpulet_status_t st = gpulet_workload_create(&workload);
+    if (st != GPULET_OK)
+        return gpulet_fail(err, st, "out of memory");
     for (uint32_t i = 0; i < server->models_count && st == GPULET_OK; i++) {
         const server_model_t *model = &server->models[i];
-        gpulet_demand_t demand = {.priority = model->priority, .weight = 1};
-        if (!is_served(model))
+        gpulet_demand_t demand = {.priority = model->priority, .weight = model->weight};
+        if (!server_model_wanted(model))
             continue;
         (void)snprintf(demand.model, sizeof(demand.model), "%s", model->entry->key);
         demand.rate_rps = model->rate_rps > 0 ? model->rate_rps : RATE_RPS_DEFAULT;
@@ -122,7 +123,7 @@ static gpulet_status_t make_provisional(gpulet_plan_t **out, gpulet_server_t *se
     gpulet_plan_gpulet_t *gpulet = st == GPULET_OK ? add_whole_device(plan, server) : NULL;
     bool ok = gpulet != NULL;
     for (uint32_t i = 0; i < server->models_count && ok; i++) {
-        if (is_served(&server->models[i]))
+        if (server_model_wanted(&server->models[i]))
             ok = add_share(gpulet, &server->models[i]);
     }
     if (!ok) {
@@ -182,7 +183,7 @@ static gpulet_status_t adopt_orphans(gpulet_plan_t *plan, gpulet_server_t *serve
 {
     for (uint32_t i = 0; i < server->models_count; i++) {
         const server_model_t *model = &server->models[i];
-        if (!is_served(model) || plan_holds(plan, model->entry->key))
+        if (!server_model_wanted(model) || plan_holds(plan, model->entry->key))
             continue;
         gpulet_plan_gpulet_t *gpulet = roomiest(plan);
         if (gpulet == NULL)
@@ -196,7 +197,7 @@ static gpulet_status_t adopt_orphans(gpulet_plan_t *plan, gpulet_server_t *serve
 static bool all_profiled(const gpulet_server_t *server)
 {
     for (uint32_t i = 0; i < server->models_count; i++) {
-        if (is_served(&server->models[i]) &&
+        if (server_model_wanted(&server->models[i]) &&
             !gpulet_profile_has_model(server->profile, NULL, server->models[i].entry->key))
             return false;
     }
@@ -286,15 +287,27 @@ static void scale_rates(gpulet_workload_t *workload, double factor)
         workload->demands[i].rate_rps *= factor;
 }
 
+static gpulet_status_t plan_multiple(gpulet_plan_t **out, const gpulet_plan_input_t *input,
+                                     gpulet_workload_t *workload, const gpulet_planner_t *planner,
+                                     double factor)
+{
+    gpulet_error_t err;
+    scale_rates(workload, factor);
+    gpulet_status_t st = gpulet_planner_run(out, planner, input, &err);
+    scale_rates(workload, 1 / factor);
+    return st;
+}
+
 /* The rates are what is expected at least, and the devices are there: unless planning is slow, the
- * plan is made for the highest multiple of the rates that they can hold, so that no units stay
- * idle. *plan is replaced by a better one, or left alone. */
+ * plan is made for more than the rates, so that no units stay idle: for three quarters of what the
+ * devices could hold beyond them. At the very limit models would share gpu-lets, and batches grow,
+ * for the sake of rates that nobody asks for. *plan is replaced by a better one, or left alone. */
 static void plan_for_spare_units(gpulet_plan_t **plan, const gpulet_plan_input_t *input,
                                  gpulet_workload_t *workload, gpulet_server_t *server,
                                  uint64_t first_ns)
 {
     enum { PLANNING_MS_MAX = 20, TRIES_MAX = 16 };
-    const double close_enough = 1.1;
+    const double close_enough = 1.1, part = 0.75;
     const gpulet_planner_t *planner = gpulet_planner_find(server->settings.planner);
     double holds = 1;  /* the highest multiple known to fit */
     double breaks = 0; /* the lowest known not to; 0: none yet */
@@ -304,22 +317,29 @@ static void plan_for_spare_units(gpulet_plan_t **plan, const gpulet_plan_input_t
          tries++) {
         double factor = breaks == 0 ? holds * 2 : (holds + breaks) / 2;
         gpulet_plan_t *next = NULL;
-        gpulet_error_t err;
-        scale_rates(workload, factor);
-        gpulet_status_t st = gpulet_planner_run(&next, planner, input, &err);
-        scale_rates(workload, 1 / factor);
-        if (st != GPULET_OK)
+        if (plan_multiple(&next, input, workload, planner, factor) != GPULET_OK)
             return;
-        if (next->feasible) {
-            gpulet_plan_destroy(*plan);
-            *plan = next;
+        if (next->feasible)
             holds = factor;
-        } else {
-            gpulet_plan_destroy(next);
+        else
             breaks = factor;
-        }
+        gpulet_plan_destroy(next);
     }
-    GPULET_LOG(INFO, "event=plan_spare rate_multiple=%.3g", holds);
+    /* Planners are no monotone functions: what fits at the limit may not fit below it. */
+    for (double factor = 1 + part * (holds - 1); holds > 1 && factor <= holds;
+         factor += (holds - factor) / 2 + (holds - 1) / 16) {
+        gpulet_plan_t *next = NULL;
+        if (plan_multiple(&next, input, workload, planner, factor) != GPULET_OK)
+            return;
+        if (!next->feasible) {
+            gpulet_plan_destroy(next);
+            continue;
+        }
+        gpulet_plan_destroy(*plan);
+        *plan = next;
+        GPULET_LOG(INFO, "event=plan_spare rate_multiple=%.3g could_hold=%.3g", factor, holds);
+        return;
+    }
 }
 
 gpulet_status_t server_planning_make(gpulet_plan_t **out, bool *provisional,

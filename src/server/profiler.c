@@ -1,6 +1,7 @@
 #include "server/profiler.h"
 
 #include <assert.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +19,9 @@ enum {
     NICE = 10,
     SLAB_BYTES = 1 << 20,
     ALL_SIZES_UP_TO = 8,
-    RUNS_FEW = 3
+    RUNS_FEW = 3,
+    END_MS = 10000,
+    END_LOOK_MS = 10
 };
 
 typedef enum profiler_state {
@@ -54,17 +57,18 @@ struct gpulet_profiler {
     struct event *worker_event;
     struct event *tick;
     bool worker_lost;
+    bool worker_stopped;
     char problem[256];
 };
 
-uint32_t *gpulet_profiler_default_sizes(size_t *count, uint32_t units)
+uint32_t *gpulet_profiler_default_sizes(size_t *count, uint32_t units, uint32_t step)
 {
     uint32_t *sizes = calloc(ALL_SIZES_UP_TO + 40, sizeof(*sizes));
     *count = 0;
     if (sizes == NULL)
         return NULL;
-    for (uint64_t u = 1; u < units; u = u < ALL_SIZES_UP_TO ? u + 1 : u * 2)
-        sizes[(*count)++] = (uint32_t)u;
+    for (uint64_t u = 1; u * step < units; u = u < ALL_SIZES_UP_TO ? u + 1 : u * 2)
+        sizes[(*count)++] = (uint32_t)(u * step);
     sizes[(*count)++] = units;
     return sizes;
 }
@@ -115,8 +119,27 @@ static void choose_points(gpulet_profiler_t *p)
     add_point(p, limit);
 }
 
+/* Has the worker end by itself where its device minds being left in a hurry, and where the memory
+ * of one gone half way would spoil the next one's figures. Blocks: not in a server. */
+static void end_worker(gpulet_profiler_t *p)
+{
+    if (p->worker == NULL || p->worker_lost || p->options.background ||
+        p->options.backend->detach == NULL)
+        return;
+    p->worker_stopped = false;
+    gpulet_worker_stop(p->worker, END_MS * GPULET_NS_PER_MS);
+    for (int waited = 0; waited < 2 * END_MS && !p->worker_stopped && !p->worker_lost;
+         waited += END_LOOK_MS) {
+        struct pollfd fd = {.fd = gpulet_worker_fd(p->worker), .events = POLLIN};
+        (void)poll(&fd, 1, END_LOOK_MS);
+        gpulet_worker_process(p->worker);
+        gpulet_worker_check(p->worker, gpulet_clock_ns());
+    }
+}
+
 static void drop_worker(gpulet_profiler_t *p)
 {
+    end_worker(p);
     if (p->worker_event != NULL)
         event_free(p->worker_event);
     p->worker_event = NULL;
@@ -209,8 +232,9 @@ static void on_lost(void *context, gpulet_worker_t *worker, const char *why)
 
 static void on_stopped(void *context, gpulet_worker_t *worker)
 {
-    (void)context;
+    gpulet_profiler_t *p = context;
     (void)worker;
+    p->worker_stopped = true;
 }
 
 /* ---- steps ---- */
@@ -250,8 +274,8 @@ static gpulet_status_t start_worker(gpulet_profiler_t *p, gpulet_error_t *err)
         .load_limit_ns = (uint64_t)(o->load_limit_s * 1e9),
         .nice = o->background ? NICE : 0,
     };
-    gpulet_worker_callbacks_t callbacks = {p,           on_ready, on_loaded, on_load_failed,
-                                           on_measured, on_done,  on_lost,   on_stopped};
+    gpulet_worker_callbacks_t callbacks = {p,    on_ready, on_loaded, on_load_failed, on_measured,
+                                           NULL, on_done,  on_lost,   on_stopped};
     if ((st = gpulet_worker_start(&p->worker, &options, &callbacks, err)) != GPULET_OK)
         return st;
     p->worker_event = event_new(o->base, gpulet_worker_fd(p->worker), EV_READ | EV_PERSIST,

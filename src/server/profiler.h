@@ -76,8 +76,8 @@ gpulet_status_t gpulet_profiler_start(gpulet_profiler_t **out,
 /* Kills what runs. NULL is fine. */
 void gpulet_profiler_destroy(gpulet_profiler_t *profiler);
 
-/* Sizes worth measuring of a device of `units`: all up to 8, then powers of two and the whole.
- * Caller frees. */
-uint32_t *gpulet_profiler_default_sizes(size_t *count, uint32_t units);
+/* Sizes worth measuring of a device of `units`, counted in steps: all up to 8, then powers
+ * of two, and the whole. Caller frees. */
+uint32_t *gpulet_profiler_default_sizes(size_t *count, uint32_t units, uint32_t step);
 
 #endif

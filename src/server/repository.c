@@ -37,10 +37,12 @@ static gpulet_repository_model_t *append(gpulet_repository_t *repository)
     return model;
 }
 
-static void set_problem(gpulet_repository_model_t *model, const char *text)
+/* Without its problem a model would pass for a good one. */
+static gpulet_status_t set_problem(gpulet_repository_model_t *model, const char *text)
 {
     free(model->problem);
     model->problem = strdup(text);
+    return model->problem != NULL ? GPULET_OK : GPULET_E_NOMEM;
 }
 
 static int descending(const void *a, const void *b)
@@ -85,23 +87,43 @@ static bool policy_serves(const gpulet_model_config_t *config, const version_lis
     return false;
 }
 
-static gpulet_status_t read_config(gpulet_model_config_t *out, const char *folder,
-                                   gpulet_error_t *err)
+/* What one read of a folder works with. */
+typedef struct source {
+    const char *root;
+    const char *name;
+    const char *folder; /* root/name */
+    const char *config; /* in place of config.pbtxt; NULL: the file */
+    const char *engine;
+    uint32_t batch_max_default;
+} source_t;
+
+/* The text of the configuration, "" when there is none; the caller frees it. */
+static gpulet_status_t read_config_text(char **out, const source_t *source, gpulet_error_t *err)
 {
     char path[PATH_SIZE];
-    char *text = NULL;
     size_t size = 0;
-    (void)snprintf(path, sizeof(path), "%s/config.pbtxt", folder);
-    gpulet_status_t st = gpulet_file_read(&text, &size, path, CONFIG_SIZE_MAX, err);
-    if (st == GPULET_E_NOT_FOUND) {
-        text = NULL;
-        size = 0;
-    } else if (st != GPULET_OK) {
-        return st;
+    (void)snprintf(path, sizeof(path), "%s/config.pbtxt", source->folder);
+    gpulet_status_t st = source->config != NULL
+                             ? GPULET_E_NOT_FOUND
+                             : gpulet_file_read(out, &size, path, CONFIG_SIZE_MAX, err);
+    if (st == GPULET_OK && strlen(*out) != size) {
+        free(*out);
+        *out = NULL;
+        return gpulet_fail(err, GPULET_E_INVALID, "%s: a zero byte in it", path);
     }
-    st = gpulet_pbtxt_parse(out, text != NULL ? text : "", size, path, err);
-    free(text);
-    return st;
+    if (st != GPULET_E_NOT_FOUND)
+        return st;
+    *out = strdup(source->config != NULL ? source->config : "");
+    return *out != NULL ? GPULET_OK : gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
+}
+
+static gpulet_status_t read_config(gpulet_model_config_t *out, const source_t *source,
+                                   const char *text, gpulet_error_t *err)
+{
+    char path[PATH_SIZE];
+    (void)snprintf(path, sizeof(path), "%s/config.pbtxt", source->folder);
+    return gpulet_pbtxt_parse(out, text, strlen(text),
+                              source->config != NULL ? "the configuration given" : path, err);
 }
 
 /* What the file itself declares: mapped, so that only the framing of a large file is read. */
@@ -177,19 +199,18 @@ static gpulet_status_t locate_file(gpulet_repository_model_t *model, const char 
                : gpulet_fail(err, GPULET_E_NOMEM, "%s: out of memory", path);
 }
 
-static gpulet_status_t complete_model(gpulet_repository_model_t *model, const char *folder,
-                                      const char *engine, uint32_t batch_max_default,
+static gpulet_status_t complete_model(gpulet_repository_model_t *model, const source_t *source,
                                       gpulet_error_t *err)
 {
-    bool fake = strcmp(engine, "fake") == 0;
-    gpulet_status_t st = locate_file(model, folder, err);
+    bool fake = strcmp(source->engine, "fake") == 0;
+    gpulet_status_t st = locate_file(model, source->folder, err);
     if (st != GPULET_OK)
         return st;
     st = fake ? describe_fake(&model->io, model->path, err)
               : describe_onnx(&model->io, model->path, err);
     if (st != GPULET_OK)
         return st;
-    return gpulet_model_config_complete(&model->config, &model->io, batch_max_default, err);
+    return gpulet_model_config_complete(&model->config, &model->io, source->batch_max_default, err);
 }
 
 static gpulet_status_t check_backend(const gpulet_model_config_t *config, gpulet_error_t *err)
@@ -204,74 +225,95 @@ static gpulet_status_t check_backend(const gpulet_model_config_t *config, gpulet
                        backend_ok ? config->platform : config->backend);
 }
 
-static gpulet_status_t read_version(gpulet_repository_model_t *model, const char *name,
-                                    const char *folder, int64_t version, const char *engine,
-                                    uint32_t batch_max_default)
+static gpulet_status_t read_version(gpulet_repository_model_t *model, const source_t *source,
+                                    int64_t version)
 {
     gpulet_error_t err = {""};
-    (void)snprintf(model->name, sizeof(model->name), "%s", name);
+    (void)snprintf(model->name, sizeof(model->name), "%s", source->name);
     model->version = version;
-    gpulet_status_t st = read_config(&model->config, folder, &err);
-    if (st == GPULET_OK && model->config.name[0] != '\0' && strcmp(model->config.name, name) != 0)
+    gpulet_status_t st = read_config_text(&model->config_text, source, &err);
+    if (st == GPULET_OK)
+        st = read_config(&model->config, source, model->config_text, &err);
+    if (st == GPULET_OK && model->config.name[0] != '\0' &&
+        strcmp(model->config.name, source->name) != 0)
         st = gpulet_fail(&err, GPULET_E_INVALID,
-                         "%s/config.pbtxt: name: expected '%s' as the folder, found '%s'", folder,
-                         name, model->config.name);
+                         "%s/config.pbtxt: name: expected '%s' as the folder, found '%s'",
+                         source->folder, source->name, model->config.name);
     if (st == GPULET_OK)
         st = check_backend(&model->config, &err);
     if (st == GPULET_OK) {
-        (void)snprintf(model->config.name, sizeof(model->config.name), "%s", name);
-        st = complete_model(model, folder, engine, batch_max_default, &err);
+        (void)snprintf(model->config.name, sizeof(model->config.name), "%s", source->name);
+        st = complete_model(model, source, &err);
     }
-    if (st != GPULET_OK)
-        set_problem(model, err.text);
-    return st;
+    return st == GPULET_OK ? st : set_problem(model, err.text);
 }
 
-static gpulet_status_t read_model(gpulet_repository_t *repository, const char *root,
-                                  const char *name, const char *engine, uint32_t batch_max_default)
+/* Which of the versions that are there are served; all are looked at when that cannot be told. */
+static void read_policy(gpulet_model_config_t *out, bool *known, const source_t *source)
 {
-    char folder[PATH_SIZE];
-    version_list_t list;
-    bool newest = true;
-    (void)snprintf(folder, sizeof(folder), "%s/%s", root, name);
-    list_versions(&list, folder);
-    gpulet_model_config_t policy;
     gpulet_error_t err;
-    bool policy_known = read_config(&policy, folder, &err) == GPULET_OK;
-    for (size_t i = 0; i < list.count; i++) {
-        if (policy_known ? !policy_serves(&policy, &list, i) : i > 0)
+    char *text = NULL;
+    *known = read_config_text(&text, source, &err) == GPULET_OK &&
+             read_config(out, source, text, &err) == GPULET_OK;
+    free(text);
+}
+
+static gpulet_status_t read_versions(gpulet_repository_t *repository, const source_t *source,
+                                     const version_list_t *list, bool *none)
+{
+    gpulet_model_config_t policy;
+    bool policy_known = false;
+    gpulet_status_t st = GPULET_OK;
+    read_policy(&policy, &policy_known, source);
+    for (size_t i = 0; i < list->count && st == GPULET_OK; i++) {
+        if (policy_known ? !policy_serves(&policy, list, i) : i > 0)
             continue;
         gpulet_repository_model_t *model = append(repository);
-        if (model == NULL)
+        if (model == NULL) {
+            st = GPULET_E_NOMEM;
             break;
-        (void)read_version(model, name, folder, list.versions[i], engine, batch_max_default);
-        model->newest = newest;
-        if (newest)
-            (void)snprintf(model->key, sizeof(model->key), "%s", name);
+        }
+        st = read_version(model, source, list->versions[i]);
+        model->newest = *none;
+        if (model->newest)
+            (void)snprintf(model->key, sizeof(model->key), "%s", source->name);
         else
-            (void)snprintf(model->key, sizeof(model->key), "%.200s:%lld", name,
+            (void)snprintf(model->key, sizeof(model->key), "%.200s:%lld", source->name,
                            (long long)model->version);
-        newest = false;
+        *none = false;
     }
     if (policy_known)
         gpulet_model_config_deinit(&policy);
-    if (!newest)
-        return GPULET_OK;
+    return st;
+}
+
+static gpulet_status_t read_model(gpulet_repository_t *repository, source_t source)
+{
+    char folder[PATH_SIZE];
+    version_list_t list;
+    bool none = true;
+    (void)snprintf(folder, sizeof(folder), "%s/%s", source.root, source.name);
+    source.folder = folder;
+    list_versions(&list, folder);
+    gpulet_status_t st = read_versions(repository, &source, &list, &none);
+    if (st != GPULET_OK || !none)
+        return st;
     gpulet_repository_model_t *model = append(repository);
     if (model == NULL)
         return GPULET_E_NOMEM;
-    (void)snprintf(model->name, sizeof(model->name), "%s", name);
-    (void)snprintf(model->key, sizeof(model->key), "%s", name);
-    set_problem(model, list.count == 0 ? "no version folder (a number, as in <model>/1/model.onnx)"
-                                       : "version_policy names no version that is there");
-    return GPULET_OK;
+    (void)snprintf(model->name, sizeof(model->name), "%s", source.name);
+    (void)snprintf(model->key, sizeof(model->key), "%s", source.name);
+    model->newest = true;
+    return set_problem(model, list.count == 0
+                                  ? "no version folder (a number, as in <model>/1/model.onnx)"
+                                  : "version_policy names no version that is there");
 }
 
 static bool is_model_folder(const char *root, const char *name)
 {
     char path[PATH_SIZE];
     struct stat status;
-    if (name[0] == '.' || strlen(name) > GPULET_MODEL_NAME_MAX)
+    if (name[0] == '.' || strchr(name, '/') != NULL || strlen(name) > GPULET_MODEL_NAME_MAX)
         return false;
     (void)snprintf(path, sizeof(path), "%s/%s", root, name);
     return stat(path, &status) == 0 && S_ISDIR(status.st_mode);
@@ -294,7 +336,10 @@ gpulet_status_t gpulet_repository_read(gpulet_repository_t *out, const char *roo
         return gpulet_fail(err, GPULET_E_IO, "model repository %s: %s", root, strerror(errno));
     for (int i = 0; i < count; i++) {
         if (st == GPULET_OK && is_model_folder(root, entries[i]->d_name))
-            st = read_model(out, root, entries[i]->d_name, engine, batch_max_default);
+            st = read_model(out, (source_t){.root = root,
+                                            .name = entries[i]->d_name,
+                                            .engine = engine,
+                                            .batch_max_default = batch_max_default});
         free(entries[i]);
     }
     free(entries);
@@ -305,16 +350,46 @@ gpulet_status_t gpulet_repository_read(gpulet_repository_t *out, const char *roo
     return GPULET_OK;
 }
 
+gpulet_status_t gpulet_repository_read_one(gpulet_repository_t *out, const char *root,
+                                           const char *name, const char *config, const char *engine,
+                                           uint32_t batch_max_default, gpulet_error_t *err)
+{
+    memset(out, 0, sizeof(*out));
+    if (!is_model_folder(root, name))
+        return gpulet_fail(err, GPULET_E_NOT_FOUND, "no folder of that name in the repository");
+    gpulet_status_t st = read_model(out, (source_t){.root = root,
+                                                    .name = name,
+                                                    .config = config,
+                                                    .engine = engine,
+                                                    .batch_max_default = batch_max_default});
+    if (st == GPULET_OK)
+        return st;
+    gpulet_repository_deinit(out);
+    return gpulet_fail(err, st, "too many versions or out of memory");
+}
+
+void gpulet_repository_take(gpulet_repository_model_t *out, gpulet_repository_t *repository,
+                            size_t index)
+{
+    *out = repository->models[index];
+    memset(&repository->models[index], 0, sizeof(repository->models[index]));
+}
+
+void gpulet_repository_model_deinit(gpulet_repository_model_t *model)
+{
+    gpulet_model_config_deinit(&model->config);
+    gpulet_model_io_deinit(&model->io);
+    free(model->path);
+    free(model->file_key);
+    free(model->config_text);
+    free(model->problem);
+    memset(model, 0, sizeof(*model));
+}
+
 void gpulet_repository_deinit(gpulet_repository_t *repository)
 {
-    for (size_t i = 0; i < repository->count; i++) {
-        gpulet_repository_model_t *model = &repository->models[i];
-        gpulet_model_config_deinit(&model->config);
-        gpulet_model_io_deinit(&model->io);
-        free(model->path);
-        free(model->file_key);
-        free(model->problem);
-    }
+    for (size_t i = 0; i < repository->count; i++)
+        gpulet_repository_model_deinit(&repository->models[i]);
     free(repository->models);
     memset(repository, 0, sizeof(*repository));
 }

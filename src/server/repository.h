@@ -22,7 +22,9 @@ typedef struct gpulet_repository_model {
     int64_t version;
     gpulet_model_config_t config;
     gpulet_model_io_t io;
-    char *problem; /* why it cannot be served, NULL when it can; owned */
+    char *config_text; /* what its configuration was read from: config.pbtxt or what replaced it;
+                          owned; NULL when it could not be read */
+    char *problem;     /* why it cannot be served, NULL when it can; owned */
 } gpulet_repository_model_t;
 
 typedef struct gpulet_repository {
@@ -36,6 +38,18 @@ typedef struct gpulet_repository {
 gpulet_status_t gpulet_repository_read(gpulet_repository_t *out, const char *root,
                                        const char *engine, uint32_t batch_max_default,
                                        gpulet_error_t *err) GPULET_MUST_USE;
+/* Reads one folder of `root` anew: the versions served of that name. config: the text of a
+ * config.pbtxt to be taken in place of the file; NULL: the file. E_NOT_FOUND: there is no such
+ * folder. */
+gpulet_status_t gpulet_repository_read_one(gpulet_repository_t *out, const char *root,
+                                           const char *name, const char *config, const char *engine,
+                                           uint32_t batch_max_default,
+                                           gpulet_error_t *err) GPULET_MUST_USE;
+/* Moves model `index` out of the repository, which keeps an empty one in its place. The caller
+ * deinits it. */
+void gpulet_repository_take(gpulet_repository_model_t *out, gpulet_repository_t *repository,
+                            size_t index);
+void gpulet_repository_model_deinit(gpulet_repository_model_t *model);
 void gpulet_repository_deinit(gpulet_repository_t *repository);
 
 #endif

@@ -62,6 +62,9 @@ static void on_tick(evutil_socket_t fd, short what, void *context)
     (void)what;
     server_gpulets_step(server);
     server_calibrate_step(server);
+    server_prepared_step(server);
+    server_lend_step(server, gpulet_clock_ns());
+    server_reload_reap(server);
     if (++server->ticks % TRIM_TICKS == 0)
         server_catalog_trim(server);
     check_drain(server, gpulet_clock_ns());
@@ -93,7 +96,7 @@ void server_announce_ready(gpulet_server_t *server)
                  gpulet_http_server_port(server->metrics_http));
     (void)fflush(stdout);
     GPULET_LOG(INFO, "event=ready models=%u seconds=%.3f planner=%s feasible=%d",
-               server->models_count, (double)(gpulet_clock_ns() - server->started_ns) / 1e9,
+               server->named_count, (double)(gpulet_clock_ns() - server->started_ns) / 1e9,
                server->plan->planner, server->plan->feasible);
 }
 
@@ -247,6 +250,8 @@ static gpulet_status_t open_parts(gpulet_server_t *server, gpulet_error_t *err)
         st = open_store(server, err);
     if (st == GPULET_OK)
         st = load_stored_profiles(server, err);
+    if (st == GPULET_OK)
+        st = server_prepared_open(server, err);
     return st == GPULET_OK ? server_api_open(server, err) : st;
 }
 
@@ -320,6 +325,7 @@ void gpulet_server_destroy(gpulet_server_t *server)
     server->stop = true;
     if (server->base != NULL)
         server_calibrate_end(server);
+    server_prepared_close(server);
     server_api_close(server);
     server_infer_close_all(server);
     if (server->backend != NULL)

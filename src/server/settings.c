@@ -48,14 +48,18 @@ const gpulet_option_t gpulet_settings_table[] = {
      "MS", "without progress of a body; longer is 408", NULL},
     {"http-idle-timeout-ms", GPULET_OPTION_U64, AT(http_idle_timeout_ms), "75000", 10, 3600000,
      "MS", "between requests of a connection; then it is closed", NULL},
-    {"device", GPULET_OPTION_STRING, AT(device), "cpu", ANY, "NAME", "device backend: cpu or fake",
-     "Devices"},
+    {"device", GPULET_OPTION_STRING, AT(device), "cpu", ANY, "NAME",
+     "device backend: cpu, mps (NVIDIA GPUs) or fake", "Devices"},
     {"fake-devices", GPULET_OPTION_STRING, AT(fake_devices), "fake:100:1", ANY, "SPEC",
      "devices of the fake backend, type:units:count[,...]", NULL},
     {"reserve-cores", GPULET_OPTION_STRING, AT(reserve_cores), NULL, ANY, "CORES",
      "cores that gpu-lets may not use, such as 0 or 0,2-3", NULL},
+    {"mps-step", GPULET_OPTION_U64, AT(mps_step), "10", 1, 100, "N",
+     "of the mps backend: gpu-let sizes are multiples of so many percent", NULL},
     {"spin", GPULET_OPTION_BOOL, AT(spin), NULL, ANY, NULL,
      "workers spin shortly for new work; only where gpu-lets own their cores", NULL},
+    {"lend", GPULET_OPTION_BOOL, AT(lend), "true", ANY, NULL,
+     "a busy gpu-let has the use of units that a neighbour leaves idle, until it wants them", NULL},
     {"planner", GPULET_OPTION_STRING, AT(planner), "elastic", ANY, "NAME",
      "which planner: elastic or temporal", "Planning"},
     {"plan", GPULET_OPTION_STRING, AT(plan), NULL, ANY, "FILE",
@@ -89,6 +93,12 @@ const gpulet_option_t gpulet_settings_table[] = {
     {"store", GPULET_OPTION_STRING, AT(store), NULL, ANY, "FILE",
      "SQLite file of measured profiles [$XDG_STATE_HOME/gpulet/gpulet.db]; 'none': keep nothing",
      NULL},
+    {"model-cache", GPULET_OPTION_STRING, AT(model_cache), NULL, ANY, "DIR",
+     "models as the engine rewrites them, made when idle, so that workers start many times faster "
+     "and share weights [models/ beside the store]; 'none': make none",
+     NULL},
+    {"model-cache-mb", GPULET_OPTION_U64, AT(model_cache_mb), "8192", 1, 1048576, "MIB",
+     "at most so much of them; the longest unused go first", NULL},
     {"calibrate", GPULET_OPTION_BOOL, AT(calibrate), "true", ANY, NULL,
      "measure models without a profile when idle, then plan again", NULL},
     {"calibrate-seconds", GPULET_OPTION_F64, AT(calibrate_seconds), "5", 0.1, 600, "S",
@@ -194,8 +204,9 @@ gpulet_status_t gpulet_settings_read(gpulet_settings_t *out, int argc, char **ar
     int words = 0;
     memset(out, 0, sizeof(*out));
     gpulet_status_t st = gpulet_options_defaults(gpulet_settings_table, out);
-    if (st == GPULET_OK)
-        st = gpulet_options_parse(gpulet_settings_table, out, 1, argc, argv, &words, seen, err);
+    if (st != GPULET_OK)
+        return gpulet_fail(err, st, "out of memory");
+    st = gpulet_options_parse(gpulet_settings_table, out, 1, argc, argv, &words, seen, err);
     if (st == GPULET_OK && words > 0)
         st = gpulet_fail(err, GPULET_E_INVALID, "unexpected word '%s' (see --help)", argv[0]);
     if (st != GPULET_OK || out->config == NULL)

@@ -27,6 +27,7 @@ typedef struct gpulet_settings {
     char *device;
     char *fake_devices;
     char *reserve_cores;
+    uint64_t mps_step;
     char *engine;
     char *ort_library;
     char *worker_program;
@@ -45,6 +46,8 @@ typedef struct gpulet_settings {
     bool use_spare;
     uint64_t batch_max;
     char *store;
+    char *model_cache;
+    uint64_t model_cache_mb;
     bool calibrate;
     double calibrate_seconds;
     uint64_t requests_max;
@@ -56,6 +59,7 @@ typedef struct gpulet_settings {
     double load_limit_s;
     double drain_limit_s;
     bool spin;
+    bool lend;
     char *log_level;
     bool help;
     bool version;

@@ -19,6 +19,7 @@ static json_t *model_json(gpulet_server_t *server, const server_model_t *model)
     static const char *const states[] = {"loading", "ready", "unavailable"};
     gpulet_sched_model_stats_t stats;
     uint64_t rejected = 0;
+    char path[GPULET_ENGINE_PREPARED_PATH_MAX];
     gpulet_sched_model_stats(server->sched, model->id, &stats);
     for (int r = 0; r < GPULET_REJECT_COUNT; r++)
         rejected += stats.rejected[r];
@@ -30,17 +31,18 @@ static json_t *model_json(gpulet_server_t *server, const server_model_t *model)
     double p999 = model->latency_ns != NULL
                       ? (double)gpulet_hist_quantile(model->latency_ns, 0.999) / 1e6
                       : 0;
-    return json_pack("{s:o, s:s, s:s, s:o, s:f, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:i, s:f, "
-                     "s:f, s:f, s:f}",
-                     "model", text_json(model->entry->name), "version", model->version_text,
-                     "state", states[model->state], "reason", text_json(model->reason), "slo_ms",
-                     model->slo_ms, "rate_rps", model->rate_rps, "offered",
-                     (json_int_t)stats.offered, "in_time", (json_int_t)stats.in_time, "late",
-                     (json_int_t)stats.late, "rejected", (json_int_t)rejected, "failed",
-                     (json_int_t)stats.failed, "cancelled", (json_int_t)stats.cancelled, "waiting",
-                     (int)stats.waiting, "running", (int)stats.running, "attainment",
-                     settled > 0 ? (double)stats.in_time / (double)settled : 1.0, "latency_ms_p50",
-                     p50, "latency_ms_p99", p99, "latency_ms_p999", p999);
+    return json_pack(
+        "{s:o, s:s, s:s, s:o, s:f, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:i, s:f, "
+        "s:f, s:f, s:f, s:f, s:b}",
+        "model", text_json(model->entry->name), "version", model->version_text, "state",
+        states[model->state], "reason", text_json(model->reason), "slo_ms", model->slo_ms,
+        "rate_rps", model->rate_rps, "offered", (json_int_t)stats.offered, "in_time",
+        (json_int_t)stats.in_time, "late", (json_int_t)stats.late, "rejected", (json_int_t)rejected,
+        "failed", (json_int_t)stats.failed, "cancelled", (json_int_t)stats.cancelled, "waiting",
+        (int)stats.waiting, "running", (int)stats.running, "attainment",
+        settled > 0 ? (double)stats.in_time / (double)settled : 1.0, "latency_ms_p50", p50,
+        "latency_ms_p99", p99, "latency_ms_p999", p999, "load_ms", (double)model->load_ns / 1e6,
+        "prepared", server_prepared_find(path, sizeof(path), server, model) != NULL);
 }
 
 static json_t *gpulet_json(gpulet_server_t *server, const server_gpulet_t *g, uint64_t now_ns)
@@ -53,20 +55,20 @@ static json_t *gpulet_json(gpulet_server_t *server, const server_gpulet_t *g, ui
                 ? gpulet_sched_estimate_ns(server->sched, g->lane, s->model, s->batch)
                 : 0;
         (void)json_array_append_new(
-            models, json_pack("{s:o, s:i, s:f, s:b, s:f}", "model",
+            models, json_pack("{s:o, s:i, s:f, s:b, s:b, s:f}", "model",
                               text_json(server->models[s->model].entry->key), "batch",
                               (int)s->batch, "rate_rps", s->rate_rps, "loaded", (int)s->loaded,
-                              "estimate_ms", (double)estimate / 1e6));
+                              "refused", (int)s->failed, "estimate_ms", (double)estimate / 1e6));
     }
     double served = g->serving_since_ns > 0 ? (double)(now_ns - g->serving_since_ns) : 0;
-    return json_pack("{s:s, s:s, s:i, s:i, s:s, s:s, s:i, s:f, s:f, s:I, s:o}", "name", g->name,
-                     "device", server->devices[g->device].desc.type, "index",
-                     (int)server->devices[g->device].desc.index, "units", (int)g->units, "place",
-                     server->backend->describe(g->partition), "state",
-                     server_gpulet_state_text(g->state), "pid",
-                     g->worker != NULL ? (int)gpulet_worker_pid(g->worker) : 0, "duty_ms",
-                     g->duty_ms, "busy", served > 0 ? (double)g->busy_ns / served : 0.0,
-                     "workers_lost", (json_int_t)g->lost_count, "models", models);
+    return json_pack(
+        "{s:s, s:s, s:i, s:i, s:s, s:s, s:i, s:f, s:f, s:I, s:i, s:o}", "name", g->name, "device",
+        server->devices[g->device].desc.type, "index", (int)server->devices[g->device].desc.index,
+        "units", (int)g->units, "place", server->backend->describe(g->partition), "state",
+        server_gpulet_state_text(g->state), "pid",
+        g->worker != NULL ? (int)gpulet_worker_pid(g->worker) : 0, "duty_ms", g->duty_ms, "busy",
+        served > 0 ? (double)g->busy_ns / served : 0.0, "workers_lost", (json_int_t)g->lost_count,
+        "borrowed_units", (int)g->borrowed_units, "models", models);
 }
 
 gpulet_status_t server_status_write(gpulet_buf_t *out, gpulet_server_t *server)
@@ -75,8 +77,8 @@ gpulet_status_t server_status_write(gpulet_buf_t *out, gpulet_server_t *server)
     json_t *models = json_array();
     json_t *gpulets = json_array();
     json_t *devices = json_array();
-    for (uint32_t i = 0; i < server->models_count; i++)
-        (void)json_array_append_new(models, model_json(server, &server->models[i]));
+    for (uint32_t i = 0; i < server->named_count; i++)
+        (void)json_array_append_new(models, model_json(server, server->named[i]));
     for (const server_gpulet_t *g = server->gpulets; g != NULL; g = g->next)
         (void)json_array_append_new(gpulets, gpulet_json(server, g, now_ns));
     for (uint32_t i = 0; i < server->devices_count; i++)
@@ -85,14 +87,15 @@ gpulet_status_t server_status_write(gpulet_buf_t *out, gpulet_server_t *server)
                                                        (int)server->devices[i].desc.index, "units",
                                                        (int)server->devices[i].desc.units, "text",
                                                        server->devices[i].desc.text));
-    json_t *root = json_pack(
-        "{s:s, s:b, s:b, s:f, s:s, s:b, s:I, s:i, s:o, s:o, s:o}", "version", GPULET_VERSION,
-        "ready", (int)server->ready, "draining", (int)server->draining, "uptime_s",
-        (double)(now_ns - server->started_ns) / 1e9, "planner",
-        server->plan != NULL ? server->plan->planner : "", "feasible",
-        server->plan != NULL && server->plan->feasible, "replans", (json_int_t)server->replans,
-        "connections", (int)gpulet_http_server_connections(server->http), "devices", devices,
-        "gpulets", gpulets, "models", models);
+    json_t *root =
+        json_pack("{s:s, s:b, s:b, s:f, s:s, s:b, s:I, s:i, s:i, s:o, s:o, s:o}", "version",
+                  GPULET_VERSION, "ready", (int)server->ready, "draining", (int)server->draining,
+                  "uptime_s", (double)(now_ns - server->started_ns) / 1e9, "planner",
+                  server->plan != NULL ? server->plan->planner : "", "feasible",
+                  server->plan != NULL && server->plan->feasible, "replans",
+                  (json_int_t)server->replans, "preparing", (int)server_prepared_pending(server),
+                  "connections", (int)gpulet_http_server_connections(server->http), "devices",
+                  devices, "gpulets", gpulets, "models", models);
     char *text = root != NULL ? json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
     json_decref(root);
     if (text == NULL)

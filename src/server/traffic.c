@@ -145,7 +145,7 @@ static void run_child(shared_t *shared, const gpulet_device_backend_t *backend, 
                       uint64_t footprint_max, pid_t parent)
 {
     gpulet_error_t err = {""};
-    uint32_t threads = 0;
+    gpulet_device_entry_t entry = {0};
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent)
         _exit(1); /* it died before it could be watched */
@@ -153,8 +153,9 @@ static void run_child(shared_t *shared, const gpulet_device_backend_t *backend, 
         fail_child(shared, "cannot close what it inherited");
     (void)signal(SIGINT, SIG_DFL);
     (void)signal(SIGTERM, SIG_DFL);
-    if (backend->enter(grant, &threads, &err) != GPULET_OK)
+    if (backend->enter(grant, &entry, &err) != GPULET_OK)
         fail_child(shared, err.text);
+    uint32_t threads = entry.threads;
     for (uint32_t i = 1; i < threads; i++) {
         pthread_t thread;
         if (pthread_create(&thread, NULL, stream, make_streamer(shared, threads, footprint_max)) !=

@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 
 #include "base/clock.h"
+#include "server/worker_end.h"
 #include "server/worker_internal.h"
 
 enum {
@@ -49,7 +50,8 @@ static void process_kill(gpulet_worker_t *worker)
     if (worker->killed || worker->reaped || worker->pid <= 0)
         return;
     worker->killed = true;
-    (void)kill(worker->pid, SIGKILL);
+    worker->given_away =
+        gpulet_worker_end(worker->pid, worker->pid_fd, worker->backend, worker->grant);
 }
 
 static uint64_t later(uint64_t a, uint64_t b)
@@ -84,7 +86,11 @@ gpulet_status_t gpulet_worker_start(gpulet_worker_t **out, const gpulet_worker_o
     worker->packets_end = &worker->packets;
     worker->outputs.next = worker->outputs.prev = &worker->outputs;
     worker->started_ns = worker->progress_ns = gpulet_clock_ns();
-    gpulet_status_t st = gpulet_worker_launch(worker, options, err);
+    worker->backend =
+        options->backend != NULL ? gpulet_device_backend_find(options->backend) : NULL;
+    worker->grant = strdup(options->grant != NULL ? options->grant : "");
+    gpulet_status_t st = worker->grant != NULL ? gpulet_worker_launch(worker, options, err)
+                                               : gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
     if (st != GPULET_OK) {
         gpulet_worker_destroy(worker);
         return st;
@@ -243,10 +249,10 @@ static void limits_check(gpulet_worker_t *worker, uint64_t now_ns)
     }
     if (debt != NULL) {
         if (now_ns > later(debt->sent_ns, worker->progress_ns) + debt->limit_ns)
-            gpulet_worker_lose(worker, "%s of model %u takes over %llu ms",
-                               debt->kind == GPULET_CONTROL_LOAD ? "the load" : "the measurement",
-                               debt->known->model,
-                               (unsigned long long)(debt->limit_ns / GPULET_NS_PER_MS));
+            gpulet_worker_lose(
+                worker, "%s of model %u takes over %llu ms",
+                debt->kind == GPULET_CONTROL_MEASURE ? "the measurement" : "the load",
+                debt->known->model, (unsigned long long)(debt->limit_ns / GPULET_NS_PER_MS));
         return; /* A batch may wait behind it. */
     }
     if (worker->batches_count > 0 &&
@@ -318,10 +324,12 @@ gpulet_status_t gpulet_worker_load(gpulet_worker_t *worker, const gpulet_worker_
                                    .model = model->model,
                                    .batch = model->batch_fixed,
                                    .batched = model->batched,
+                                   .runs = model->batch_planned,
                                    .size = model->input_size,
                                    .ns = worker->load_limit_ns,
                                    .name = model->name,
-                                   .text = model->path};
+                                   .text = model->path,
+                                   .prepared = model->prepared};
     if (worker->state >= GPULET_WORKER_LOST)
         return gpulet_fail(err, GPULET_E_CLOSED, "the worker is gone");
     if (gpulet_worker_known_find(worker, model->model) != NULL)
@@ -421,6 +429,7 @@ gpulet_status_t gpulet_worker_run(gpulet_worker_t *worker, uint64_t batch, uint3
                                   uint32_t large_count)
 {
     const gpulet_record_run_t run = {.kind = GPULET_RECORD_RUN,
+                                     .wide = worker->wide,
                                      .model = model,
                                      .batch = batch,
                                      .items = items,
@@ -452,6 +461,36 @@ gpulet_status_t gpulet_worker_run(gpulet_worker_t *worker, uint64_t batch, uint3
     known->batches++;
     gpulet_ring_wake(&worker->to_worker, GPULET_RING_ASLEEP);
     return GPULET_OK;
+}
+
+gpulet_status_t gpulet_worker_widen(gpulet_worker_t *worker, const gpulet_worker_model_t *model,
+                                    uint32_t threads, uint32_t units)
+{
+    const gpulet_control_t message = {.kind = GPULET_CONTROL_WIDEN,
+                                      .model = model->model,
+                                      .threads = threads,
+                                      .batch = units,
+                                      .ns = worker->load_limit_ns,
+                                      .name = model->name,
+                                      .text = model->path,
+                                      .prepared = model->prepared};
+    gpulet_worker_known_t *known = gpulet_worker_known_find(worker, model->model);
+    assert(known != NULL && known->loaded && threads > 0);
+    if (worker->state >= GPULET_WORKER_LOST || worker->stopping || worker->closed_ns != 0)
+        return GPULET_E_CLOSED;
+    if (debt_add(worker, known, GPULET_CONTROL_WIDEN,
+                 worker->load_limit_ns + worker->run_limit_ns) != GPULET_OK)
+        return GPULET_E_NOMEM;
+    known->widened = false;
+    gpulet_status_t st = gpulet_worker_send(worker, &message, -1);
+    if (st != GPULET_OK)
+        debt_undo(worker);
+    return st;
+}
+
+void gpulet_worker_set_wide(gpulet_worker_t *worker, bool wide)
+{
+    worker->wide = wide;
 }
 
 void gpulet_worker_forget_large(gpulet_worker_t *worker, uint32_t segment)
@@ -516,6 +555,7 @@ static void memory_free(gpulet_worker_t *worker)
     for (uint32_t i = 0; i < worker->large_count; i++)
         gpulet_worker_segment_unref(worker->large[i]);
     gpulet_worker_segment_unref(worker->output);
+    free(worker->grant);
     free(worker->large);
     free(worker->sent);
     free(worker->releases);

@@ -27,6 +27,7 @@ typedef struct gpulet_worker_loaded {
     const gpulet_model_io_t *io; /* as the engine's session declares it; borrowed for the call */
     uint64_t load_ns;
     uint64_t memory_bytes; /* growth of the worker's resident set by loading and the first run */
+    bool outputs_whole;    /* it was to be batched, but its outputs have no batch dimension */
 } gpulet_worker_loaded_t;
 
 typedef struct gpulet_worker_measured {
@@ -46,6 +47,7 @@ typedef struct gpulet_worker_measured {
 typedef struct gpulet_worker_result {
     uint64_t batch;
     uint32_t model; /* number that the run was sent with */
+    uint32_t items; /* likewise */
     gpulet_status_t status;
     const char *error; /* "" when OK; borrowed for the call */
     uint64_t exec_ns;
@@ -65,6 +67,9 @@ typedef struct gpulet_worker_callbacks {
                            gpulet_status_t status, const char *text);
     void (*on_measured)(void *context, gpulet_worker_t *worker,
                         const gpulet_worker_measured_t *measured);
+    /* status OK: the model has a copy for lent cores. */
+    void (*on_widened)(void *context, gpulet_worker_t *worker, uint32_t model,
+                       gpulet_status_t status, const char *text);
     void (*on_done)(void *context, gpulet_worker_t *worker, const gpulet_worker_result_t *result);
     void (*on_lost)(void *context, gpulet_worker_t *worker, const char *why);
     /* After gpulet_worker_stop, when the process is gone. If it went with batches unfinished,
@@ -112,14 +117,23 @@ typedef struct gpulet_worker_model {
     const char *path;
     int input_fd; /* the model's input segment (ipc/slab.h); not closed by the worker handle */
     uint64_t input_size;
-    uint32_t batch_fixed; /* N: pad to N items; 0: none */
-    bool batched;         /* the first dimension of every tensor is the batch */
+    const char *prepared;   /* a file to load in place of path; NULL: none */
+    uint32_t batch_fixed;   /* N: pad to N items; 0: none */
+    uint32_t batch_planned; /* the largest it will be asked for, to be ready for; 0: not known */
+    bool batched;           /* the first dimension of every tensor is the batch */
 } gpulet_worker_model_t;
 
 /* Answers: on_loaded or on_load_failed. Several may be outstanding; they are done in order. */
 gpulet_status_t gpulet_worker_load(gpulet_worker_t *worker, const gpulet_worker_model_t *model,
                                    gpulet_error_t *err) GPULET_MUST_USE;
 gpulet_status_t gpulet_worker_unload(gpulet_worker_t *worker, uint32_t model) GPULET_MUST_USE;
+/* Loads a second copy of a loaded model, with `threads` threads of which all but the calling one
+ * yield to whoever else wants their cores (engine.h, yielding), or loads it anew. units: as the
+ * fake engine takes them. Answer: on_widened. */
+gpulet_status_t gpulet_worker_widen(gpulet_worker_t *worker, const gpulet_worker_model_t *model,
+                                    uint32_t threads, uint32_t units) GPULET_MUST_USE;
+/* Whether batches sent from now on run on the copies, where there are any. */
+void gpulet_worker_set_wide(gpulet_worker_t *worker, bool wide);
 /* Runs made-up inputs of `batch` items: at least runs_min runs and until budget_ns is spent (at
  * most runs_max). Dynamic dimensions other than the batch are tried with 64, 32, 224, 16, 256, 1 …
  * until a run succeeds. Answer: on_measured. Not while batches are outstanding. */

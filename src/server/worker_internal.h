@@ -3,6 +3,7 @@
 #ifndef GPULET_SERVER_WORKER_INTERNAL_H
 #define GPULET_SERVER_WORKER_INTERNAL_H
 
+#include "device/backend.h"
 #include "ipc/control.h"
 #include "ipc/ring.h"
 #include "server/worker.h"
@@ -35,8 +36,9 @@ typedef struct gpulet_worker_known {
     struct gpulet_worker_known *next;
     uint32_t model;
     uint32_t batches; /* outstanding */
-    bool batched;
+    bool batched;     /* inputs and outputs hold the items of a batch */
     bool loaded;
+    bool widened;  /* it has a copy for lent cores */
     bool unloaded; /* freed when nothing is outstanding */
     gpulet_model_io_t io;
 } gpulet_worker_known_t;
@@ -52,7 +54,7 @@ typedef struct gpulet_worker_batch {
 typedef struct gpulet_worker_debt {
     struct gpulet_worker_debt *next;
     gpulet_worker_known_t *known;
-    gpulet_control_kind_t kind; /* LOAD, MEASURE */
+    gpulet_control_kind_t kind; /* LOAD, MEASURE, WIDEN */
     uint64_t sent_ns;
     uint64_t limit_ns;
 } gpulet_worker_debt_t;
@@ -79,7 +81,9 @@ struct gpulet_worker {
     uint32_t batch_ahead;
     uint64_t start_limit_ns, load_limit_ns, run_limit_ns;
 
-    pid_t pid; /* 0: never started */
+    pid_t pid;                              /* 0: never started */
+    const gpulet_device_backend_t *backend; /* NULL: none of that name */
+    char *grant;                            /* owned */
     bool reaped;
     int exit_status; /* of waitpid, when reaped */
     int epoll_fd;
@@ -98,6 +102,8 @@ struct gpulet_worker {
     bool told;      /* on_lost or on_stopped was called */
     bool stopping;
     bool killed;
+    bool wide;       /* batches run on the copies for lent cores */
+    bool given_away; /* a thread kills and reaps it */
     uint64_t started_ns;
     uint64_t progress_ns; /* when it last answered anything */
     uint64_t stop_deadline_ns;

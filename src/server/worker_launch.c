@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "ipc/slab.h"
+#include "server/worker_end.h"
 #include "server/worker_internal.h"
 
 enum {
@@ -158,8 +159,10 @@ out:
 void gpulet_worker_channel_close(gpulet_worker_t *worker)
 {
     if (worker->pid > 0 && !worker->reaped) {
-        (void)kill(worker->pid, SIGKILL);
-        while (waitpid(worker->pid, NULL, 0) < 0 && errno == EINTR)
+        if (!worker->killed)
+            worker->given_away =
+                gpulet_worker_end(worker->pid, worker->pid_fd, worker->backend, worker->grant);
+        while (!worker->given_away && waitpid(worker->pid, NULL, 0) < 0 && errno == EINTR)
             continue;
         worker->reaped = true;
     }

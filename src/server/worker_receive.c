@@ -144,8 +144,12 @@ static void take_loaded(gpulet_worker_t *worker, gpulet_control_t *m)
         gpulet_worker_known_settle(worker, known);
         return;
     }
-    const gpulet_worker_loaded_t loaded = {
-        .model = known->model, .io = &known->io, .load_ns = m->ns, .memory_bytes = m->memory};
+    const gpulet_worker_loaded_t loaded = {.model = known->model,
+                                           .io = &known->io,
+                                           .load_ns = m->ns,
+                                           .memory_bytes = m->memory,
+                                           .outputs_whole = known->batched && !m->batched};
+    known->batched = known->batched && m->batched;
     worker->callbacks.on_loaded(worker->callbacks.context, worker, &loaded);
 }
 
@@ -166,6 +170,19 @@ static void take_load_failed(gpulet_worker_t *worker, const gpulet_control_t *m)
     gpulet_status_t st = status_of(m) == GPULET_OK ? GPULET_E_INTERNAL : status_of(m);
     if (wanted)
         worker->callbacks.on_load_failed(worker->callbacks.context, worker, m->model, st, m->text);
+}
+
+static void take_widened(gpulet_worker_t *worker, const gpulet_control_t *m)
+{
+    gpulet_worker_known_t *known = debt_pay(worker, m, GPULET_CONTROL_WIDEN);
+    if (known == NULL)
+        return;
+    gpulet_status_t st = status_of(m);
+    bool wanted = !known->unloaded;
+    known->widened = st == GPULET_OK;
+    gpulet_worker_known_settle(worker, known);
+    if (wanted && worker->callbacks.on_widened != NULL)
+        worker->callbacks.on_widened(worker->callbacks.context, worker, m->model, st, m->text);
 }
 
 static void take_measured(gpulet_worker_t *worker, const gpulet_control_t *m)
@@ -229,6 +246,9 @@ static void take_message(gpulet_worker_t *worker, gpulet_control_t *m, int fd)
         break;
     case GPULET_CONTROL_LOAD_FAILED:
         take_load_failed(worker, m);
+        break;
+    case GPULET_CONTROL_WIDENED:
+        take_widened(worker, m);
         break;
     case GPULET_CONTROL_MEASURED:
         take_measured(worker, m);
@@ -372,7 +392,14 @@ static void take_done(gpulet_worker_t *worker, const gpulet_record_done_t *done)
         return;
     }
     worker->progress_ns = gpulet_clock_ns();
+    /* Its own figures of time are believed within what has passed here: a wild one would teach the
+     * brain that the model can never be in time. */
+    const uint64_t passed_ns = worker->progress_ns - batch.sent_ns;
+    uint64_t *const times[] = {&result.exec_ns, &result.input_ns, &result.output_ns};
+    for (size_t i = 0; i < sizeof(times) / sizeof(times[0]); i++)
+        *times[i] = *times[i] < passed_ns ? *times[i] : passed_ns;
     result.model = batch.known->model;
+    result.items = batch.items;
     if (done->status == GPULET_OK) {
         gpulet_worker_segment_t *s = output_check(worker, &batch, &done->output);
         if (s == NULL) {

@@ -258,18 +258,23 @@ const char *gpulet_store_path(const gpulet_store_t *store)
     return store->path;
 }
 
-static void bind_text(sqlite3_stmt *stmt, int at, const char *text)
+/* A value that could not be bound leaves the one of the statement's last use in its place: whoever
+ * binds asks `failed` before running the statement. */
+static void bind_text(bool *failed, sqlite3_stmt *stmt, int at, const char *text)
 {
-    (void)sqlite3_bind_text(stmt, at, text, -1, SQLITE_TRANSIENT);
+    *failed |= sqlite3_bind_text(stmt, at, text, -1, SQLITE_TRANSIENT) != SQLITE_OK;
 }
 
 /* NAN, "not known", is stored as NULL. */
-static void bind_number(sqlite3_stmt *stmt, int at, double value)
+static void bind_number(bool *failed, sqlite3_stmt *stmt, int at, double value)
 {
-    if (isnan(value))
-        (void)sqlite3_bind_null(stmt, at);
-    else
-        (void)sqlite3_bind_double(stmt, at, value);
+    int rc = isnan(value) ? sqlite3_bind_null(stmt, at) : sqlite3_bind_double(stmt, at, value);
+    *failed |= rc != SQLITE_OK;
+}
+
+static void bind_count(bool *failed, sqlite3_stmt *stmt, int at, uint32_t value)
+{
+    *failed |= sqlite3_bind_int64(stmt, at, value) != SQLITE_OK;
 }
 
 static double column_number(sqlite3_stmt *stmt, int at)
@@ -292,17 +297,18 @@ gpulet_status_t gpulet_store_put_point(gpulet_store_t *store, const char *device
                                        const gpulet_profile_point_t *point, gpulet_error_t *err)
 {
     sqlite3_stmt *stmt = store->put_point;
-    bind_text(stmt, 1, device);
-    bind_text(stmt, 2, engine);
-    bind_text(stmt, 3, file_key);
-    (void)sqlite3_bind_int64(stmt, 4, units);
-    (void)sqlite3_bind_int64(stmt, 5, instances);
-    (void)sqlite3_bind_int64(stmt, 6, point->batch);
-    bind_text(stmt, 7, model);
-    bind_number(stmt, 8, point->latency_ms);
-    bind_number(stmt, 9, point->latency_ms_p99);
-    bind_number(stmt, 10, point->memory_mb);
-    return run_once(store, stmt, err);
+    bool failed = false;
+    bind_text(&failed, stmt, 1, device);
+    bind_text(&failed, stmt, 2, engine);
+    bind_text(&failed, stmt, 3, file_key);
+    bind_count(&failed, stmt, 4, units);
+    bind_count(&failed, stmt, 5, instances);
+    bind_count(&failed, stmt, 6, point->batch);
+    bind_text(&failed, stmt, 7, model);
+    bind_number(&failed, stmt, 8, point->latency_ms);
+    bind_number(&failed, stmt, 9, point->latency_ms_p99);
+    bind_number(&failed, stmt, 10, point->memory_mb);
+    return failed ? fail_db(store, err) : run_once(store, stmt, err);
 }
 
 static gpulet_status_t add_row(sqlite3_stmt *stmt, const char *device, const char *model,
@@ -330,9 +336,12 @@ gpulet_status_t gpulet_store_get_points(gpulet_store_t *store, const char *devic
     gpulet_status_t st = GPULET_OK;
     size_t points = 0;
     int rc = SQLITE_ROW;
-    bind_text(stmt, 1, device);
-    bind_text(stmt, 2, engine);
-    bind_text(stmt, 3, file_key);
+    bool failed = false;
+    bind_text(&failed, stmt, 1, device);
+    bind_text(&failed, stmt, 2, engine);
+    bind_text(&failed, stmt, 3, file_key);
+    if (failed)
+        return fail_db(store, err);
     while (st == GPULET_OK && (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
         st = add_row(stmt, device, model, profile, err);
         points++;
@@ -350,21 +359,22 @@ gpulet_status_t gpulet_store_put_pair(gpulet_store_t *store, const char *engine,
                                       const gpulet_pair_t *pair, gpulet_error_t *err)
 {
     sqlite3_stmt *stmt = store->put_pair;
-    bind_text(stmt, 1, pair->device);
-    bind_text(stmt, 2, engine);
-    bind_text(stmt, 3, self_key);
-    (void)sqlite3_bind_int64(stmt, 4, pair->self.units);
-    (void)sqlite3_bind_int64(stmt, 5, pair->self.batch);
-    bind_text(stmt, 6, other_key);
-    (void)sqlite3_bind_int64(stmt, 7, pair->other.units);
-    (void)sqlite3_bind_int64(stmt, 8, pair->other.batch);
-    bind_text(stmt, 9, pair->self.model);
-    bind_text(stmt, 10, pair->other.model);
-    bind_number(stmt, 11, pair->slowdown);
-    bind_number(stmt, 12, pair->slowdown_p10);
-    bind_number(stmt, 13, pair->slowdown_p90);
-    bind_number(stmt, 14, pair->traffic_mb_s);
-    return run_once(store, stmt, err);
+    bool failed = false;
+    bind_text(&failed, stmt, 1, pair->device);
+    bind_text(&failed, stmt, 2, engine);
+    bind_text(&failed, stmt, 3, self_key);
+    bind_count(&failed, stmt, 4, pair->self.units);
+    bind_count(&failed, stmt, 5, pair->self.batch);
+    bind_text(&failed, stmt, 6, other_key);
+    bind_count(&failed, stmt, 7, pair->other.units);
+    bind_count(&failed, stmt, 8, pair->other.batch);
+    bind_text(&failed, stmt, 9, pair->self.model);
+    bind_text(&failed, stmt, 10, pair->other.model);
+    bind_number(&failed, stmt, 11, pair->slowdown);
+    bind_number(&failed, stmt, 12, pair->slowdown_p10);
+    bind_number(&failed, stmt, 13, pair->slowdown_p90);
+    bind_number(&failed, stmt, 14, pair->traffic_mb_s);
+    return failed ? fail_db(store, err) : run_once(store, stmt, err);
 }
 
 gpulet_status_t gpulet_store_get_pairs(gpulet_store_t *store, const char *engine,
@@ -376,10 +386,13 @@ gpulet_status_t gpulet_store_get_pairs(gpulet_store_t *store, const char *engine
     gpulet_status_t st = GPULET_OK;
     size_t count = 0;
     int rc = SQLITE_ROW;
-    bind_text(stmt, 1, names->device);
-    bind_text(stmt, 2, engine);
-    bind_text(stmt, 3, self_key);
-    bind_text(stmt, 4, other_key);
+    bool failed = false;
+    bind_text(&failed, stmt, 1, names->device);
+    bind_text(&failed, stmt, 2, engine);
+    bind_text(&failed, stmt, 3, self_key);
+    bind_text(&failed, stmt, 4, other_key);
+    if (failed)
+        return fail_db(store, err);
     while (st == GPULET_OK && (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
         gpulet_pair_t pair = *names;
         pair.self.units = (uint32_t)sqlite3_column_int64(stmt, 0);
@@ -405,13 +418,14 @@ gpulet_status_t gpulet_store_get_pairs(gpulet_store_t *store, const char *engine
 gpulet_status_t gpulet_store_put_plan(gpulet_store_t *store, const char *why, const char *json,
                                       gpulet_error_t *err)
 {
-    bind_text(store->put_plan, 1, why);
-    bind_text(store->put_plan, 2, json);
-    gpulet_status_t st = run_once(store, store->put_plan, err);
+    bool failed = false;
+    bind_text(&failed, store->put_plan, 1, why);
+    bind_text(&failed, store->put_plan, 2, json);
+    gpulet_status_t st = failed ? fail_db(store, err) : run_once(store, store->put_plan, err);
     if (st != GPULET_OK)
         return st;
-    (void)sqlite3_bind_int(store->trim_plans, 1, PLANS_KEPT);
-    return run_once(store, store->trim_plans, err);
+    bind_count(&failed, store->trim_plans, 1, PLANS_KEPT);
+    return failed ? fail_db(store, err) : run_once(store, store->trim_plans, err);
 }
 
 gpulet_status_t gpulet_store_last_plan(char **json_out, gpulet_store_t *store, gpulet_error_t *err)

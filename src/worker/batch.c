@@ -15,9 +15,10 @@ enum { DONE_WAIT_MS = 1 };
 typedef struct execution {
     gpulet_work_t *work;
     const gpulet_work_model_t *model;
-    uint32_t items;     /* wanted */
-    uint32_t items_run; /* with padding */
-    uint8_t *base;      /* of the span; NULL while there is none */
+    gpulet_engine_model_t *engine_model; /* which copy of it */
+    uint32_t items;                      /* wanted */
+    uint32_t items_run;                  /* with padding */
+    uint8_t *base;                       /* of the span; NULL while there is none */
     gpulet_wire_span_t span;
     gpulet_engine_output_t outputs[GPULET_MODEL_IO_MAX];
     uint64_t offsets[GPULET_MODEL_IO_MAX];
@@ -29,7 +30,7 @@ static bool output_expect(gpulet_tensor_view_t *out, const execution_t *e, uint3
     const gpulet_tensor_spec_t *spec = &e->model->io->outputs[i];
     uint64_t elements = 0;
     *out = (gpulet_tensor_view_t){.type = spec->type, .shape = spec->shape};
-    if (e->model->batched && spec->shape.rank > 0)
+    if (e->model->batched && !e->model->outputs_whole && spec->shape.rank > 0)
         out->shape.dims[0] = e->items_run;
     size_t element = gpulet_datatype_size(spec->type);
     if (element == 0 || gpulet_shape_elements(&elements, &out->shape) != GPULET_OK ||
@@ -97,13 +98,15 @@ static gpulet_status_t output_cut(const execution_t *e, uint32_t i, gpulet_tenso
     if (view->type != spec->type || view->shape.rank > GPULET_RANK_MAX)
         return gpulet_fail(err, GPULET_E_INTERNAL, "output '%s' is not what the model declares",
                            spec->name);
-    if (e->model->batched &&
-        (view->shape.rank == 0 || view->shape.dims[0] != (int64_t)e->items_run))
-        return gpulet_fail(err, GPULET_E_INVALID,
+    const bool by_item = e->model->batched && !e->model->outputs_whole;
+    e->work->unbatched_seen |=
+        by_item && (view->shape.rank == 0 || view->shape.dims[0] != (int64_t)e->items_run);
+    if (by_item && (view->shape.rank == 0 || view->shape.dims[0] != (int64_t)e->items_run))
+        return gpulet_fail(err, GPULET_E_UNSUPPORTED,
                            "output '%s' has shape %s for %u items: the model does not batch",
                            spec->name, gpulet_shape_format(shape, sizeof(shape), &view->shape),
                            e->items_run);
-    if (e->model->batched)
+    if (by_item)
         view->shape.dims[0] = e->items;
     if (gpulet_shape_elements(&elements, &view->shape) != GPULET_OK || elements > OUTPUT_BYTES_MAX)
         return gpulet_fail(err, GPULET_E_INTERNAL, "output '%s' has an impossible shape",
@@ -186,19 +189,30 @@ static gpulet_status_t outputs_finish(execution_t *e, gpulet_error_t *err)
     /* Only now: a released output has no size any more. */
     for (uint32_t i = 0; i < count; i++) {
         if (e->outputs[i].owner != NULL)
-            ops->output_release(e->model->engine_model, &e->outputs[i]);
+            ops->output_release(e->engine_model, &e->outputs[i]);
     }
     return st;
 }
 
+static gpulet_engine_model_t *copy_for(const gpulet_work_model_t *model, bool wide,
+                                       uint32_t items_run)
+{
+    for (uint32_t i = 0; i < model->copies_count; i++) {
+        if (model->copies[i].batch == items_run)
+            return model->copies[i].engine_model;
+    }
+    return wide && model->wide != NULL ? model->wide : model->engine_model;
+}
+
 gpulet_status_t gpulet_work_execute(gpulet_work_result_t *result, gpulet_work_t *work,
-                                    const gpulet_work_model_t *model,
+                                    const gpulet_work_model_t *model, bool wide,
                                     const gpulet_tensor_view_t *inputs,
                                     const uint32_t items_and_run[2], gpulet_error_t *err)
 {
     execution_t e;
     e.work = work;
     e.model = model;
+    e.engine_model = copy_for(model, wide, items_and_run[1]);
     e.items = items_and_run[0];
     e.items_run = items_and_run[1];
     e.base = NULL;
@@ -207,7 +221,7 @@ gpulet_status_t gpulet_work_execute(gpulet_work_result_t *result, gpulet_work_t 
     if (st != GPULET_OK)
         return st;
     uint64_t begun_ns = gpulet_clock_ns();
-    st = work->ops->run(model->engine_model, inputs, e.outputs, err);
+    st = work->ops->run(e.engine_model, inputs, e.outputs, err);
     uint64_t ran_ns = gpulet_clock_ns();
     if (st == GPULET_OK)
         st = outputs_finish(&e, err);
@@ -273,7 +287,7 @@ void gpulet_work_run(gpulet_work_t *work, const gpulet_record_run_t *run, size_t
     done.input_ns = gpulet_clock_ns() - begun_ns;
     assert(st != GPULET_OK || model != NULL);
     if (st == GPULET_OK)
-        st = gpulet_work_execute(&result, work, model, inputs, items_and_run, &err);
+        st = gpulet_work_execute(&result, work, model, run->wide != 0, inputs, items_and_run, &err);
     done.status = st;
     done.batch = size >= sizeof(*run) ? run->batch : 0;
     done.exec_ns = result.exec_ns;

@@ -265,10 +265,12 @@ gpulet_status_t gpulet_work_inputs_prepare(gpulet_tensor_view_t *inputs, uint32_
     gpulet_status_t st = requests_read(work, model, run, err);
     if (st != GPULET_OK)
         return st;
-    uint32_t items = model->batched && model->batch_fixed > 0 ? model->batch_fixed : run->items;
+    uint32_t items = model->batched ? gpulet_work_items_run(model, run->items) : run->items;
     if (run->items > items)
         return gpulet_fail(err, GPULET_E_INVALID, "%u items for a model of fixed batch %u",
                            run->items, items);
+    if (model->outputs_whole && run->items != 1)
+        return gpulet_fail(err, GPULET_E_INVALID, "%u items: the model does not batch", run->items);
     if (!model->batched && run->requests_count != 1)
         return gpulet_fail(err, GPULET_E_INVALID, "several requests for a model without a batch");
     *items_out = items;

@@ -156,9 +156,9 @@ void gpulet_work_wait(gpulet_work_t *work, int limit_ms)
 static void control_regrant(gpulet_work_t *work, const char *grant)
 {
     gpulet_error_t err;
-    uint32_t threads = 0;
+    gpulet_device_entry_t entry = {0};
     err.text[0] = '\0';
-    gpulet_status_t st = work->backend->enter(grant, &threads, &err);
+    gpulet_status_t st = work->backend->enter(grant, &entry, &err);
     if (st != GPULET_OK) {
         /* It may now run on units of others: the server must hear of it, and a worker that ends is
          * heard. */
@@ -168,7 +168,7 @@ static void control_regrant(gpulet_work_t *work, const char *grant)
         work->ended = work->closed = true;
         return;
     }
-    work->threads = threads;
+    work->entry = entry;
 }
 
 static void control_do(gpulet_work_t *work, gpulet_work_queued_control_t *c)
@@ -197,6 +197,9 @@ static void control_do(gpulet_work_t *work, gpulet_work_queued_control_t *c)
         break;
     case GPULET_CONTROL_FOREGROUND:
         gpulet_work_foreground();
+        break;
+    case GPULET_CONTROL_WIDEN:
+        gpulet_work_widen(work, &m);
         break;
     case GPULET_CONTROL_STOP:
         work->ended = true;
@@ -264,8 +267,11 @@ static bool idle_trim(gpulet_work_t *work)
         return false;
     gpulet_work_outputs_trim(work);
     gpulet_work_buffer_deinit(&work->gather);
-    for (gpulet_work_model_t *m = work->models; m != NULL; m = m->next)
+    for (gpulet_work_model_t *m = work->models; m != NULL; m = m->next) {
         work->ops->trim(m->engine_model);
+        if (m->wide != NULL)
+            work->ops->trim(m->wide);
+    }
     return work->large_busy_bytes == 0 && gpulet_slab_used(work->slab) == 0;
 }
 

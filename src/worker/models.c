@@ -20,8 +20,10 @@ static void model_destroy(gpulet_work_t *work, gpulet_work_model_t *m)
 {
     if (m == NULL)
         return;
-    if (m->engine_model != NULL)
-        work->ops->unload(m->engine_model);
+    for (uint32_t i = 0; i < m->copies_count; i++)
+        work->ops->unload(m->copies[i].engine_model);
+    work->ops->unload(m->wide);
+    work->ops->unload(m->engine_model);
     if (m->input_base != NULL)
         (void)munmap(m->input_base, (size_t)m->input_size);
     free(m);
@@ -30,10 +32,10 @@ static void model_destroy(gpulet_work_t *work, gpulet_work_model_t *m)
 /* What the process has grown by since it was ready, less what other models stand for. */
 static uint64_t memory_of(const gpulet_work_t *work, const gpulet_work_model_t *model)
 {
-    uint64_t others = work->rss_at_ready;
+    uint64_t others = work->memory_at_ready;
     for (const gpulet_work_model_t *m = work->models; m != NULL; m = m->next)
         others += m == model ? 0 : m->memory_bytes;
-    uint64_t now = gpulet_work_rss();
+    uint64_t now = gpulet_work_memory(work);
     return now > others ? now - others : 0;
 }
 
@@ -45,6 +47,8 @@ static void memory_settle(gpulet_work_t *work)
 
 /* ---- one run of made-up inputs ---- */
 
+enum { COPIES_FACTOR = 4, WARM_RUNS = 3 };
+
 static gpulet_status_t recipe_run(uint64_t *ns_out, gpulet_work_t *work,
                                   const gpulet_work_model_t *model,
                                   const gpulet_tensor_view_t *inputs, uint32_t items,
@@ -52,7 +56,8 @@ static gpulet_status_t recipe_run(uint64_t *ns_out, gpulet_work_t *work,
 {
     const uint32_t items_and_run[2] = {items, items};
     gpulet_work_result_t result;
-    gpulet_status_t st = gpulet_work_execute(&result, work, model, inputs, items_and_run, err);
+    gpulet_status_t st =
+        gpulet_work_execute(&result, work, model, false, inputs, items_and_run, err);
     if (st != GPULET_OK)
         return st;
     gpulet_work_output_free(work, result.output.segment, result.output.offset);
@@ -90,9 +95,21 @@ static gpulet_status_t recipe_find(gpulet_tensor_view_t *inputs, gpulet_work_t *
     return first;
 }
 
-static uint32_t items_run(const gpulet_work_model_t *model, uint32_t batch)
+uint32_t gpulet_work_items_run(const gpulet_work_model_t *model, uint32_t items)
 {
-    if (!model->batched)
+    if (model->batch_fixed > 0)
+        return model->batch_fixed;
+    for (uint32_t i = 0; i < model->copies_count; i++) {
+        if (items <= model->copies[i].batch)
+            return model->copies[i].batch;
+    }
+    return items <= model->batch_padded ? model->batch_padded : items;
+}
+
+/* As a measurement wants it: a batch of just that size. */
+static uint32_t items_measured(const gpulet_work_model_t *model, uint32_t batch)
+{
+    if (!model->batched || model->outputs_whole)
         return 1;
     return model->batch_fixed > 0 ? model->batch_fixed : batch;
 }
@@ -106,24 +123,45 @@ static void load_failed(gpulet_work_t *work, uint32_t model, gpulet_status_t st,
     gpulet_work_send(work, &answer, -1);
 }
 
-static gpulet_status_t model_load(gpulet_work_model_t *m, gpulet_work_t *work,
-                                  const gpulet_control_t *message, int fd, gpulet_error_t *err)
+static gpulet_engine_load_options_t load_options(const gpulet_work_t *work,
+                                                 const gpulet_control_t *message)
 {
-    const gpulet_engine_load_options_t options = {
+    return (gpulet_engine_load_options_t){
         .name = message->name,
         .path = message->text,
-        .threads = work->threads,
+        .threads = work->entry.threads,
+        .provider = work->entry.provider,
+        .ordinal = work->entry.ordinal,
+        .stream = work->entry.stream,
         .units = work->units,
         .spin = work->spin,
         .load_limit_ns = message->ns,
     };
+}
+
+static gpulet_status_t model_load(gpulet_work_model_t *m, gpulet_work_t *work,
+                                  const gpulet_control_t *message, int fd, gpulet_error_t *err)
+{
+    gpulet_engine_load_options_t options = load_options(work, message);
     gpulet_status_t st;
     if (gpulet_work_model_find(work, message->model) != NULL)
         return gpulet_fail(err, GPULET_E_EXISTS, "model %u is loaded already", message->model);
     m->input_size = message->size;
     if ((st = gpulet_shared_map(&m->input_base, fd, message->size, false, err)) != GPULET_OK)
         return st;
-    if ((st = work->ops->load(&m->engine_model, work->engine, &options, err)) != GPULET_OK)
+    st = GPULET_E_NOT_FOUND;
+    if (message->prepared[0] != '\0') {
+        options.path = message->prepared;
+        st = work->ops->load(&m->engine_model, work->engine, &options, err);
+        options.path = message->text;
+        if (st == GPULET_E_TIMEOUT)
+            return st; /* A thread of the library hangs: the process is to end. */
+        if (st != GPULET_OK)
+            GPULET_LOG(WARNING, "event=prepared_refused model=%s status=%s", message->name,
+                       gpulet_status_name(st));
+    }
+    if (st != GPULET_OK &&
+        (st = work->ops->load(&m->engine_model, work->engine, &options, err)) != GPULET_OK)
         return st;
     m->io = work->ops->io(m->engine_model);
     if (m->io->inputs_count > GPULET_MODEL_IO_MAX || m->io->outputs_count > GPULET_MODEL_IO_MAX)
@@ -132,17 +170,62 @@ static gpulet_status_t model_load(gpulet_work_model_t *m, gpulet_work_t *work,
     return GPULET_OK;
 }
 
-/* A model that runs with no made-up inputs may still run with real ones: that is no reason to
- * refuse it. */
-static void model_warm(gpulet_work_t *work, gpulet_work_model_t *m, const char *name)
+/* Sessions for smaller batches than the planned one, each run once: a GPU chooses its kernels when
+ * it first sees a shape. One that cannot be had, for lack of memory perhaps, is done without. */
+static void copies_load(gpulet_work_t *work, gpulet_work_model_t *m,
+                        const gpulet_control_t *message)
+{
+    const gpulet_engine_load_options_t options = load_options(work, message);
+    gpulet_tensor_view_t inputs[GPULET_MODEL_IO_MAX];
+    uint32_t planned = message->runs;
+    gpulet_error_t err;
+    if (!m->batched || m->outputs_whole || m->batch_fixed > 0 || planned <= 1 ||
+        strcmp(work->entry.provider, "cpu") == 0)
+        return;
+    m->batch_padded = planned;
+    for (uint32_t b = 1; b < planned && m->copies_count < GPULET_WORK_COPIES_MAX;
+         b *= COPIES_FACTOR) {
+        gpulet_work_copy_t *copy = &m->copies[m->copies_count];
+        if (work->ops->load(&copy->engine_model, work->engine, &options, &err) != GPULET_OK)
+            break;
+        copy->batch = b;
+        m->copies_count++;
+        if (recipe_find(inputs, work, m, b, &err) != GPULET_OK)
+            break;
+    }
+    (void)recipe_find(inputs, work, m, planned, &err);
+}
+
+/* A model that is to be batched is tried with two items: its outputs must tell them apart. Only the
+ * run shows it, since a declared dimension may be anything. */
+static gpulet_status_t model_try(gpulet_work_t *work, gpulet_work_model_t *m, gpulet_error_t *err)
 {
     gpulet_tensor_view_t inputs[GPULET_MODEL_IO_MAX];
+    gpulet_error_t why;
+    if (!m->batched || m->batch_fixed > 0)
+        return recipe_find(inputs, work, m, items_measured(m, 1), err);
+    why.text[0] = '\0';
+    gpulet_status_t st = recipe_find(inputs, work, m, 2, &why);
+    if (st == GPULET_OK)
+        return st;
+    m->outputs_whole = work->unbatched_seen;
+    return recipe_find(inputs, work, m, 1, err);
+}
+
+/* A model that runs with no made-up inputs may still run with real ones: that is no reason to
+ * refuse it. */
+static void model_warm(gpulet_work_t *work, gpulet_work_model_t *m, const gpulet_control_t *message)
+{
     gpulet_error_t err;
-    gpulet_status_t st = recipe_find(inputs, work, m, items_run(m, 1), &err);
+    work->unbatched_seen = false;
+    gpulet_status_t st = model_try(work, m, &err);
+    if (st == GPULET_OK)
+        copies_load(work, m, message);
     memory_settle(work);
+    gpulet_work_outputs_trim(work); /* those of two items are of no size that will be asked for */
     if (st != GPULET_OK) {
         char quoted[512];
-        GPULET_LOG(WARNING, "event=warm_up_failed model=%s status=%s error=%s", name,
+        GPULET_LOG(WARNING, "event=warm_up_failed model=%s status=%s error=%s", message->name,
                    gpulet_status_name(st), gpulet_log_quote(quoted, (int)sizeof(quoted), err.text));
     }
 }
@@ -173,16 +256,54 @@ void gpulet_work_load(gpulet_work_t *work, const gpulet_control_t *message, int 
                     err.text[0] != '\0' ? err.text : gpulet_status_text(st));
         return;
     }
-    model_warm(work, m, message->name);
+    model_warm(work, m, message);
     m->memory_bytes = memory_of(work, m);
     m->next = work->models;
     work->models = m;
     const gpulet_control_t answer = {.kind = GPULET_CONTROL_LOADED,
                                      .model = m->model,
+                                     .batched = m->batched && !m->outputs_whole,
                                      .ns = load_ns,
                                      .memory = m->memory_bytes,
                                      .io = *m->io};
     gpulet_work_send(work, &answer, -1);
+}
+
+/* Loads the copy anew when there is one: the number of lent cores has changed. */
+static gpulet_status_t widen(gpulet_work_t *work, const gpulet_control_t *message,
+                             gpulet_error_t *err)
+{
+    gpulet_work_model_t *m = gpulet_work_model_find(work, message->model);
+    const gpulet_engine_load_options_t options = {
+        .name = message->name,
+        .path = message->prepared[0] != '\0' ? message->prepared : message->text,
+        .threads = message->threads,
+        .units = message->batch,
+        .yielding = true,
+        .load_limit_ns = message->ns,
+    };
+    if (m == NULL)
+        return gpulet_fail(err, GPULET_E_NOT_FOUND, "model %u is not loaded here", message->model);
+    if (message->threads == 0)
+        return gpulet_fail(err, GPULET_E_INVALID, "no threads");
+    work->ops->unload(m->wide);
+    m->wide = NULL;
+    return work->ops->load(&m->wide, work->engine, &options, err);
+}
+
+void gpulet_work_widen(gpulet_work_t *work, const gpulet_control_t *message)
+{
+    gpulet_error_t err;
+    err.text[0] = '\0';
+    gpulet_status_t st = widen(work, message, &err);
+    const gpulet_control_t answer = {.kind = GPULET_CONTROL_WIDENED,
+                                     .model = message->model,
+                                     .status = st,
+                                     .text =
+                                         err.text[0] != '\0' ? err.text : gpulet_status_text(st)};
+    gpulet_work_send(work, &answer, -1);
+    if (st == GPULET_E_TIMEOUT)
+        work->ended = true; /* A thread of the library hangs: it is not to be lived with. */
 }
 
 void gpulet_work_unload(gpulet_work_t *work, uint32_t model)
@@ -230,8 +351,12 @@ static gpulet_status_t measure_runs(gpulet_control_t *answer, uint64_t *times, g
                                     gpulet_error_t *err)
 {
     gpulet_tensor_view_t inputs[GPULET_MODEL_IO_MAX];
-    const uint32_t items = items_run(m, message->batch);
+    const uint32_t items = items_measured(m, message->batch);
     gpulet_status_t st = recipe_find(inputs, work, m, items, err);
+    /* The first run of a shape is not like the others, on a GPU not even the second. */
+    for (int i = 1; i < WARM_RUNS && st == GPULET_OK && strcmp(work->entry.provider, "cpu") != 0;
+         i++)
+        st = recipe_run(&times[0], work, m, inputs, items, err);
     uint64_t begun_ns = gpulet_clock_ns();
     uint32_t runs = 0;
     while (st == GPULET_OK && runs < message->runs_max &&
@@ -262,6 +387,9 @@ void gpulet_work_measure(gpulet_work_t *work, const gpulet_control_t *message)
     else if (message->runs_max == 0 || message->runs_max > RUNS_LIMIT || message->batch == 0)
         st = gpulet_fail(&err, GPULET_E_INVALID, "between 1 and %d runs can be measured",
                          RUNS_LIMIT);
+    else if (m->outputs_whole && message->batch > 1)
+        st = gpulet_fail(&err, GPULET_E_UNSUPPORTED,
+                         "its outputs have no batch dimension: one item a run");
     else if ((times = calloc(message->runs_max, sizeof(*times))) == NULL)
         st = gpulet_fail(&err, GPULET_E_NOMEM, "out of memory");
     else

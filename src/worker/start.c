@@ -93,6 +93,17 @@ uint64_t gpulet_work_rss(void)
     return status_field(text, "RssAnon:") + status_field(text, "RssFile:");
 }
 
+uint64_t gpulet_work_memory(const gpulet_work_t *work)
+{
+    gpulet_error_t err = {""};
+    uint64_t bytes = 0;
+    if (work->backend->memory_used == NULL)
+        return gpulet_work_rss();
+    if (work->backend->memory_used(&bytes, &err) != GPULET_OK)
+        GPULET_LOG(WARNING, "event=device_memory_unknown error=\"%s\"", err.text);
+    return bytes;
+}
+
 /* ---- start ---- */
 
 /* Waits for one message; there is no work to do meanwhile. */
@@ -194,10 +205,10 @@ static gpulet_status_t engine_open(gpulet_work_t *work, const gpulet_control_sta
     const gpulet_engine_ops_t *ops = gpulet_engine_find(s->engine);
     if (ops == NULL)
         return gpulet_fail(err, GPULET_E_NOT_FOUND, "no engine '%s'", s->engine);
-    if ((st = work->backend->enter(s->grant, &work->threads, err)) != GPULET_OK)
+    if ((st = work->backend->enter(s->grant, &work->entry, err)) != GPULET_OK)
         return st;
-    if (work->threads == 0)
-        work->threads = 1;
+    if (work->entry.threads == 0)
+        work->entry.threads = 1;
     if (s->nice > 0)
         gpulet_work_background(s->nice);
     if ((st = ops->open(&work->engine, &options, err)) != GPULET_OK)
@@ -230,9 +241,9 @@ static gpulet_status_t start_with(gpulet_work_t *work, const gpulet_control_star
             GPULET_OK ||
         (st = hello_send(work)) != GPULET_OK || (st = engine_open(work, s, err)) != GPULET_OK)
         return st;
-    work->rss_at_ready = gpulet_work_rss();
+    work->memory_at_ready = gpulet_work_memory(work);
     const gpulet_control_t ready = {.kind = GPULET_CONTROL_READY,
-                                    .threads = work->threads,
+                                    .threads = work->entry.threads,
                                     .text = work->ops->version(work->engine)};
     gpulet_work_send(work, &ready, -1);
     return work->closed ? GPULET_E_CLOSED : GPULET_OK;

@@ -22,17 +22,32 @@ typedef struct gpulet_work_buffer {
     size_t size;
 } gpulet_work_buffer_t;
 
+/* A GPU's engine chooses its kernels anew whenever the shape changes, which takes far longer than
+ * the run (docs/gpu-results.md): there each of a few batch sizes has a session of its own, and
+ * batches are padded to the next of them. */
+enum { GPULET_WORK_COPIES_MAX = 8 };
+
+typedef struct gpulet_work_copy {
+    gpulet_engine_model_t *engine_model;
+    uint32_t batch;
+} gpulet_work_copy_t;
+
 typedef struct gpulet_work_model {
     struct gpulet_work_model *next;
     gpulet_engine_model_t *engine_model;
+    gpulet_engine_model_t *wide;                       /* a copy for lent cores; NULL: none */
+    gpulet_work_copy_t copies[GPULET_WORK_COPIES_MAX]; /* ascending by batch */
+    uint32_t copies_count;
+    uint32_t batch_padded; /* what engine_model is kept for where there are copies; 0: any batch */
     const gpulet_model_io_t *io; /* borrowed from engine_model */
     void *input_base;            /* the model's input segment, read-only */
     uint64_t input_size;
-    uint64_t memory_bytes; /* growth of the resident set it is held responsible for */
+    uint64_t memory_bytes; /* growth of the memory in use it is held responsible for */
     uint32_t model;
     uint32_t batch_fixed;
     int recipe; /* which made-up inputs it ran with; -1: none yet */
     bool batched;
+    bool outputs_whole; /* outputs have no batch dimension: one item a run */
 } gpulet_work_model_t;
 
 /* A large segment of the server, mapped for reading. */
@@ -85,8 +100,8 @@ typedef struct gpulet_work {
     bool ended;  /* stop the loop */
     bool closed; /* the server is gone */
     uint32_t units;
-    uint32_t threads;
-    uint64_t rss_at_ready;
+    gpulet_device_entry_t entry;
+    uint64_t memory_at_ready;
 
     const gpulet_device_backend_t *backend;
     const gpulet_engine_ops_t *ops;
@@ -104,6 +119,7 @@ typedef struct gpulet_work {
     uint32_t inputs_count;
     uint32_t inputs_cap;
 
+    bool unbatched_seen; /* an output of a run had not the batch's dimension */
     gpulet_work_buffer_t gather;
     gpulet_tensor_view_t *views; /* of the requests of a batch */
     size_t views_cap;
@@ -127,6 +143,9 @@ void gpulet_work_foreground(void);
 void gpulet_work_background(int nice);
 /* Resident bytes that are this process's own (shared memory left out). */
 uint64_t gpulet_work_rss(void);
+/* Bytes in use where models lie: resident ones of this process, or all of a device that has memory
+ * of its own (what neighbours load meanwhile is then counted in). */
+uint64_t gpulet_work_memory(const gpulet_work_t *work);
 
 /* ---- loop.c ---- */
 void gpulet_work_loop(gpulet_work_t *work);
@@ -175,7 +194,7 @@ typedef struct gpulet_work_result {
 /* Runs items_run items of which the first items are wanted. On success result->output is the
  * caller's to free. */
 gpulet_status_t gpulet_work_execute(gpulet_work_result_t *result, gpulet_work_t *work,
-                                    const gpulet_work_model_t *model,
+                                    const gpulet_work_model_t *model, bool wide,
                                     const gpulet_tensor_view_t *inputs,
                                     const uint32_t items_and_run[2],
                                     gpulet_error_t *err) GPULET_MUST_USE;
@@ -184,9 +203,13 @@ void gpulet_work_run(gpulet_work_t *work, const gpulet_record_run_t *run, size_t
 
 /* ---- models.c ---- */
 gpulet_work_model_t *gpulet_work_model_find(const gpulet_work_t *work, uint32_t model);
+/* How many items a batch of so many is run as, with padding. */
+uint32_t gpulet_work_items_run(const gpulet_work_model_t *model, uint32_t items);
 /* Takes fd. Answers LOADED or LOAD_FAILED. */
 void gpulet_work_load(gpulet_work_t *work, const gpulet_control_t *message, int fd);
 void gpulet_work_unload(gpulet_work_t *work, uint32_t model);
+/* Loads a second copy of a model, for lent cores. Answers WIDENED. */
+void gpulet_work_widen(gpulet_work_t *work, const gpulet_control_t *message);
 /* Answers MEASURED. */
 void gpulet_work_measure(gpulet_work_t *work, const gpulet_control_t *message);
 void gpulet_work_models_deinit(gpulet_work_t *work);

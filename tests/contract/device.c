@@ -1,5 +1,7 @@
 /* What every device backend must do, whatever it is: device.c is run once a backend, named by the
  * first argument. */
+#include <dirent.h>
+#include <pthread.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -163,9 +165,10 @@ static void expect_enter(const gpulet_partition_t *part, uint32_t units)
     assert_true(child >= 0);
     if (child == 0) {
         gpulet_error_t err = {""};
-        uint32_t threads = 0;
-        gpulet_status_t st = backend->enter(grant, &threads, &err);
-        bool right = st == GPULET_OK && threads >= 1 && threads <= units;
+        gpulet_device_entry_t entry = {0};
+        gpulet_status_t st = backend->enter(grant, &entry, &err);
+        const uint32_t threads = entry.threads;
+        bool right = st == GPULET_OK && threads >= 1 && threads <= units && entry.provider != NULL;
         if (st == GPULET_OK && strcmp(backend->name, "cpu") == 0) {
             cpu_set_t cpus;
             right = right && threads == units && sched_getaffinity(0, sizeof(cpus), &cpus) == 0 &&
@@ -209,11 +212,11 @@ static void refuses_grants_that_are_none(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof(grants) / sizeof(grants[0]); i++) {
         gpulet_error_t err = {""};
-        uint32_t threads = 0;
-        if (backend->enter(grants[i], &threads, &err) == GPULET_OK)
+        gpulet_device_entry_t entry = {0};
+        if (backend->enter(grants[i], &entry, &err) == GPULET_OK)
             fail_msg("'%s' was entered", grants[i]);
         assert_true(err.text[0] != '\0');
-        assert_int_equal(threads, 0);
+        assert_int_equal(entry.threads, 0);
     }
 }
 
@@ -248,6 +251,92 @@ static void overlaps_only_when_asked_and_settles_when_there_is_room(void **state
     backend->release(fresh);
 }
 
+/* ---- lending ---- */
+
+static pid_t yielding_thread(pid_t process)
+{
+    char path[64];
+    pid_t found = 0;
+    (void)snprintf(path, sizeof(path), "/proc/%ld/task", (long)process);
+    DIR *tasks = opendir(path);
+    if (tasks == NULL)
+        return 0;
+    for (struct dirent *e = readdir(tasks); e != NULL; e = readdir(tasks)) {
+        pid_t id = (pid_t)strtol(e->d_name, NULL, 10);
+        if (id > 0 && sched_getscheduler(id) == SCHED_IDLE)
+            found = id;
+    }
+    (void)closedir(tasks);
+    return found;
+}
+
+static void *yield_and_wait(void *pipe_end)
+{
+    const struct sched_param none = {0};
+    char byte = 0;
+    if (sched_setscheduler(0, SCHED_IDLE, &none) != 0)
+        return NULL;
+    if (write(((int *)pipe_end)[1], "y", 1) == 1)
+        (void)!read(((int *)pipe_end)[2], &byte, 1);
+    return NULL;
+}
+
+/* The child lives in its partition with a thread that yields, and tells which CPUs that may use
+ * before, while its units are added to, and after. */
+static void lends_units_to_threads_that_yield(void **state)
+{
+    const fixture_t *fixture = *state;
+    gpulet_partition_t *own = NULL, *other = NULL;
+    gpulet_error_t err = {""};
+    if (backend->lend == NULL || strcmp(backend->name, "cpu") != 0 || fixture->units < 2)
+        skip();
+    assert_int_equal(backend->carve(&own, fixture->device, 1, 0, NULL), GPULET_OK);
+    assert_int_equal(backend->carve(&other, fixture->device, 1, 0, NULL), GPULET_OK);
+    char grant[GPULET_GRANT_MAX + 1];
+    assert_int_equal(backend->grant(grant, sizeof(grant), own), GPULET_OK);
+    int up[2], down[2];
+    assert_int_equal(pipe(up) | pipe(down), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        int ends[3] = {up[0], up[1], down[0]};
+        pthread_t thread;
+        gpulet_device_entry_t entry;
+        (void)close(down[1]);
+        if (backend->enter(grant, &entry, NULL) != GPULET_OK ||
+            pthread_create(&thread, NULL, yield_and_wait, ends) != 0)
+            _exit(1);
+        (void)pthread_join(thread, NULL);
+        _exit(0);
+    }
+    char byte = 0;
+    (void)close(up[1]);
+    (void)close(down[0]);
+    assert_int_equal(read(up[0], &byte, 1), 1);
+    cpu_set_t main_before, main_now, yielding;
+    pid_t thread = yielding_thread(child);
+    assert_true(thread > 0);
+    assert_int_equal(sched_getaffinity(child, sizeof(main_before), &main_before), 0);
+    const gpulet_partition_t *lenders[1] = {other};
+    assert_int_equal(backend->lend(child, own, lenders, 1, &err), GPULET_OK);
+    assert_int_equal(sched_getaffinity(thread, sizeof(yielding), &yielding), 0);
+    assert_int_equal(sched_getaffinity(child, sizeof(main_now), &main_now), 0);
+    assert_true(CPU_EQUAL(&main_now, &main_before)); /* only what yields is moved */
+    cpu_set_t both;
+    CPU_AND(&both, &yielding, &main_before);
+    assert_int_equal(CPU_COUNT(&both), 0);
+    assert_int_equal(backend->lend(child, own, NULL, 0, &err), GPULET_OK);
+    assert_int_equal(sched_getaffinity(thread, sizeof(yielding), &yielding), 0);
+    assert_true(CPU_EQUAL(&yielding, &main_before));
+    (void)close(down[1]);
+    int status = 0;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    assert_int_not_equal(backend->lend(child, own, lenders, 1, &err), GPULET_OK);
+    (void)close(up[0]);
+    backend->release(own);
+    backend->release(other);
+}
+
 static void keeps_partitions_apart_through_any_history(void **state)
 {
     fixture_t *f = *state;
@@ -274,7 +363,8 @@ static void keeps_partitions_apart_through_any_history(void **state)
 
 static void refuses_options_that_make_no_sense(void **state)
 {
-    gpulet_device_options_t wrong = {.reserve_cores = "no core", .fake_spec = "no device"};
+    gpulet_device_options_t wrong = {
+        .reserve_cores = "no core", .fake_spec = "no device", .mps_step = 101};
     gpulet_device_desc_t desc;
     gpulet_device_t *device = NULL;
     gpulet_error_t err = {""};
@@ -303,6 +393,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(refuses_grants_that_are_none),
         cmocka_unit_test_setup_teardown(overlaps_only_when_asked_and_settles_when_there_is_room,
                                         open_device, close_device),
+        cmocka_unit_test_setup_teardown(lends_units_to_threads_that_yield, open_device,
+                                        close_device),
         cmocka_unit_test_setup_teardown(keeps_partitions_apart_through_any_history, open_device,
                                         close_device),
         cmocka_unit_test(refuses_options_that_make_no_sense),

@@ -92,7 +92,8 @@ gpulet_status_t try_load(gpulet_engine_model_t **out, uint32_t threads, uint64_t
                                                   .path = test_engine.path,
                                                   .threads = threads,
                                                   .units = threads,
-                                                  .load_limit_ns = limit_ns};
+                                                  .load_limit_ns = limit_ns,
+                                                  .provider = getenv("GPULET_TEST_PROVIDER")};
     return test_engine.ops->load(out, test_engine.engine, &options, err);
 }
 

@@ -58,10 +58,18 @@ static bool has_socket(void)
     return found;
 }
 
+/* With another provider these figures are of its threads, copies and memory. */
+static void of_the_host_only(void)
+{
+    if (getenv("GPULET_TEST_PROVIDER") != NULL)
+        skip();
+}
+
 /* First of all cases: nothing else has run yet. The library would otherwise start a thread, write a
  * database below HOME and ask the net. */
 static void opening_and_loading_starts_no_telemetry(void **state)
 {
+    of_the_host_only();
     (void)state;
     int entries = 0;
     make_identity("FP32", "N,16");
@@ -80,6 +88,7 @@ static void opening_and_loading_starts_no_telemetry(void **state)
 
 static void pool_threads_are_one_less_and_inherit_the_mask(void **state)
 {
+    of_the_host_only();
     (void)state;
     cpu_set_t before;
     cpu_set_t one;
@@ -110,6 +119,33 @@ static void pool_threads_are_one_less_and_inherit_the_mask(void **state)
     assert_true(narrow >= 2);
     OPS->unload(model);
     assert_int_equal(count_tasks(), tasks);
+}
+
+/* A library without CUDA, or a machine without it, says so in the library's own words. */
+static void says_why_a_provider_cannot_be_had(void **state)
+{
+    static const char *const providers[] = {"cuda", "abacus"};
+    (void)state;
+    make_identity("FP32", "N,16");
+    for (size_t i = 0; i < sizeof(providers) / sizeof(providers[0]); i++) {
+        const gpulet_engine_load_options_t options = {.name = "model",
+                                                      .path = test_engine.path,
+                                                      .threads = 1,
+                                                      .units = 1,
+                                                      .provider = providers[i],
+                                                      .ordinal = 99};
+        gpulet_engine_model_t *model = NULL;
+        gpulet_error_t err = {""};
+        gpulet_status_t st = OPS->load(&model, test_engine.engine, &options, &err);
+        assert_null(model);
+        if (i == 0) {
+            assert_int_not_equal(st, GPULET_OK);
+            assert_non_null(strstr(err.text, "CUDA"));
+        } else {
+            assert_int_equal(st, GPULET_E_UNSUPPORTED);
+            assert_non_null(strstr(err.text, "abacus"));
+        }
+    }
 }
 
 static void says_what_is_wrong_with_a_model(void **state)
@@ -280,6 +316,7 @@ static void no_part_of_a_model_crashes_it(void **state)
 /* 64 MiB in and 64 MiB out, both in memory of ours: the process must not grow by another 64. */
 static void large_tensors_are_not_copied(void **state)
 {
+    of_the_host_only();
     (void)state;
     enum { SIZE = 64 << 20 };
     make_identity("FP32", "N,16");
@@ -309,6 +346,7 @@ static void large_tensors_are_not_copied(void **state)
 /* After a large batch the arena keeps what that needed, until a small run that follows a trim. */
 static void a_trim_gives_the_memory_of_large_batches_back(void **state)
 {
+    of_the_host_only();
     (void)state;
     enum { ITEMS = 16384, WIDTH = 512 };
     long rss[4];
@@ -356,6 +394,7 @@ static void a_wrong_library_is_an_error_that_names_it(void **state)
 
 static void running_costs_microseconds(void **state)
 {
+    of_the_host_only();
     (void)state;
     enum { TIMES = 5000 };
     float out[16];
@@ -381,6 +420,7 @@ int run_ort_cases(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(opening_and_loading_starts_no_telemetry),
+        cmocka_unit_test(says_why_a_provider_cannot_be_had),
         cmocka_unit_test(pool_threads_are_one_less_and_inherit_the_mask),
         cmocka_unit_test(says_what_is_wrong_with_a_model),
         cmocka_unit_test(refuses_what_the_protocol_cannot_say),

@@ -65,7 +65,7 @@ class Models(unittest.TestCase):
         self.change("unload", "nobody", status=404)
         self.change("load", "a", b"[", status=400)
         self.change("load", "a", b"[]", status=400)
-        self.change("load", "a", json.dumps({"parameters": {"config": "{}"}}).encode(), status=501)
+        self.change("load", "a", json.dumps({"parameters": {"config": "{}", "file:1/model.onnx": ""}}).encode(), status=501)
         self.change("unload", "a", b'{"parameters":{"unload_dependents":true}}')
         self.assertEqual(server.get("/v2/repository/models/a/load").status, 405)
         server.stop()

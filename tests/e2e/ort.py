@@ -10,7 +10,7 @@ import threading
 import unittest
 
 from harness import (GPULET, SKIPPED, Folder, Repository, Server, binary, floats, identity_body, identity_infer, infer_json, main, run,
-                     tensor, unfloats)
+                     tensor, unfloats, wait_for)
 
 MODELS = os.environ.get("GPULET_MODELS")
 OWN_LIBRARY = glob.glob(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", ".setup", "ort", "libonnxruntime.so*"))
@@ -84,6 +84,75 @@ class Case(unittest.TestCase):
         self.assertEqual(left, [], "something was written into the home folder")
 
 
+class Prepared(Case):
+    """A model that takes long to load is rewritten while nothing else is to do, and loaded from there the next time."""
+
+    def start(self):
+        server = self.serve(store=self.home.join("store.db"))
+        wait_for(lambda: server.get("/gpulet/v1/status").json()["preparing"] == 0, "all models prepared", 60)
+        return server
+
+    def answer(self, server, items):
+        rng = random.Random(items)
+        values = floats([rng.random() for _ in range(items * 3 * 224 * 224)])
+        body, headers = binary([("data", "FP32", [items, 3, 224, 224], values)], parameters={"binary_data_output": True})
+        r = server.infer("squeezenet", body, headers=headers)
+        self.assertEqual(r.status, 200, r)
+        (_, _, data), = r.outputs().values()
+        return unfloats(data)
+
+    def check(self, server, wanted):
+        for items, values in wanted.items():
+            for a, b in zip(self.answer(server, items), values):
+                self.assertLess(abs(a - b), 1e-4 * max(1, abs(b)))
+
+    def entries(self):
+        return sorted(glob.glob(self.home.join("models", "*")))
+
+    def test_answers_are_the_same_and_a_broken_entry_does_no_harm(self):
+        self.use("squeezenet")
+        server = self.start()
+        name, = [i["name"] for i in server.get("/v2/models/squeezenet").json()["inputs"]]
+        self.assertEqual(name, "data")
+        meta = server.get("/v2/models/squeezenet").json()
+        wanted = {items: self.answer(server, items) for items in (1, 3)}
+        entry, = self.entries()
+        server.stop()
+
+        server = self.start()
+        model, = server.get("/gpulet/v1/status").json()["models"]
+        self.assertTrue(model["prepared"])
+        self.assertEqual(server.get("/v2/models/squeezenet").json(), meta)
+        self.check(server, wanted)
+        worker, = [p for p in server.note_workers()]
+        with open("/proc/%d/maps" % worker, encoding="ascii") as maps:
+            self.assertIn(entry, maps.read())
+        self.assertNotIn("prepared_refused", server.log())
+        server.stop()
+        self.assertEqual(self.entries(), [entry])
+
+        weights = os.path.join(entry, "weights.bin")
+        os.truncate(weights, os.path.getsize(weights) // 2)
+        server = self.start()
+        self.check(server, wanted)
+        self.assertIn("prepared_refused", server.log())
+        server.stop()
+
+    def test_what_a_dead_server_left_half_made_goes_and_a_folder_of_others_is_refused(self):
+        self.repository.add("identity", IDENTITY)
+        left = self.home.join("models", "making-999999999-0123")
+        os.makedirs(left)
+        with open(os.path.join(left, "weights.bin"), "wb") as f:
+            f.write(bytes(1000))
+        os.chmod(self.home.join("models"), 0o700)
+        self.start().stop()
+        self.assertFalse(os.path.exists(left))
+        os.chmod(self.home.join("models"), 0o777)
+        server = self.serve(model_cache=self.home.join("models"), wait=False)
+        self.assertEqual(server.wait_exit(), 1)
+        self.assertIn("--model-cache", server.log())
+
+
 class OwnModels(Case):
     def test_a_model_of_one_node(self):
         self.repository.add("identity", IDENTITY)
@@ -120,6 +189,18 @@ class OwnModels(Case):
         for t in threads:
             t.join()
         self.assertEqual(problems, [])
+        self.finish(server)
+
+    def test_outputs_that_have_no_batch_dimension(self):
+        """The mean over everything: declared with a batch dimension, as exporters do, yet one figure whatever the batch."""
+        self.repository.add("mean", onnx("ReduceMean", [("INPUT", ["N", 16])], [("MEAN", ["N", 1])]), config="max_batch_size: 8\n")
+        server = self.serve()
+        self.assertIn("event=model_unbatched model=mean", server.log())
+        for i in range(5):
+            r = server.infer("mean", infer_json(tensor("INPUT", "FP32", [1, 16], [float(i)] * 16)))
+            self.assertEqual(r.status, 200, r)
+            self.assertEqual(r.outputs()["MEAN"], ("FP32", [1, 1], [float(i)]))
+        self.assertEqual(server.infer("mean", infer_json(tensor("INPUT", "FP32", [2, 16], [0.0] * 32))).status, 400)
         self.finish(server)
 
     def test_a_run_that_the_engine_refuses_is_an_error_of_that_request(self):

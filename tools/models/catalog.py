@@ -62,6 +62,7 @@ class Model:
     tensors: str = ""  # inputs and outputs; empty where the server is to find them in the model
     sources: tuple = ()  # further files, in this folder, that the bytes depend on
     extra: dict = field(default_factory=dict)  # file beside config.pbtxt -> "module:function" as above
+    on_request: bool = False  # made only when it is named
     samples: str = ""  # file that the recipe writes into the samples folder, which it is then given
 
     def config(self):
@@ -96,6 +97,7 @@ MODELS = [
     Model("googlenet", "classifiers:googlenet", 32, 150, 2, **_SEEDED),
     Model("resnet50", "classifiers:resnet50", 32, 300, 1, RESNET50_IO, **_SEEDED),
     Model("vgg16", "classifiers:vgg16", 32, 1000, **_SEEDED),
+    Model("vgg16-thumb", "classifiers:vgg16_thumb", 32, 1000, on_request=True, **_SEEDED),
     Model("ssd-mobilenet", "detector:ssd_mobilenet", 32, 300, 1, SSD_IO, **_SEEDED),
     Model("ocr-det", "packaged:ocr_det", 8, 1000, **_PACKAGED),
     Model("ocr-cls", "packaged:ocr_cls", 8, 1000, **_PACKAGED),

@@ -57,6 +57,8 @@ static void describe_device(gpulet_device_desc_t *out, const gpulet_cpu_layout_t
     memset(out, 0, sizeof(*out));
     (void)snprintf(out->type, sizeof(out->type), "cpu");
     out->units = layout->count;
+    out->step = 1;
+    out->gpulets_max = layout->count;
     out->memory_mb = layout->memory_mb;
     out->caps = GPULET_CAP_RESIZE_LIVE | GPULET_CAP_RESERVED;
     (void)snprintf(out->text, sizeof(out->text), "%s, %u core%s, %u NUMA node%s", layout->model,
@@ -231,7 +233,8 @@ static void prefer_memory(const gpulet_cpulist_t *nodes)
     (void)rc;
 }
 
-static gpulet_status_t cpu_enter(const char *grant, uint32_t *threads_out, gpulet_error_t *err)
+static gpulet_status_t cpu_enter(const char *grant, gpulet_device_entry_t *entry,
+                                 gpulet_error_t *err)
 {
     cpu_grant_t parsed;
     gpulet_status_t st = parse_grant(&parsed, grant, err);
@@ -240,8 +243,45 @@ static gpulet_status_t cpu_enter(const char *grant, uint32_t *threads_out, gpule
     if ((st = pin_all(&parsed.cpus, err)) != GPULET_OK)
         return st;
     prefer_memory(&parsed.nodes);
-    *threads_out = (uint32_t)parsed.cores;
+    *entry = (gpulet_device_entry_t){.threads = (uint32_t)parsed.cores, .provider = "cpu"};
     return GPULET_OK;
+}
+
+static void add_cpus(gpulet_cpulist_t *to, const gpulet_partition_t *partition)
+{
+    cpu_grant_t all;
+    union_of(&all, partition);
+    for (size_t w = 0; w < GPULET_CPULIST_WORDS; w++)
+        to->words[w] |= all.cpus.words[w];
+}
+
+/* The pool of a copy of a model is what runs at idle priority in a worker, and nothing else is. */
+static gpulet_status_t cpu_lend(pid_t worker, const gpulet_partition_t *own,
+                                const gpulet_partition_t *const *lenders, size_t lenders_count,
+                                gpulet_error_t *err)
+{
+    gpulet_cpulist_t cpus = {{0}};
+    gpulet_status_t st = GPULET_OK;
+    char path[64];
+    /* One core of its own is taken by the thread that calls the engine. */
+    if (lenders_count == 0 || own->count > 1)
+        add_cpus(&cpus, own);
+    for (size_t i = 0; i < lenders_count; i++)
+        add_cpus(&cpus, lenders[i]);
+    (void)snprintf(path, sizeof(path), "/proc/%ld/task", (long)worker);
+    DIR *tasks = opendir(path);
+    if (tasks == NULL)
+        return gpulet_fail(err, GPULET_E_NOT_FOUND, "%s: %s", path, strerror(errno));
+    for (const struct dirent *e = readdir(tasks); e != NULL && st == GPULET_OK;
+         e = readdir(tasks)) {
+        uint64_t id = 0;
+        bool changed = false;
+        if (gpulet_parse_u64(&id, e->d_name, strlen(e->d_name)) == GPULET_OK &&
+            sched_getscheduler((pid_t)id) == SCHED_IDLE)
+            st = pin_thread((pid_t)id, &cpus, &changed, err);
+    }
+    (void)closedir(tasks);
+    return st;
 }
 
 const gpulet_device_backend_t gpulet_device_cpu = {
@@ -254,6 +294,7 @@ const gpulet_device_backend_t gpulet_device_cpu = {
     .grant = cpu_grant,
     .enter = cpu_enter,
     .settle = gpulet_partition_settle,
+    .lend = cpu_lend,
     .release = gpulet_partition_release,
     .units = gpulet_partition_units,
     .describe = gpulet_partition_describe,

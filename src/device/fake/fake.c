@@ -113,6 +113,8 @@ static void describe_device(gpulet_device_desc_t *out, const fake_type_t *type, 
     memcpy(out->type, type->name, sizeof(out->type));
     out->index = index;
     out->units = type->units;
+    out->step = 1;
+    out->gpulets_max = type->units;
     out->memory_mb = FAKE_MEMORY_MB;
     out->caps = GPULET_CAP_RESIZE_LIVE | GPULET_CAP_RESERVED;
     (void)snprintf(out->text, sizeof(out->text), "a fake %s of %u unit%s", type->name, type->units,
@@ -186,7 +188,8 @@ static gpulet_status_t fake_grant(char *out, size_t out_size, const gpulet_parti
     return GPULET_OK;
 }
 
-static gpulet_status_t fake_enter(const char *grant, uint32_t *threads_out, gpulet_error_t *err)
+static gpulet_status_t fake_enter(const char *grant, gpulet_device_entry_t *entry,
+                                  gpulet_error_t *err)
 {
     gpulet_cpulist_t units;
     size_t size = strlen(grant);
@@ -200,7 +203,22 @@ static gpulet_status_t fake_enter(const char *grant, uint32_t *threads_out, gpul
         return gpulet_fail(err, GPULET_E_INVALID, "grant '%.100s' is not fake:type/index:units",
                            grant);
     memcpy(entered, grant, size + 1);
-    *threads_out = 1; /* Its units are no cores. */
+    /* Its units are no cores. */
+    *entry = (gpulet_device_entry_t){.threads = 1, .provider = "cpu"};
+    return GPULET_OK;
+}
+
+/* There are no threads to move: a copy of a model on the fake engine sleeps as its profile says for
+ * all its units. */
+static gpulet_status_t fake_lend(pid_t worker, const gpulet_partition_t *own,
+                                 const gpulet_partition_t *const *lenders, size_t lenders_count,
+                                 gpulet_error_t *err)
+{
+    (void)worker;
+    (void)own;
+    (void)lenders;
+    (void)lenders_count;
+    (void)err;
     return GPULET_OK;
 }
 
@@ -214,6 +232,7 @@ const gpulet_device_backend_t gpulet_device_fake = {
     .grant = fake_grant,
     .enter = fake_enter,
     .settle = gpulet_partition_settle,
+    .lend = fake_lend,
     .release = gpulet_partition_release,
     .units = gpulet_partition_units,
     .describe = gpulet_partition_describe,

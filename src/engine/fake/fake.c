@@ -6,6 +6,7 @@
 #include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "engine/fake/internal.h"
@@ -83,6 +84,22 @@ static gpulet_status_t take_load_time(double load_ms, uint64_t limit_ns, gpulet_
     return GPULET_OK;
 }
 
+/* What the script says of loading; it may not return. */
+static gpulet_status_t obey(const gpulet_fake_script_t *script,
+                            const gpulet_engine_load_options_t *options, gpulet_error_t *err)
+{
+    gpulet_status_t st = take_load_time(script->load_ms, options->load_limit_ns, err);
+    if (st != GPULET_OK || (script->load_units != 0 && script->load_units != options->units))
+        return st;
+    if (script->crash_load != 0)
+        abort();
+    while (script->hang_load != 0)
+        (void)pause();
+    if (script->fail_load[0] != '\0')
+        return gpulet_fail(err, GPULET_E_INVALID, "%s", script->fail_load);
+    return GPULET_OK;
+}
+
 static gpulet_status_t hold_memory(fake_model_t *model, gpulet_error_t *err)
 {
     size_t size = (size_t)model->script.memory_mb << 20;
@@ -130,9 +147,7 @@ static gpulet_status_t load(gpulet_engine_model_t **out, gpulet_engine_t *engine
     init_model(model);
     gpulet_status_t st = gpulet_fake_script_load(&model->script, options->path, err);
     if (st == GPULET_OK)
-        st = take_load_time(model->script.load_ms, options->load_limit_ns, err);
-    if (st == GPULET_OK && model->script.fail_load[0] != '\0')
-        st = gpulet_fail(err, GPULET_E_INVALID, "%s", model->script.fail_load);
+        st = obey(&model->script, options, err);
     if (st == GPULET_OK)
         st = hold_memory(model, err);
     if (st != GPULET_OK) {

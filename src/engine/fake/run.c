@@ -184,11 +184,13 @@ static void set_shape(gpulet_shape_t *shape, const gpulet_tensor_spec_t *spec, u
 
 /* Writes where the caller wants it, if that is large enough, else into memory of its own. */
 static gpulet_status_t make_output(gpulet_engine_output_t *output, const gpulet_tensor_spec_t *spec,
-                                   uint32_t items, const source_t *source, gpulet_error_t *err)
+                                   uint32_t items, bool whole, const source_t *source,
+                                   gpulet_error_t *err)
 {
     gpulet_tensor_view_t view = output->tensor;
     uint64_t elements;
     size_t size = 0;
+    items = whole ? 1 : items;
     uint64_t rows = spec->shape.rank > 0 && spec->shape.dims[0] == -1 ? items : 1;
     set_shape(&view.shape, spec, items, &source->input->shape);
     view.type = spec->type;
@@ -225,7 +227,8 @@ static gpulet_status_t make_outputs(gpulet_engine_output_t *outputs, fake_model_
     gpulet_status_t st = source_init(&source, input, items, err);
     uint32_t made = 0;
     while (made < io->outputs_count && st == GPULET_OK) {
-        st = make_output(&outputs[made], &io->outputs[made], items, &source, err);
+        st = make_output(&outputs[made], &io->outputs[made], items,
+                         model->script.whole_outputs != 0, &source, err);
         made++;
     }
     for (uint32_t i = 0; i < made && st != GPULET_OK; i++)

@@ -137,7 +137,11 @@ static gpulet_status_t set(gpulet_fake_script_t *script, span_t key, span_t valu
     } counts[] = {{"seed", &script->seed},
                   {"fail_run_every", &script->fail_run_every},
                   {"hang_run_every", &script->hang_run_every},
-                  {"crash_run_every", &script->crash_run_every}};
+                  {"crash_run_every", &script->crash_run_every},
+                  {"hang_load", &script->hang_load},
+                  {"crash_load", &script->crash_load},
+                  {"load_units", &script->load_units},
+                  {"whole_outputs", &script->whole_outputs}};
     for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
         if (is_key(key, numbers[i].name))
             return parse_number(numbers[i].out, value, numbers[i].max);

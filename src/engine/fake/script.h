@@ -10,6 +10,10 @@
  *   load_ms=F                     time of loading
  *   memory_mb=N                   memory that the loaded model holds
  *   fail_load=TEXT                loading fails with this text
+ *   hang_load=1                   loading never ends, whatever its limit
+ *   crash_load=1                  loading aborts the process
+ *   load_units=N                  the three before happen only in gpu-lets of N units
+ *   whole_outputs=1               outputs hold one item whatever the batch: it cannot be batched
  *   fail_run_every=N              every Nth run fails
  *   hang_run_every=N              every Nth run lasts until it is stopped
  *   crash_run_every=N             every Nth run aborts the process
@@ -37,6 +41,10 @@ typedef struct gpulet_fake_script {
     uint64_t fail_run_every; /* 0: never; likewise below */
     uint64_t hang_run_every;
     uint64_t crash_run_every;
+    uint64_t hang_load; /* 0: no; likewise the next */
+    uint64_t crash_load;
+    uint64_t load_units; /* 0: in all */
+    uint64_t whole_outputs;
     char fail_load[GPULET_FAKE_TEXT_MAX]; /* empty: loads */
 } gpulet_fake_script_t;
 

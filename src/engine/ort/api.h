@@ -15,6 +15,7 @@
 #include "base/status.h"
 
 typedef struct ort_allocator ort_allocator_t;
+typedef struct ort_cuda_options ort_cuda_options_t;
 typedef struct ort_env ort_env_t;
 typedef struct ort_memory_info ort_memory_info_t;
 typedef struct ort_run_options ort_run_options_t;
@@ -69,10 +70,18 @@ typedef enum ort_code {
     X(25, ort_status_t *, set_inter_threads, (ort_session_options_t *options, int count))                              \
     X(13, ort_status_t *, set_execution_mode, (ort_session_options_t *options, int mode))                              \
     X(23, ort_status_t *, set_optimisation, (ort_session_options_t *options, int level))                               \
+    X(11, ort_status_t *, set_optimised_path, (ort_session_options_t *options, const char *path))                      \
     X(17, ort_status_t *, disable_mem_pattern, (ort_session_options_t *options))                                       \
     X(22, ort_status_t *, set_log_severity, (ort_session_options_t *options, int level))                               \
     X(130, ort_status_t *, add_session_config,                                                                         \
       (ort_session_options_t *options, const char *key, const char *value))                                            \
+    X(205, ort_status_t *, create_cuda_options, (ort_cuda_options_t **out))                                            \
+    X(206, ort_status_t *, update_cuda_options,                                                                        \
+      (ort_cuda_options_t *options, ort_names_t keys, ort_names_t values, size_t count))                               \
+    X(263, ort_status_t *, update_cuda_options_with,                                                                   \
+      (ort_cuda_options_t *options, const char *key, void *value))                                                     \
+    X(208, void, release_cuda_options, (ort_cuda_options_t *options))                                                  \
+    X(204, ort_status_t *, append_cuda, (ort_session_options_t *options, const ort_cuda_options_t *cuda))              \
     X(7, ort_status_t *, create_session,                                                                               \
       (const ort_env_t *env, const char *path, const ort_session_options_t *options, ort_session_t **out))             \
     X(95, void, release_session, (ort_session_t *session))                                                             \

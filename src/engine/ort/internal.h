@@ -28,6 +28,7 @@ typedef struct ort_model {
     const gpulet_engine_ops_t *ops; /* first, see engine.h */
     ort_engine_t *engine;           /* borrowed: a model goes before its engine */
     ort_session_t *session;
+    bool on_gpu;
     gpulet_model_io_t io;
     const char *input_names[GPULET_MODEL_IO_MAX];  /* into io */
     const char *output_names[GPULET_MODEL_IO_MAX]; /* into io */
@@ -53,6 +54,9 @@ void gpulet_ort_engine_unref(ort_engine_t *engine); /* the last one closes it */
 gpulet_status_t gpulet_ort_load(gpulet_engine_model_t **out, gpulet_engine_t *engine,
                                 const gpulet_engine_load_options_t *options, gpulet_error_t *err);
 void gpulet_ort_unload(gpulet_engine_model_t *model);
+gpulet_status_t gpulet_ort_prepare(gpulet_engine_t *engine,
+                                   const gpulet_engine_load_options_t *options, const char *folder,
+                                   gpulet_error_t *err);
 
 /* ---- run.c ---- */
 gpulet_status_t gpulet_ort_run(gpulet_engine_model_t *model, const gpulet_tensor_view_t *inputs,

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <malloc.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,6 +30,8 @@ typedef struct load_job {
     ort_engine_t *engine; /* a reference */
     ort_session_options_t *options;
     char *path;
+    bool yielding; /* this thread, and with it the pool that it starts, runs at idle priority */
+    int yield_error;
     ort_session_t *session;
     ort_status_t *status;
 } load_job_t;
@@ -50,7 +53,12 @@ static void *job_main(void *argument)
 {
     load_job_t *job = argument;
     const ort_engine_t *engine = job->engine;
-    job->status = engine->api.create_session(engine->env, job->path, job->options, &job->session);
+    const struct sched_param none = {0};
+    if (job->yielding && sched_setscheduler(0, SCHED_IDLE, &none) != 0)
+        job->yield_error = errno;
+    else
+        job->status =
+            engine->api.create_session(engine->env, job->path, job->options, &job->session);
     (void)pthread_mutex_lock(&job->lock);
     bool abandoned = job->abandoned;
     job->done = true;
@@ -146,6 +154,9 @@ static gpulet_status_t job_result(ort_session_t **out, load_job_t *job, gpulet_e
     gpulet_error_t local;
     local.text[0] = '\0';
     gpulet_error_t *text = err != NULL ? err : &local;
+    if (job->yield_error != 0)
+        return gpulet_fail(text, GPULET_E_UNAVAILABLE, "no idle priority: %s",
+                           strerror(job->yield_error));
     if (job->status != NULL) {
         int code = gpulet_ort_take(&job->engine->api, job->status, text);
         job->status = NULL;
@@ -178,6 +189,74 @@ static gpulet_status_t create_watched(ort_session_t **out, load_job_t *job, uint
     return st;
 }
 
+static bool wants_gpu(const gpulet_engine_load_options_t *options)
+{
+    return options->provider != NULL && strcmp(options->provider, "cuda") == 0;
+}
+
+/* Settings of the provider that whoever runs us wants, "key=value;key=value": the library refuses
+ * what it does not know. */
+static ort_status_t *update_from_environment(const gpulet_ort_api_t *api, ort_cuda_options_t *cuda)
+{
+    char text[1024];
+    const char *wanted = getenv("GPULET_CUDA_OPTIONS");
+    ort_status_t *status = NULL;
+    char *rest = NULL;
+    if (wanted == NULL || strlen(wanted) >= sizeof(text))
+        return NULL;
+    memcpy(text, wanted, strlen(wanted) + 1);
+    for (char *pair = strtok_r(text, ";", &rest); pair != NULL && status == NULL;
+         pair = strtok_r(NULL, ";", &rest)) {
+        char *value = strchr(pair, '=');
+        if (value == NULL)
+            continue;
+        *value = '\0';
+        const char *keys[1] = {pair}, *values[1] = {value + 1};
+        status = api->update_cuda_options(cuda, keys, values, 1);
+    }
+    return status;
+}
+
+static gpulet_status_t append_cuda(load_job_t *job, const gpulet_engine_load_options_t *options,
+                                   gpulet_error_t *err)
+{
+    char ordinal[16];
+    /* The arena grows by what is asked for, since gpu-lets share the memory. The heuristic choice
+     * of convolution takes no trial runs. */
+    static const char *const keys[] = {"device_id", "arena_extend_strategy",
+                                       "cudnn_conv_algo_search"};
+    const char *const values[] = {ordinal, "kSameAsRequested", "HEURISTIC"};
+    const gpulet_ort_api_t *api = &job->engine->api;
+    ort_cuda_options_t *cuda = NULL;
+    (void)snprintf(ordinal, sizeof(ordinal), "%" PRIu32, options->ordinal);
+    ort_status_t *status = api->create_cuda_options(&cuda);
+    if (status == NULL)
+        status = api->update_cuda_options(cuda, keys, values, sizeof(keys) / sizeof(keys[0]));
+    if (status == NULL)
+        status = update_from_environment(api, cuda);
+    /* After the texts, which would set it back. */
+    if (status == NULL && options->stream != NULL)
+        status = api->update_cuda_options_with(cuda, "user_compute_stream", options->stream);
+    if (status == NULL)
+        status = api->append_cuda(job->options, cuda);
+    if (cuda != NULL)
+        api->release_cuda_options(cuda);
+    gpulet_status_t st = gpulet_ort_status(api, status, GPULET_E_UNAVAILABLE, err);
+    if (st != GPULET_OK)
+        gpulet_error_prefix(err, "ONNX Runtime's CUDA provider");
+    return st;
+}
+
+static gpulet_status_t append_provider(load_job_t *job, const gpulet_engine_load_options_t *options,
+                                       gpulet_error_t *err)
+{
+    if (wants_gpu(options))
+        return append_cuda(job, options, err);
+    if (options->provider == NULL || strcmp(options->provider, "cpu") == 0)
+        return GPULET_OK;
+    return gpulet_fail(err, GPULET_E_UNSUPPORTED, "no provider is called '%s'", options->provider);
+}
+
 static gpulet_status_t configure(load_job_t *job, const gpulet_engine_load_options_t *options,
                                  gpulet_error_t *err)
 {
@@ -200,12 +279,34 @@ static gpulet_status_t configure(load_job_t *job, const gpulet_engine_load_optio
         status = api->set_log_severity(o, ORT_LOG_FATAL);
     if (status == NULL)
         status = api->add_session_config(o, "session.intra_op.allow_spinning", spin);
+    gpulet_status_t st = gpulet_ort_status(api, status, GPULET_E_INTERNAL, err);
+    return st == GPULET_OK ? append_provider(job, options, err) : st;
+}
+
+/* The graph as it is after all rewriting, its weights in a file of their own: from there they are
+ * mapped, not read, copied and rearranged. */
+static gpulet_status_t configure_saving(load_job_t *job, const char *folder, gpulet_error_t *err)
+{
+    const gpulet_ort_api_t *api = &job->engine->api;
+    ort_session_options_t *o = job->options;
+    char path[GPULET_ENGINE_PREPARED_PATH_MAX];
+    gpulet_status_t st = gpulet_engine_prepared_path(path, sizeof(path), folder);
+    if (st != GPULET_OK)
+        return gpulet_fail(err, st, "%s: the path is too long", folder);
+    ort_status_t *status = api->set_optimised_path(o, path);
+    if (status == NULL)
+        status = api->add_session_config(
+            o, "session.optimized_model_external_initializers_file_name", "weights.bin");
+    if (status == NULL)
+        status = api->add_session_config(
+            o, "session.optimized_model_external_initializers_min_size_in_bytes", "1024");
     return gpulet_ort_status(api, status, GPULET_E_INTERNAL, err);
 }
 
+/* With a folder, what is made of the model is saved there. */
 static gpulet_status_t create_session(ort_session_t **out, ort_engine_t *engine,
                                       const gpulet_engine_load_options_t *options,
-                                      gpulet_error_t *err)
+                                      const char *folder, gpulet_error_t *err)
 {
     struct stat info;
     load_job_t *job = NULL;
@@ -222,7 +323,10 @@ static gpulet_status_t create_session(ort_session_t **out, ort_engine_t *engine,
     if (st != GPULET_OK)
         return st;
     assert(job != NULL);
+    job->yielding = options->yielding;
     st = configure(job, options, err);
+    if (st == GPULET_OK && folder != NULL)
+        st = configure_saving(job, folder, err);
     if (st != GPULET_OK) {
         job_destroy(job);
         return st;
@@ -348,7 +452,8 @@ static gpulet_status_t read_specs(ort_model_t *model, bool input, gpulet_error_t
 
 /* ---- load and unload ---- */
 
-static gpulet_status_t create_run_options(ort_model_t *model, gpulet_error_t *err)
+/* On a GPU what weighs lies in the device's arena, which grows by what is asked for and stays. */
+static gpulet_status_t create_run_options(ort_model_t *model, bool shrinks, gpulet_error_t *err)
 {
     const gpulet_ort_api_t *api = &model->engine->api;
     ort_status_t *status = api->create_run_options(&model->options);
@@ -358,7 +463,7 @@ static gpulet_status_t create_run_options(ort_model_t *model, gpulet_error_t *er
         status = api->create_run_options(&model->options_trim);
     if (status == NULL)
         status = api->set_run_log_severity(model->options_trim, ORT_LOG_FATAL);
-    if (status == NULL)
+    if (status == NULL && shrinks)
         status = api->add_run_config(model->options_trim, "memory.enable_memory_arena_shrinkage",
                                      "cpu:0");
     return gpulet_ort_status(api, status, GPULET_E_INTERNAL, err);
@@ -373,15 +478,16 @@ gpulet_status_t gpulet_ort_load(gpulet_engine_model_t **out, gpulet_engine_t *en
         return gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
     model->ops = ((ort_engine_t *)engine)->ops;
     model->engine = (ort_engine_t *)engine;
+    model->on_gpu = wants_gpu(options);
     atomic_init(&model->trim_wanted, false);
     (void)pthread_mutex_init(&model->lock, NULL);
-    gpulet_status_t st = create_session(&model->session, model->engine, options, err);
+    gpulet_status_t st = create_session(&model->session, model->engine, options, NULL, err);
     if (st == GPULET_OK)
         st = read_specs(model, true, err);
     if (st == GPULET_OK)
         st = read_specs(model, false, err);
     if (st == GPULET_OK)
-        st = create_run_options(model, err);
+        st = create_run_options(model, !wants_gpu(options), err);
     if (st != GPULET_OK) {
         gpulet_ort_unload((gpulet_engine_model_t *)model);
         return st;
@@ -404,4 +510,16 @@ void gpulet_ort_unload(gpulet_engine_model_t *engine_model)
     (void)pthread_mutex_destroy(&model->lock);
     free(model);
     (void)malloc_trim(0);
+}
+
+gpulet_status_t gpulet_ort_prepare(gpulet_engine_t *engine,
+                                   const gpulet_engine_load_options_t *options, const char *folder,
+                                   gpulet_error_t *err)
+{
+    ort_session_t *session = NULL;
+    assert(engine != NULL && folder != NULL && options->path != NULL);
+    gpulet_status_t st = create_session(&session, (ort_engine_t *)engine, options, folder, err);
+    if (st == GPULET_OK)
+        ((ort_engine_t *)engine)->api.release_session(session);
+    return st;
 }

@@ -116,4 +116,5 @@ const gpulet_engine_ops_t gpulet_engine_ort = {
     .output_release = gpulet_ort_output_release,
     .terminate = gpulet_ort_terminate,
     .trim = gpulet_ort_trim,
+    .prepare = gpulet_ort_prepare,
 };

@@ -136,7 +136,8 @@ static gpulet_status_t run_once(bool *mismatch, ort_model_t *model, gpulet_error
         api->release_status(status);
         return gpulet_fail(err, GPULET_E_CANCELLED, "the run was stopped");
     }
-    *mismatch = api->error_code(status) == ORT_CODE_INVALID_ARGUMENT;
+    /* A GPU's provider finds a wrong shape out when it copies, and has another word for it. */
+    *mismatch = model->on_gpu || api->error_code(status) == ORT_CODE_INVALID_ARGUMENT;
     return gpulet_ort_status(api, status, GPULET_E_INTERNAL, err);
 }
 

@@ -314,9 +314,10 @@ void world_model(world_t *w, uint32_t model, const gpulet_sched_model_t *value,
                  const world_truth_t *truth)
 {
     w->models[model] = *value;
+    w->models[model].weight = model % 3; /* 0 is the default of 1 */
     w->truths[model] = *truth;
     w->known[model] = true;
-    CHECK(w, gpulet_sched_model_set(w->sched, model, value) == GPULET_OK);
+    CHECK(w, gpulet_sched_model_set(w->sched, model, &w->models[model]) == GPULET_OK);
 }
 
 void world_model_remove(world_t *w, uint32_t model)
@@ -349,7 +350,7 @@ void world_lane(world_t *w, uint32_t index, uint32_t units, uint32_t count, cons
         services[i] =
             (gpulet_sched_service_t){models[i], batches[i], 0, exec[i], off > 0 ? WORLD_EXEC : 0};
     }
-    gpulet_sched_lane_t value = {0, units, count, services};
+    gpulet_sched_lane_t value = {units, count, services};
     gpulet_actions_t actions;
     CHECK(w, gpulet_sched_lane_add(w->sched, w->now_ns, index, &value, &actions) == GPULET_OK);
     apply(w, actions);

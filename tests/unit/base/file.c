@@ -5,38 +5,9 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "check.h"
+#include "folder.h"
 
 enum { SIZE_MAX_READ = 1 << 20, BIG_SIZE = 300000 };
-
-typedef struct folder {
-    char path[64];
-    char file[128];
-} folder_t;
-
-static int setup(void **state)
-{
-    folder_t *folder = calloc(1, sizeof(*folder));
-    if (folder == NULL)
-        return -1;
-    (void)snprintf(folder->path, sizeof(folder->path), "/tmp/gpulet-file-XXXXXX");
-    if (mkdtemp(folder->path) == NULL) {
-        free(folder);
-        return -1;
-    }
-    (void)snprintf(folder->file, sizeof(folder->file), "%s/file", folder->path);
-    *state = folder;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    folder_t *folder = *state;
-    (void)unlink(folder->file);
-    int failed = rmdir(folder->path);
-    free(folder);
-    return failed;
-}
 
 static int entries_count(const char *path)
 {
@@ -51,7 +22,7 @@ static int entries_count(const char *path)
 
 static void what_is_written_is_read_back(void **state)
 {
-    const folder_t *folder = *state;
+    folder_t *folder = *state;
     char *data = malloc(BIG_SIZE);
     char *text = NULL;
     size_t size = 0;
@@ -59,8 +30,9 @@ static void what_is_written_is_read_back(void **state)
     assert_non_null(data);
     for (int i = 0; i < BIG_SIZE; i++)
         data[i] = (char)(i * 7);
-    assert_int_equal(gpulet_file_write(folder->file, data, BIG_SIZE, &err), GPULET_OK);
-    assert_int_equal(gpulet_file_read(&text, &size, folder->file, SIZE_MAX_READ, &err), GPULET_OK);
+    assert_int_equal(gpulet_file_write(folder_at(folder, "file"), data, BIG_SIZE, &err), GPULET_OK);
+    assert_int_equal(gpulet_file_read(&text, &size, folder_at(folder, "file"), SIZE_MAX_READ, &err),
+                     GPULET_OK);
     assert_int_equal(size, BIG_SIZE);
     assert_memory_equal(text, data, BIG_SIZE);
     assert_int_equal(text[size], 0);
@@ -70,24 +42,24 @@ static void what_is_written_is_read_back(void **state)
 
 static void writing_replaces_and_leaves_no_other_file(void **state)
 {
-    const folder_t *folder = *state;
+    folder_t *folder = *state;
     char *text = NULL;
     size_t size = 0;
-    assert_int_equal(gpulet_file_write(folder->file, "long text", 9, NULL), GPULET_OK);
-    assert_int_equal(gpulet_file_write(folder->file, "short", 5, NULL), GPULET_OK);
-    assert_int_equal(entries_count(folder->path), 1);
-    assert_int_equal(gpulet_file_read(&text, &size, folder->file, 5, NULL), GPULET_OK);
+    assert_int_equal(gpulet_file_write(folder_at(folder, "file"), "long text", 9, NULL), GPULET_OK);
+    assert_int_equal(gpulet_file_write(folder_at(folder, "file"), "short", 5, NULL), GPULET_OK);
+    assert_int_equal(entries_count(folder->root), 1);
+    assert_int_equal(gpulet_file_read(&text, &size, folder_at(folder, "file"), 5, NULL), GPULET_OK);
     assert_string_equal(text, "short");
     free(text);
 }
 
 static void an_empty_file_is_an_empty_text(void **state)
 {
-    const folder_t *folder = *state;
+    folder_t *folder = *state;
     char *text = NULL;
     size_t size = 1;
-    assert_int_equal(gpulet_file_write(folder->file, "", 0, NULL), GPULET_OK);
-    assert_int_equal(gpulet_file_read(&text, &size, folder->file, 0, NULL), GPULET_OK);
+    assert_int_equal(gpulet_file_write(folder_at(folder, "file"), "", 0, NULL), GPULET_OK);
+    assert_int_equal(gpulet_file_read(&text, &size, folder_at(folder, "file"), 0, NULL), GPULET_OK);
     assert_int_equal(size, 0);
     assert_string_equal(text, "");
     free(text);
@@ -95,29 +67,31 @@ static void an_empty_file_is_an_empty_text(void **state)
 
 static void errors_name_the_path(void **state)
 {
-    const folder_t *folder = *state;
+    folder_t *folder = *state;
     char *text = NULL;
     size_t size = 0;
     gpulet_error_t err;
     char missing[256];
-    (void)snprintf(missing, sizeof(missing), "%s/none/file", folder->path);
+    (void)snprintf(missing, sizeof(missing), "%s/none/file", folder->root);
     assert_int_equal(gpulet_file_read(&text, &size, missing, 10, &err), GPULET_E_NOT_FOUND);
     assert_non_null(strstr(err.text, missing));
     assert_int_equal(gpulet_file_write(missing, "x", 1, &err), GPULET_E_IO);
     assert_non_null(strstr(err.text, missing));
-    assert_int_equal(gpulet_file_read(&text, &size, folder->path, 10, &err), GPULET_E_IO);
-    assert_non_null(strstr(err.text, folder->path));
+    assert_int_equal(gpulet_file_read(&text, &size, folder->root, 10, &err), GPULET_E_IO);
+    assert_non_null(strstr(err.text, folder->root));
     assert_null(text);
 }
 
 static void a_file_over_the_limit_is_refused(void **state)
 {
-    const folder_t *folder = *state;
+    folder_t *folder = *state;
     char *text = NULL;
     size_t size = 0;
     gpulet_error_t err;
-    assert_int_equal(gpulet_file_write(folder->file, "0123456789", 10, NULL), GPULET_OK);
-    assert_int_equal(gpulet_file_read(&text, &size, folder->file, 9, &err), GPULET_E_TOO_LARGE);
+    assert_int_equal(gpulet_file_write(folder_at(folder, "file"), "0123456789", 10, NULL),
+                     GPULET_OK);
+    assert_int_equal(gpulet_file_read(&text, &size, folder_at(folder, "file"), 9, &err),
+                     GPULET_E_TOO_LARGE);
     assert_non_null(strstr(err.text, "9 bytes"));
     assert_null(text);
 }
@@ -141,5 +115,5 @@ int main(void)
         cmocka_unit_test(a_file_over_the_limit_is_refused),
         cmocka_unit_test(a_path_too_long_is_refused),
     };
-    return cmocka_run_group_tests_name("base.file", tests, setup, teardown);
+    return cmocka_run_group_tests_name("base.file", tests, folder_setup, folder_teardown);
 }

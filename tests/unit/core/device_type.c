@@ -266,6 +266,29 @@ static void a_simple_set_has_every_size(void **state)
     assert_int_equal(gpulet_device_set_create_simple(&set, "", 1, 1, 1), GPULET_E_INVALID);
 }
 
+static void a_stepped_set_has_multiples_and_the_whole(void **state)
+{
+    static const uint32_t sizes[] = {30, 60, 90, 100};
+    gpulet_device_set_t *set = NULL;
+    (void)state;
+    assert_int_equal(gpulet_device_set_create_stepped(&set, "gpu", 100, 30, 3, 1000, 2), GPULET_OK);
+    assert_int_equal(set->types[0].units, 100);
+    assert_int_equal(set->types[0].gpulets_max, 3);
+    assert_int_equal(set->types[0].sizes_count, 4);
+    assert_memory_equal(set->types[0].sizes, sizes, sizeof(sizes));
+    assert_int_equal(set->counts[0], 2);
+    gpulet_device_set_destroy(set);
+    assert_int_equal(gpulet_device_set_create_stepped(&set, "gpu", 100, 100, 1, 1, 1), GPULET_OK);
+    assert_int_equal(set->types[0].sizes_count, 1);
+    gpulet_device_set_destroy(set);
+    assert_int_equal(gpulet_device_set_create_stepped(&set, "gpu", 100, 0, 3, 1, 1),
+                     GPULET_E_INVALID);
+    assert_int_equal(gpulet_device_set_create_stepped(&set, "gpu", 100, 101, 3, 1, 1),
+                     GPULET_E_INVALID);
+    assert_int_equal(gpulet_device_set_create_stepped(&set, "gpu", 100, 10, 0, 1, 1),
+                     GPULET_E_INVALID);
+}
+
 static void the_measured_devices_load(void **state)
 {
     (void)state;
@@ -298,6 +321,7 @@ int main(void)
         cmocka_unit_test(aliases_may_repeat_a_value),
         cmocka_unit_test(counts_are_overridden_all_or_none),
         cmocka_unit_test(a_simple_set_has_every_size),
+        cmocka_unit_test(a_stepped_set_has_multiples_and_the_whole),
         cmocka_unit_test(the_measured_devices_load),
     };
     return cmocka_run_group_tests_name("core.device_type", tests, NULL, NULL);

@@ -63,14 +63,15 @@ static void remembers_what_was_entered(void **state)
         "",          "fake:", "fake:a",    "fake:a/0",    "fake:a/x:1",
         "fake:a/0:", "cpu:0", "fake:/0:1", "fake:a b/0:1"};
     const gpulet_device_backend_t *fake = gpulet_device_backend_find("fake");
-    uint32_t threads = 0;
+    gpulet_device_entry_t entry = {0};
     (void)state;
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
-        assert_int_equal(fake->enter(wrong[i], &threads, NULL), GPULET_E_INVALID);
+        assert_int_equal(fake->enter(wrong[i], &entry, NULL), GPULET_E_INVALID);
     assert_string_equal(gpulet_device_fake_entered(), "");
-    assert_int_equal(fake->enter("fake:gpu/1:0-49", &threads, NULL), GPULET_OK);
+    assert_int_equal(fake->enter("fake:gpu/1:0-49", &entry, NULL), GPULET_OK);
     assert_string_equal(gpulet_device_fake_entered(), "fake:gpu/1:0-49");
-    assert_int_equal(threads, 1);
+    assert_int_equal(entry.threads, 1);
+    assert_string_equal(entry.provider, "cpu");
 }
 
 int main(void)

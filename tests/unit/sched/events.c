@@ -301,7 +301,7 @@ static void lanes_are_checked(void **state)
     set_model(f, 0, (gpulet_sched_model_t){.slo_ns = 0});
     add_lane(f, 1, 0, 1, 9, 8);
     gpulet_sched_service_t service = {.model = 0, .batch = 1};
-    gpulet_sched_lane_t value = {0, 10, 1, &service};
+    gpulet_sched_lane_t value = {10, 1, &service};
     assert_int_equal(gpulet_sched_lane_add(f->sched, MS, 0, &value, &f->actions), GPULET_E_EXISTS);
     assert_int_equal(gpulet_sched_lane_add(f->sched, MS, 8, &value, &f->actions), GPULET_E_INVALID);
     service.model = 3;

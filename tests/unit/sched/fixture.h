@@ -53,7 +53,7 @@ static inline void add_lane(fixture_t *f, uint64_t now_ms, uint32_t lane, uint32
         exec[b - 1] = (fixed_ms + b) * MS;
     for (uint32_t i = 0; i < count; i++)
         services[i] = (gpulet_sched_service_t){i, batch, 0, exec, 32};
-    gpulet_sched_lane_t value = {0, 10, count, services};
+    gpulet_sched_lane_t value = {10, count, services};
     assert_int_equal(gpulet_sched_lane_add(f->sched, now_ms * MS, lane, &value, &f->actions),
                      GPULET_OK);
 }

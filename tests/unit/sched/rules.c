@@ -84,6 +84,64 @@ static void where_nothing_protects_the_models_take_turns_with_planned_batches(vo
     assert_true(action_of(f, GPULET_ACTION_RUN)->u.run.items <= 2);
 }
 
+/* Both models always wait, and a batch of the second never leaves the first its time: runs of each.
+ */
+static void overload(fixture_t *f, double weight, uint32_t runs[2])
+{
+    uint64_t now = 1, id = 1;
+    runs[0] = runs[1] = 0;
+    set_model(f, 0, (gpulet_sched_model_t){.slo_ns = 100 * MS, .weight = weight});
+    set_model(f, 1, (gpulet_sched_model_t){.slo_ns = 200 * MS});
+    add_lane(f, now, 0, 2, 40, 1);
+    arrive(f, now, id++, first);
+    for (int i = 0; i < 80; i++) {
+        const gpulet_action_t *run = action_of(f, GPULET_ACTION_RUN);
+        assert_non_null(run);
+        uint64_t batch = run->u.run.batch;
+        runs[run->u.run.model]++;
+        for (int k = 0; k < 4; k++) {
+            now += 10;
+            arrive(f, now, id++, k % 2 == 0 ? first : second);
+        }
+        done(f, ++now, batch);
+    }
+}
+
+static void turns_in_overload_are_as_many_as_models_weigh(void **state)
+{
+    fixture_t *f = *state;
+    uint32_t runs[2];
+    overload(f, 0, runs);
+    assert_in_range(runs[0], 38, 46);
+    (void)fixture_down(state);
+    (void)fixture_up(state);
+    overload(*state, 3, runs);
+    assert_in_range(runs[0], 58, 63);
+}
+
+static void a_new_rate_shifts_the_balance_at_once(void **state)
+{
+    fixture_t *f = *state;
+    set_model(f, 0, (gpulet_sched_model_t){.slo_ns = 500 * MS});
+    uint64_t exec[1] = {2 * MS};
+    uint32_t served[2] = {0, 0};
+    gpulet_sched_service_t service = {0, 8, 100, exec, 1};
+    gpulet_sched_lane_t lane = {20, 1, &service};
+    for (uint32_t l = 0; l < 2; l++)
+        assert_int_equal(gpulet_sched_lane_add(f->sched, MS, l, &lane, &f->actions), GPULET_OK);
+    for (uint64_t now = 10; now < 1210; now += 4) {
+        if (now == 410)
+            gpulet_sched_lane_rate(f->sched, 0, 0, 300);
+        arrive(f, now, now, first);
+        uint64_t batch = sent(f, 0, 1);
+        served[action_of(f, GPULET_ACTION_RUN)->u.run.lane] += now >= 410;
+        done(f, now + 2, batch);
+    }
+    gpulet_sched_lane_rate(f->sched, 0, 7, 1); /* a model that the lane does not serve */
+    assert_int_equal(served[0], 150);
+    assert_int_equal(served[1], 50);
+}
+
 static void late_serving_drops_and_refuses_nobody(void **state)
 {
     fixture_t *f = *state;
@@ -154,7 +212,7 @@ static void the_lane_that_answers_first_is_taken(void **state)
     add_lane(f, 1, 0, 1, 9, 8);
     uint64_t exec[1] = {3 * MS};
     gpulet_sched_service_t service = {0, 8, 0, exec, 1};
-    gpulet_sched_lane_t fast = {0, 20, 1, &service};
+    gpulet_sched_lane_t fast = {20, 1, &service};
     assert_int_equal(gpulet_sched_lane_add(f->sched, MS, 1, &fast, &f->actions), GPULET_OK);
     arrive(f, 2, 1, first);
     assert_int_equal(action_of(f, GPULET_ACTION_RUN)->u.run.lane, 1);
@@ -170,7 +228,7 @@ static void equal_lanes_share_by_their_planned_rates(void **state)
     uint32_t served[2] = {0, 0};
     for (uint32_t l = 0; l < 2; l++) {
         gpulet_sched_service_t service = {0, 8, l == 0 ? 300 : 100, exec, 1};
-        gpulet_sched_lane_t lane = {0, 20, 1, &service};
+        gpulet_sched_lane_t lane = {20, 1, &service};
         assert_int_equal(gpulet_sched_lane_add(f->sched, MS, l, &lane, &f->actions), GPULET_OK);
     }
     for (uint64_t now = 10; now < 1610; now += 4) {
@@ -181,6 +239,46 @@ static void equal_lanes_share_by_their_planned_rates(void **state)
     }
     assert_int_equal(served[0], 300);
     assert_int_equal(served[1], 100);
+}
+
+/* A lane that is lent units: the brain predicts by the speed that the lane has, and keeps what it
+ * learns of each apart. */
+static void a_resized_lane_is_predicted_at_its_new_speed(void **state)
+{
+    fixture_t *f = *state;
+    uint64_t fast[1] = {4 * MS}, none[1] = {0};
+    gpulet_sched_service_t service = {.model = 0, .exec_ns = fast, .exec_count = 1};
+    gpulet_sched_lane_t value = {.units = 20, .services_count = 1, .services = &service};
+    set_model(f, 0, (gpulet_sched_model_t){.slo_ns = 100 * MS});
+    assert_int_equal(gpulet_sched_lane_resize(f->sched, MS, 0, &value, &f->actions),
+                     GPULET_E_NOT_FOUND);
+    add_lane(f, 1, 0, 1, 9, 8);
+    assert_int_equal(gpulet_sched_estimate_ns(f->sched, 0, 0, 1), 10 * MS);
+    arrive(f, 2, 1, first);
+    uint64_t batch = sent(f, 0, 1);
+    assert_int_equal(gpulet_sched_lane_resize(f->sched, 3 * MS, 0, &value, &f->actions), GPULET_OK);
+    assert_int_equal(gpulet_sched_estimate_ns(f->sched, 0, 0, 1), 4 * MS);
+    /* What was sent before is learned as what it was. */
+    f->actions = gpulet_sched_on_batch_done(f->sched, 12 * MS, batch, 10 * MS, GPULET_OK);
+    assert_int_equal(gpulet_sched_estimate_ns(f->sched, 0, 0, 1), 4 * MS);
+    arrive(f, 13, 2, first);
+    assert_int_equal(action_of(f, GPULET_ACTION_RUN)->u.run.predicted_ns, 4 * MS);
+    done(f, 17, sent(f, 0, 1));
+    /* Of a speed that nothing is known of the figures so far are kept. */
+    value.units = 30;
+    service.exec_ns = none;
+    assert_int_equal(gpulet_sched_lane_resize(f->sched, 18 * MS, 0, &value, &f->actions),
+                     GPULET_OK);
+    assert_int_equal(gpulet_sched_estimate_ns(f->sched, 0, 0, 1), 4 * MS);
+    value.units = 10;
+    service.exec_ns = NULL;
+    service.exec_count = 0;
+    assert_int_equal(gpulet_sched_lane_resize(f->sched, 19 * MS, 0, &value, &f->actions),
+                     GPULET_OK);
+    assert_int_equal(gpulet_sched_estimate_ns(f->sched, 0, 0, 1), 10 * MS);
+    f->actions = gpulet_sched_lane_drain(f->sched, 20 * MS, 0);
+    assert_int_equal(gpulet_sched_lane_resize(f->sched, 21 * MS, 0, &value, &f->actions),
+                     GPULET_E_NOT_FOUND);
 }
 
 #define RULE_TEST(name) cmocka_unit_test_setup_teardown(name, fixture_up, fixture_down)
@@ -199,6 +297,9 @@ int main(void)
         RULE_TEST(nothing_is_committed_behind_a_run_that_hangs),
         RULE_TEST(the_lane_that_answers_first_is_taken),
         RULE_TEST(equal_lanes_share_by_their_planned_rates),
+        RULE_TEST(a_resized_lane_is_predicted_at_its_new_speed),
+        RULE_TEST(turns_in_overload_are_as_many_as_models_weigh),
+        RULE_TEST(a_new_rate_shifts_the_balance_at_once),
     };
     return cmocka_run_group_tests_name("sched.rules", tests, NULL, NULL);
 }

@@ -11,40 +11,10 @@
 #include <math.h>
 #include <sqlite3.h>
 
-#include <cmocka.h>
-
 #include "base/file.h"
+#include "folder.h"
 
 enum { PROCESSES = 8 };
-
-typedef struct folder {
-    char path[64];
-    char file[128];
-} folder_t;
-
-static int setup(void **state)
-{
-    folder_t *folder = calloc(1, sizeof(*folder));
-    if (folder == NULL)
-        return -1;
-    (void)snprintf(folder->path, sizeof(folder->path), "/tmp/gpulet-store-XXXXXX");
-    if (mkdtemp(folder->path) == NULL) {
-        free(folder);
-        return -1;
-    }
-    (void)snprintf(folder->file, sizeof(folder->file), "%s/gpulet.db", folder->path);
-    *state = folder;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    folder_t *folder = *state;
-    (void)unlink(folder->file);
-    int failed = rmdir(folder->path);
-    free(folder);
-    return failed;
-}
 
 static gpulet_store_t *open_store(const char *path)
 {
@@ -77,16 +47,16 @@ static size_t get(gpulet_store_t *store, const char *device, const char *engine,
 
 static void points_come_back_as_they_were(void **state)
 {
-    const folder_t *folder = *state;
+    folder_t *folder = *state;
     gpulet_profile_t *profile = NULL;
-    gpulet_store_t *store = open_store(folder->file);
-    assert_string_equal(gpulet_store_path(store), folder->file);
+    gpulet_store_t *store = open_store(folder_at(folder, "gpulet.db"));
+    assert_string_equal(gpulet_store_path(store), folder_at(folder, "gpulet.db"));
     put(store, "key", 2, 1, 1.25);
     put(store, "key", 2, 4, 3.1);
     put(store, "key", 1, 1, 2.5);
     put(store, "key", 1, 1, 2.75); /* measured again: the newer one stays */
     gpulet_store_close(store);
-    store = open_store(folder->file);
+    store = open_store(folder_at(folder, "gpulet.db"));
     assert_int_equal(gpulet_profile_create(&profile), GPULET_OK);
     assert_int_equal(get(store, "cpu", "ort", "key", profile), 3);
     const gpulet_curve_t *curve = gpulet_profile_curve(profile, "cpu", "n", 2, 1);
@@ -105,9 +75,9 @@ static void points_come_back_as_they_were(void **state)
 
 static void points_belong_to_device_engine_and_file(void **state)
 {
-    const folder_t *folder = *state;
+    folder_t *folder = *state;
     gpulet_profile_t *profile = NULL;
-    gpulet_store_t *store = open_store(folder->file);
+    gpulet_store_t *store = open_store(folder_at(folder, "gpulet.db"));
     put(store, "key", 1, 1, 1);
     assert_int_equal(gpulet_profile_create(&profile), GPULET_OK);
     assert_int_equal(get(store, "cpu", "ort", "other key", profile), 0);
@@ -121,10 +91,10 @@ static void points_belong_to_device_engine_and_file(void **state)
 
 static void the_newest_plan_is_the_last_one(void **state)
 {
-    const folder_t *folder = *state;
+    folder_t *folder = *state;
     gpulet_error_t err = {""};
     char *json = NULL;
-    gpulet_store_t *store = open_store(folder->file);
+    gpulet_store_t *store = open_store(folder_at(folder, "gpulet.db"));
     assert_int_equal(gpulet_store_last_plan(&json, store, &err), GPULET_E_NOT_FOUND);
     assert_null(json);
     assert_int_equal(gpulet_store_put_plan(store, "start", "{\"a\":1}", &err), GPULET_OK);
@@ -158,17 +128,17 @@ static int number_in(const char *path, const char *sql)
 
 static void only_the_newest_thousand_plans_are_kept(void **state)
 {
-    const folder_t *folder = *state;
+    folder_t *folder = *state;
     gpulet_error_t err = {""};
-    gpulet_store_t *store = open_store(folder->file);
+    gpulet_store_t *store = open_store(folder_at(folder, "gpulet.db"));
     gpulet_store_close(store);
-    run_sql(folder->file,
+    run_sql(folder_at(folder, "gpulet.db"),
             "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<1500)"
             " INSERT INTO plan(why, json) SELECT 'old', i FROM n");
-    store = open_store(folder->file);
+    store = open_store(folder_at(folder, "gpulet.db"));
     assert_int_equal(gpulet_store_put_plan(store, "new", "{}", &err), GPULET_OK);
     gpulet_store_close(store);
-    assert_int_equal(number_in(folder->file, "SELECT count(*) FROM plan"), 1000);
+    assert_int_equal(number_in(folder_at(folder, "gpulet.db"), "SELECT count(*) FROM plan"), 1000);
 }
 
 static void is_refused(const char *path, gpulet_status_t expected, const char *text)
@@ -183,13 +153,15 @@ static void is_refused(const char *path, gpulet_status_t expected, const char *t
 
 static void a_file_that_is_no_store_is_refused_and_left_alone(void **state)
 {
-    const folder_t *folder = *state;
+    folder_t *folder = *state;
     static const char text[] = "model,rate_rps,slo_ms\nnot a database, but a longer text file\n";
     char *again = NULL;
     size_t size = 0;
-    assert_int_equal(gpulet_file_write(folder->file, text, sizeof(text), NULL), GPULET_OK);
-    is_refused(folder->file, GPULET_E_INVALID, "not a database");
-    assert_int_equal(gpulet_file_read(&again, &size, folder->file, 4096, NULL), GPULET_OK);
+    assert_int_equal(gpulet_file_write(folder_at(folder, "gpulet.db"), text, sizeof(text), NULL),
+                     GPULET_OK);
+    is_refused(folder_at(folder, "gpulet.db"), GPULET_E_INVALID, "not a database");
+    assert_int_equal(gpulet_file_read(&again, &size, folder_at(folder, "gpulet.db"), 4096, NULL),
+                     GPULET_OK);
     assert_int_equal(size, sizeof(text));
     assert_memory_equal(again, text, sizeof(text));
     free(again);
@@ -197,22 +169,23 @@ static void a_file_that_is_no_store_is_refused_and_left_alone(void **state)
 
 static void the_database_of_another_program_is_refused_and_left_alone(void **state)
 {
-    const folder_t *folder = *state;
-    run_sql(folder->file, "CREATE TABLE song(title TEXT)");
-    is_refused(folder->file, GPULET_E_INVALID, "a database of something else");
-    assert_int_equal(number_in(folder->file, "SELECT count(*) FROM sqlite_master"), 1);
-    (void)unlink(folder->file);
-    run_sql(folder->file, "PRAGMA application_id=42");
-    is_refused(folder->file, GPULET_E_INVALID, "a database of something else");
+    folder_t *folder = *state;
+    run_sql(folder_at(folder, "gpulet.db"), "CREATE TABLE song(title TEXT)");
+    is_refused(folder_at(folder, "gpulet.db"), GPULET_E_INVALID, "a database of something else");
+    assert_int_equal(
+        number_in(folder_at(folder, "gpulet.db"), "SELECT count(*) FROM sqlite_master"), 1);
+    (void)unlink(folder_at(folder, "gpulet.db"));
+    run_sql(folder_at(folder, "gpulet.db"), "PRAGMA application_id=42");
+    is_refused(folder_at(folder, "gpulet.db"), GPULET_E_INVALID, "a database of something else");
 }
 
 static void a_newer_version_is_refused(void **state)
 {
-    const folder_t *folder = *state;
-    gpulet_store_close(open_store(folder->file));
-    assert_int_equal(number_in(folder->file, "PRAGMA user_version"), 1);
-    run_sql(folder->file, "PRAGMA user_version=2");
-    is_refused(folder->file, GPULET_E_INVALID, "version 2, this program reads 1");
+    folder_t *folder = *state;
+    gpulet_store_close(open_store(folder_at(folder, "gpulet.db")));
+    assert_int_equal(number_in(folder_at(folder, "gpulet.db"), "PRAGMA user_version"), 1);
+    run_sql(folder_at(folder, "gpulet.db"), "PRAGMA user_version=2");
+    is_refused(folder_at(folder, "gpulet.db"), GPULET_E_INVALID, "version 2, this program reads 1");
 }
 
 static void a_place_that_cannot_be_written_is_named(void **state)
@@ -223,15 +196,15 @@ static void a_place_that_cannot_be_written_is_named(void **state)
 
 static void folders_on_the_way_are_made(void **state)
 {
-    const folder_t *folder = *state;
+    folder_t *folder = *state;
     char path[160];
     char deep[128];
-    (void)snprintf(path, sizeof(path), "%s/a/b/gpulet.db", folder->path);
+    (void)snprintf(path, sizeof(path), "%s/a/b/gpulet.db", folder->root);
     gpulet_store_close(open_store(path));
     assert_int_equal(unlink(path), 0);
-    (void)snprintf(deep, sizeof(deep), "%s/a/b", folder->path);
+    (void)snprintf(deep, sizeof(deep), "%s/a/b", folder->root);
     assert_int_equal(rmdir(deep), 0);
-    (void)snprintf(deep, sizeof(deep), "%s/a", folder->path);
+    (void)snprintf(deep, sizeof(deep), "%s/a", folder->root);
     assert_int_equal(rmdir(deep), 0);
 }
 
@@ -255,7 +228,7 @@ static void open_and_put(const char *path, int go, uint32_t units)
 
 static void processes_that_open_it_at_once_all_find_a_store(void **state)
 {
-    const folder_t *folder = *state;
+    folder_t *folder = *state;
     gpulet_profile_t *profile = NULL;
     int go[2];
     int failed = 0;
@@ -265,7 +238,7 @@ static void processes_that_open_it_at_once_all_find_a_store(void **state)
         assert_true(pid >= 0);
         if (pid == 0) {
             (void)close(go[1]);
-            open_and_put(folder->file, go[0], i + 1);
+            open_and_put(folder_at(folder, "gpulet.db"), go[0], i + 1);
         }
     }
     (void)close(go[0]);
@@ -276,8 +249,8 @@ static void processes_that_open_it_at_once_all_find_a_store(void **state)
         failed += !WIFEXITED(status) || WEXITSTATUS(status) != 0;
     }
     assert_int_equal(failed, 0);
-    gpulet_store_t *store = open_store(folder->file);
-    gpulet_store_t *second = open_store(folder->file);
+    gpulet_store_t *store = open_store(folder_at(folder, "gpulet.db"));
+    gpulet_store_t *second = open_store(folder_at(folder, "gpulet.db"));
     assert_int_equal(gpulet_profile_create(&profile), GPULET_OK);
     assert_int_equal(get(store, "cpu", "ort", "key", profile), PROCESSES);
     put(second, "key", 100, 1, 1);
@@ -300,8 +273,8 @@ static gpulet_pair_t pair_of(const char *device, uint32_t batch, double slowdown
 
 static void pairs_come_back_under_the_names_of_today(void **state)
 {
-    const folder_t *folder = *state;
-    gpulet_store_t *store = open_store(folder->file);
+    folder_t *folder = *state;
+    gpulet_store_t *store = open_store(folder_at(folder, "gpulet.db"));
     gpulet_pairs_t *pairs = NULL;
     const gpulet_pair_t put[] = {pair_of("g", 4, 1.25), pair_of("g", 1, 1.5), pair_of("h", 1, 2),
                                  pair_of("g", 1, 1.75)};
@@ -315,7 +288,7 @@ static void pairs_come_back_under_the_names_of_today(void **state)
     assert_int_equal(gpulet_store_put_pair(store, "ort", "file c", "file b", &put[1], NULL),
                      GPULET_OK);
     gpulet_store_close(store);
-    store = open_store(folder->file);
+    store = open_store(folder_at(folder, "gpulet.db"));
     assert_int_equal(gpulet_pairs_create(&pairs), GPULET_OK);
     assert_int_equal(
         gpulet_store_get_pairs(store, "ort", "file a", "file b", &names, pairs, &count, NULL),
@@ -335,7 +308,7 @@ static void pairs_come_back_under_the_names_of_today(void **state)
     gpulet_store_close(store);
 }
 
-#define in_folder(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+#define in_folder(test) cmocka_unit_test_setup_teardown(test, folder_setup, folder_teardown)
 
 int main(void)
 {

@@ -180,7 +180,7 @@ static void a_model_without_a_batch_runs_as_it_is(void **state)
     harness_stop(h);
 }
 
-static void a_model_that_does_not_batch_after_all_is_an_error(void **state)
+static void a_model_that_does_not_batch_after_all_runs_single_items(void **state)
 {
     harness_t *h = *state;
     float x[8] = {0};
@@ -191,6 +191,11 @@ static void a_model_that_does_not_batch_after_all_is_an_error(void **state)
     const harness_done_t *d = run(h, 1, 2, &span, 1);
     assert_int_equal(d->status, GPULET_E_INVALID);
     assert_non_null(strstr(d->error, "does not batch"));
+    v = floats(1, 4, x);
+    span = harness_request(h, 1, &v, 1);
+    d = run(h, 1, 1, &span, 1);
+    assert_int_equal(d->status, GPULET_OK);
+    assert_int_equal(d->tensors[0].shape.dims[0], 1);
     harness_stop(h);
 }
 
@@ -543,7 +548,7 @@ int main(void)
         TEST(strings_are_gathered_padded_and_cut),
         TEST(an_output_of_unknown_size_is_copied),
         TEST(a_model_without_a_batch_runs_as_it_is),
-        TEST(a_model_that_does_not_batch_after_all_is_an_error),
+        TEST(a_model_that_does_not_batch_after_all_runs_single_items),
         TEST(large_inputs_and_outputs_travel_in_segments_of_their_own),
         TEST(a_quiet_worker_gives_large_segments_back),
         TEST(many_large_inputs_at_once_overflow_no_socket),

@@ -14,7 +14,7 @@ int folder_setup(void **state)
     folder_t *folder = calloc(1, sizeof(*folder));
     if (folder == NULL)
         return -1;
-    (void)snprintf(folder->root, sizeof(folder->root), "/tmp/gpulet-server-XXXXXX");
+    (void)snprintf(folder->root, sizeof(folder->root), "/tmp/gpulet-test-XXXXXX");
     if (mkdtemp(folder->root) == NULL) {
         free(folder);
         return -1;

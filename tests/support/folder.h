@@ -1,7 +1,7 @@
 /* A temporary folder that goes with the test, and cmocka with the headers it needs in front of it.
  * Failures abort the test. */
-#ifndef GPULET_TESTS_UNIT_SERVER_FOLDER_H
-#define GPULET_TESTS_UNIT_SERVER_FOLDER_H
+#ifndef GPULET_TESTS_SUPPORT_FOLDER_H
+#define GPULET_TESTS_SUPPORT_FOLDER_H
 
 #include <setjmp.h>
 #include <stdarg.h>

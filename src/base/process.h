@@ -1,0 +1,13 @@
+/* What a program settles about its own process before it does anything else. */
+#ifndef GPULET_BASE_PROCESS_H
+#define GPULET_BASE_PROCESS_H
+
+#include <stdint.h>
+
+/* Descriptors 0, 1 and 2 are open afterwards, on /dev/null if they were not: else the next socket
+ * or shared memory would take their place, and the log would be written into it. */
+void gpulet_process_open_streams(void);
+/* Raises the soft limit of open descriptors to the hard one; returns what it is then. */
+uint64_t gpulet_process_raise_descriptors(void);
+
+#endif

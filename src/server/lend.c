@@ -1,0 +1,288 @@
+/* Lending: a gpu-let that is busy has the use of units that a neighbour leaves idle, and loses it
+ * the moment the neighbour wants them (the idea of LithOS, SOSP'25, at the grain of threads).
+ *
+ * The borrower's worker holds a second copy of its heavy models whose pool threads run at idle
+ * priority (engine.h, yielding). They are put on the lender's cores: whatever the lender runs there
+ * preempts them at once, by the kernel, so a lender need not be asked and hardly notices. What can
+ * suffer is the borrower, whose batch waits for a thread that is kept off: therefore only units of
+ * a neighbour that is mostly idle and whose runs are short beside the borrower's objective are
+ * used, and when the neighbour gets busy the threads are moved home, also in the middle of a run.
+ * Copies share the weights of a prepared model (prepared.c) and are loaded from there only. */
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "server/gpulets.h"
+
+enum {
+    HEAVY_MS = 3,     /* a model whose single item takes less gains nothing by more threads */
+    LENDERS_MAX = 64, /* of one borrower */
+    TRIAL_MS = 3000,  /* after which lent units must have shown that they are of use */
+    PAUSE_S = 10,     /* else they are not asked for again so soon; doubled each time */
+    PAUSE_DOUBLINGS_MAX = 6,
+    SPEED_SHIFT = 16 /* of the lent units in the brain's name for a speed */
+};
+static const double load_window_ns = 1e9;
+static const double busy_from = 0.5; /* from this load on units are borrowed */
+static const double busy_until = 0.1;
+static const double idle_below = 0.25; /* below this load they are lent */
+static const double idle_until = 0.5;
+static const double run_share = 0.1; /* of the borrower's objective that a lender's run may take */
+static const double useful_below = 0.9; /* of the time without */
+
+static void load_update(server_gpulet_t *g, uint64_t now_ns)
+{
+    double passed_ns = (double)(now_ns - g->load_at_ns);
+    if (g->load_at_ns == 0 || passed_ns <= 0) {
+        g->load_at_ns = now_ns;
+        return;
+    }
+    double busy = (double)(g->busy_ns - g->load_busy_ns) / passed_ns;
+    g->load += (busy - g->load) * (1 - exp(-passed_ns / load_window_ns));
+    g->load_busy_ns = g->busy_ns;
+    g->load_at_ns = now_ns;
+}
+
+static bool is_serving(const server_gpulet_t *g)
+{
+    return g->state == SERVER_GPULET_SERVING && g->lane != SERVER_LANE_NONE && !g->lost &&
+           !g->retired && g->worker != NULL && !g->overlaps;
+}
+
+/* The longest that a planned batch of the gpu-let is believed to take. */
+static uint64_t longest_run_ns(const server_gpulet_t *g)
+{
+    uint64_t most = 0;
+    for (uint32_t i = 0; i < g->services_count; i++) {
+        uint64_t ns = gpulet_sched_estimate_ns(g->server->sched, g->lane, g->services[i].model,
+                                               g->services[i].batch);
+        most = ns > most ? ns : most;
+    }
+    return most;
+}
+
+/* The nearest objective among its models; models without one do not count. */
+static double objective_ms(const server_gpulet_t *g)
+{
+    double least = INFINITY;
+    for (uint32_t i = 0; i < g->services_count; i++) {
+        double slo_ms = g->server->models[g->services[i].model].slo_ms;
+        if (slo_ms > 0 && slo_ms < least)
+            least = slo_ms;
+    }
+    return least;
+}
+
+static bool is_heavy(const server_gpulet_t *g, const server_service_t *service)
+{
+    return service->loaded && gpulet_sched_estimate_ns(g->server->sched, g->lane, service->model,
+                                                       1) >= HEAVY_MS * GPULET_NS_PER_MS;
+}
+
+static void back_off(server_gpulet_t *g)
+{
+    uint32_t doublings =
+        g->lend_failures < PAUSE_DOUBLINGS_MAX ? g->lend_failures : PAUSE_DOUBLINGS_MAX;
+    g->lend_after_ns = gpulet_clock_ns() + ((uint64_t)PAUSE_S * GPULET_NS_PER_S << doublings);
+    g->lend_failures++;
+}
+
+/* ---- giving and taking ---- */
+
+/* The brain keeps what it learns at each speed apart. */
+static void tell_brain(server_gpulet_t *g, uint64_t now_ns)
+{
+    gpulet_server_t *server = g->server;
+    gpulet_sched_service_t services[GPULET_WIRE_REQUESTS_MAX];
+    uint32_t count = 0;
+    gpulet_actions_t actions = {NULL, 0};
+    for (uint32_t i = 0; i < g->services_count && count < GPULET_WIRE_REQUESTS_MAX; i++) {
+        gpulet_sched_service_t *s = &services[count];
+        if (!g->services[i].loaded)
+            continue;
+        *s = (gpulet_sched_service_t){.model = g->services[i].model};
+        uint32_t lent = g->services[i].widened ? g->borrowed_units : 0;
+        s->exec_ns = server_planning_exec_table(server, &server->models[s->model],
+                                                server->devices[g->device].desc.type,
+                                                g->units + lent, &s->exec_count);
+        count++;
+    }
+    const gpulet_sched_lane_t value = {.units = g->units | g->borrowed_units << SPEED_SHIFT,
+                                       .services_count = count,
+                                       .services = services};
+    gpulet_status_t st = gpulet_sched_lane_resize(server->sched, now_ns, g->lane, &value, &actions);
+    for (uint32_t i = 0; i < count; i++)
+        free((void *)(uintptr_t)services[i].exec_ns);
+    if (st == GPULET_OK)
+        server_brain_apply(server, actions);
+}
+
+static void take_back(server_gpulet_t *g, uint64_t now_ns, const char *why)
+{
+    gpulet_server_t *server = g->server;
+    gpulet_error_t err = {""};
+    if (g->borrowed_units == 0)
+        return;
+    g->borrowed_units = 0;
+    for (server_gpulet_t *other = server->gpulets; other != NULL; other = other->next) {
+        if (other->borrower == g)
+            other->borrower = NULL;
+    }
+    if (g->worker == NULL || g->lost)
+        return;
+    gpulet_worker_set_wide(g->worker, false);
+    if (server->backend->lend(gpulet_worker_pid(g->worker), g->partition, NULL, 0, &err) !=
+        GPULET_OK)
+        GPULET_LOG(WARNING, "event=take_back_failed gpulet=%s reason=\"%s\"", g->name, err.text);
+    GPULET_LOG(INFO, "event=taken_back gpulet=%s reason=%s", g->name, why);
+    if (is_serving(g))
+        tell_brain(g, now_ns);
+}
+
+void server_lend_end(server_gpulet_t *g, uint64_t now_ns)
+{
+    if (g->borrower != NULL)
+        take_back(g->borrower, now_ns, "lender_gone");
+    take_back(g, now_ns, "gone");
+}
+
+/* Those who may lend to b now; *units gets the sum. */
+static size_t find_lenders(server_gpulet_t *lenders[LENDERS_MAX], uint32_t *units,
+                           const server_gpulet_t *b)
+{
+    double most_ns = run_share * objective_ms(b) * 1e6;
+    size_t count = 0;
+    *units = 0;
+    for (server_gpulet_t *g = b->server->gpulets; g != NULL && count < LENDERS_MAX; g = g->next) {
+        if (g == b || g->device != b->device || !is_serving(g) || g->borrower != NULL ||
+            g->borrowed_units > 0 || g->load >= idle_below || (double)longest_run_ns(g) > most_ns)
+            continue;
+        lenders[count++] = g;
+        *units += g->units;
+    }
+    return count;
+}
+
+/* Copies of the heavy models for so many units; false when none is asked for. */
+static bool widen(server_gpulet_t *g, uint32_t units)
+{
+    gpulet_server_t *server = g->server;
+    const gpulet_engine_ops_t *ops = gpulet_engine_find(server->settings.engine);
+    g->wide_units = units;
+    for (uint32_t i = 0; i < g->services_count; i++) {
+        const server_model_t *model = &server->models[g->services[i].model];
+        char prepared[GPULET_ENGINE_PREPARED_PATH_MAX];
+        gpulet_worker_model_t value = {
+            .model = model->id,
+            .name = model->entry->key,
+            .path = model->entry->path,
+            .prepared = server_prepared_find(prepared, sizeof(prepared), server, model)};
+        if (!is_heavy(g, &g->services[i]) || (value.prepared == NULL && ops->prepare != NULL))
+            continue;
+        if (gpulet_worker_widen(g->worker, &value, units, units) == GPULET_OK)
+            g->widen_pending++;
+    }
+    return g->widen_pending > 0;
+}
+
+void server_lend_widened(server_gpulet_t *g, uint32_t model, gpulet_status_t status,
+                         const char *text)
+{
+    if (g->widen_pending > 0)
+        g->widen_pending--;
+    server_service_t *service = server_gpulet_service(g, model);
+    if (service != NULL)
+        service->widened = status == GPULET_OK;
+    if (status == GPULET_OK)
+        return;
+    GPULET_LOG(WARNING, "event=widen_failed gpulet=%s model=%s reason=\"%s\"", g->name,
+               g->server->models[model].entry->key, text);
+    back_off(g);
+}
+
+static void borrow(server_gpulet_t *g, server_gpulet_t *const *lenders, size_t count,
+                   uint32_t units, uint64_t now_ns)
+{
+    gpulet_server_t *server = g->server;
+    const gpulet_partition_t *partitions[LENDERS_MAX];
+    gpulet_error_t err = {""};
+    for (size_t i = 0; i < count; i++)
+        partitions[i] = lenders[i]->partition;
+    if (server->backend->lend(gpulet_worker_pid(g->worker), g->partition, partitions, count,
+                              &err) != GPULET_OK) {
+        GPULET_LOG(WARNING, "event=lend_failed gpulet=%s reason=\"%s\"", g->name, err.text);
+        back_off(g);
+        return;
+    }
+    for (size_t i = 0; i < count; i++)
+        lenders[i]->borrower = g;
+    g->narrow_ns = longest_run_ns(g);
+    g->borrowed_units = units;
+    g->borrowed_since_ns = now_ns;
+    gpulet_worker_set_wide(g->worker, true);
+    GPULET_LOG(INFO, "event=lent gpulet=%s units=%u lenders=%zu", g->name, units, count);
+    tell_brain(g, now_ns);
+}
+
+/* ---- every tick ---- */
+
+static void check_loan(server_gpulet_t *g, uint64_t now_ns)
+{
+    if (!is_serving(g) || g->server->switching) {
+        take_back(g, now_ns, "plan");
+        return;
+    }
+    for (const server_gpulet_t *other = g->server->gpulets; other != NULL; other = other->next) {
+        if (other->borrower == g && (!is_serving(other) || other->load >= idle_until)) {
+            take_back(g, now_ns, "lender_busy");
+            return;
+        }
+    }
+    bool tried = now_ns - g->borrowed_since_ns > TRIAL_MS * GPULET_NS_PER_MS;
+    if (tried && (double)longest_run_ns(g) > useful_below * (double)g->narrow_ns) {
+        back_off(g);
+        take_back(g, now_ns, "no_use");
+    } else if (tried) {
+        g->lend_failures = 0;
+    }
+    if (g->borrowed_units > 0 && tried && g->load < busy_until) {
+        take_back(g, now_ns, "not_needed");
+    }
+}
+
+static server_gpulet_t *busiest(gpulet_server_t *server, uint64_t now_ns)
+{
+    server_gpulet_t *found = NULL;
+    for (server_gpulet_t *g = server->gpulets; g != NULL; g = g->next) {
+        if (is_serving(g) && g->borrowed_units == 0 && g->borrower == NULL &&
+            now_ns >= g->lend_after_ns && g->widen_pending == 0 && g->load >= busy_from &&
+            (found == NULL || g->load > found->load))
+            found = g;
+    }
+    return found;
+}
+
+void server_lend_step(gpulet_server_t *server, uint64_t now_ns)
+{
+    server_gpulet_t *lenders[LENDERS_MAX];
+    uint32_t units = 0;
+    if (!server->settings.lend || server->backend->lend == NULL)
+        return;
+    for (server_gpulet_t *g = server->gpulets; g != NULL; g = g->next) {
+        load_update(g, now_ns);
+        if (g->borrowed_units > 0)
+            check_loan(g, now_ns);
+    }
+    server_gpulet_t *g =
+        server->ready && !server->switching && !server->draining ? busiest(server, now_ns) : NULL;
+    size_t count = g != NULL ? find_lenders(lenders, &units, g) : 0;
+    if (count == 0)
+        return;
+    if (g->wide_units != g->units + units) {
+        if (!widen(g, g->units + units))
+            g->wide_units = 0; /* Perhaps its models are prepared later. */
+        return;
+    }
+    borrow(g, lenders, count, units, now_ns);
+}

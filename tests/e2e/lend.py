@@ -1,0 +1,94 @@
+"""A busy gpu-let has the use of units that its neighbour leaves idle, and loses them when the neighbour wants them."""
+import os
+import signal
+import unittest
+
+from harness import Load, Repository, Server, identity_body, main, plan_json, wait_for
+
+PROFILE = """device,model,units,batch,latency_ms
+fake,heavy,50,1,40
+fake,heavy,100,1,20
+fake,light,50,1,1
+fake,light,100,1,1
+"""
+
+
+def loop(model):
+    def answer(_thread, _number, client):
+        r = client.request("POST", "/v2/models/%s/infer" % model, identity_body())
+        assert r.status in (200, 503), r
+        return str(r.status)
+    return answer
+
+
+class Lend(unittest.TestCase):
+    def serve(self, light_batch_ms=1, **options):
+        self.repository = Repository()
+        self.addCleanup(self.repository.close)
+        workload = "model,rate_rps,slo_ms\nheavy,10,1000\nlight,10,100\n"
+        for name in ("heavy", "light"):
+            self.repository.add(name)
+        plan = plan_json([(50, 0, [("heavy", 1, 40)]), (50, 50, [("light", 1, light_batch_ms)])])
+        profile = PROFILE.replace("light,50,1,1", "light,50,1,%s" % light_batch_ms)
+        self.server = Server(self.repository, plan=self.repository.write(".plan.json", plan),
+                             profiles=self.repository.write(".profile.csv", profile),
+                             workload=self.repository.write(".workload.csv", workload), **options)
+        self.addCleanup(self.server.kill)
+
+    def load(self, model, threads):
+        load = Load(self.server.port, threads, loop(model))
+        self.addCleanup(load.stop_event.set)
+        return load
+
+    def borrowed(self):
+        return {g["models"][0]["model"]: g["borrowed_units"] for g in self.server.status()["gpulets"]}
+
+    def test_idle_units_are_lent_and_taken_back(self):
+        self.serve()
+        heavy = self.load("heavy", 2)
+        wait_for(lambda: self.borrowed() == {"heavy": 50, "light": 0}, "units lent")
+        self.assertEqual(self.server.metric("gpulet_borrowed_units", index="0"), 50)
+        estimate = lambda: next(m["estimate_ms"] for g in self.server.status()["gpulets"] for m in g["models"] if m["model"] == "heavy")
+        wait_for(lambda: 10 < estimate() < 32, "runs on both halves")
+        light = self.load("light", 4)
+        wait_for(lambda: self.borrowed()["heavy"] == 0, "units taken back")
+        wait_for(lambda: estimate() > 35, "runs on its own half")
+        self.assertIn("reason=lender_busy", self.server.log())
+        light.stop()
+        wait_for(lambda: self.borrowed()["heavy"] == 50, "units lent again")
+        heavy.stop()
+        wait_for(lambda: self.borrowed()["heavy"] == 0, "units given back when they are not needed")
+        self.server.stop()
+
+    def test_a_borrower_without_its_lender_goes_on(self):
+        self.serve()
+        heavy = self.load("heavy", 2)
+        wait_for(lambda: self.borrowed()["heavy"] == 50, "units lent")
+        pids = {g["models"][0]["model"]: g["pid"] for g in self.server.status()["gpulets"]}
+        os.kill(pids["light"], signal.SIGKILL)
+        wait_for(lambda: "reason=lender_gone" in self.server.log(), "taken back when the lender died")
+        wait_for(lambda: self.borrowed()["heavy"] == 50, "lent by its successor")
+        os.kill(pids["heavy"], signal.SIGKILL)
+        wait_for(lambda: self.borrowed()["heavy"] == 50, "lent to its successor", 30)
+        heavy.stop()
+        self.server.stop()
+
+    def test_a_neighbour_with_long_runs_lends_nothing(self):
+        self.serve(light_batch_ms=200)  # more than a tenth of the other's objective
+        heavy = self.load("heavy", 2)
+        wait_for(lambda: self.server.model_status("heavy")["in_time"] > 50, "load")
+        self.assertNotIn("event=lent", self.server.log())
+        heavy.stop()
+        self.server.stop()
+
+    def test_it_can_be_turned_off(self):
+        self.serve(lend="false")
+        heavy = self.load("heavy", 2)
+        wait_for(lambda: self.server.model_status("heavy")["in_time"] > 50, "load")
+        self.assertNotIn("event=lent", self.server.log())
+        heavy.stop()
+        self.server.stop()
+
+
+if __name__ == "__main__":
+    main()

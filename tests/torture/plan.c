@@ -1,0 +1,67 @@
+/* Every planner, the verifier and the bound. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "fixture.h"
+#include "torture.h"
+
+static const char profile_text[] =
+    "device,model,units,batch,latency_ms,memory_mb,l2_util,dram_util\n"
+    "cpu,a,1,1,1,10,0.1,0.1\ncpu,a,1,32,20,10,0.1,0.1\n"
+    "cpu,a,2,1,0.8,10,0.1,0.1\ncpu,a,2,32,13,10,0.1,0.1\n"
+    "cpu,b,1,1,40,10,0.2,0.1\ncpu,b,1,8,300,10,0.2,0.1\n"
+    "cpu,b,2,1,24,10,0.2,0.1\ncpu,b,2,8,170,10,0.2,0.1\n";
+static const char devices_text[] =
+    "types:\n  cpu:\n    units: 2\n    sizes: [1, 2]\n    placement:\n      slots: 2\n"
+    "      1: {length: 1, starts: [0, 1]}\n      2: {length: 2, starts: [0]}\n"
+    "devices:\n  cpu: 3\n";
+static const char workload_text[] = "model,rate_rps,slo_ms\na,200,30\nb,12,500\n";
+static const char interference_text[] = "device,l2_self,l2_other,dram_self,dram_other,constant\n"
+                                        "cpu,0.1,0.1,0.1,0.1,1\n";
+
+typedef struct run {
+    const gpulet_planner_t *planner;
+    const gpulet_plan_input_t *input;
+} run_t;
+
+static gpulet_status_t plan_and_verify(void *context)
+{
+    const run_t *run = context;
+    gpulet_plan_t *plan = NULL;
+    gpulet_error_t err;
+    gpulet_status_t st = gpulet_planner_run(&plan, run->planner, run->input, &err);
+    if (st != GPULET_OK) {
+        assert_null(plan);
+        return st;
+    }
+    st = gpulet_plan_verify(plan, run->input, &err);
+    if (st == GPULET_E_INFEASIBLE) /* the planner that has not this plan's rules */
+        st = plan->feasible ? st : GPULET_OK;
+    gpulet_plan_destroy(plan);
+    return st;
+}
+
+static void every_planner(void **state)
+{
+    fixture_t f;
+    (void)state;
+    fixture_init(&f, profile_text, devices_text, workload_text, interference_text);
+    for (const gpulet_planner_t *p = gpulet_planners(); p->name != NULL; p++) {
+        run_t run = {p, &f.input};
+        torture_run(p->name, plan_and_verify, &run, TORTURE_MEMORY, 5);
+    }
+    fixture_deinit(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_planner)};
+    return cmocka_run_group_tests_name("torture.plan", tests, NULL, NULL);
+}
