@@ -278,12 +278,14 @@ static bool build(prover_t *p)
         built = write_column(p, i, &column) && gpulet_optimal_place(&o->trial, &column, o->rates);
         free(column.parts);
     }
+    double before = gpulet_pack_cost(&o->best);
+    bool complete = gpulet_pack_missing(&o->best) <= 0.0;
+    /* What pressures that were rounded down promised too much may still fit somewhere. */
+    gpulet_optimal_fill_up(o, o->rates);
     for (size_t m = 0; m < o->ws->models_count; m++) {
         if (o->rates[m] > 1e-9 * o->ws->models[m].rate_rps)
             o->trial.missing_rps[m] = o->rates[m];
     }
-    double before = gpulet_pack_cost(&o->best);
-    bool complete = gpulet_pack_missing(&o->best) <= 0.0;
     gpulet_optimal_offer(o);
     return built && gpulet_pack_missing(&o->best) <= 0.0 &&
            (!complete || gpulet_pack_cost(&o->best) < before * (1.0 - 1e-9));

@@ -54,9 +54,14 @@ static gpulet_status_t find_levels(double *levels, uint32_t *count, const gpulet
         if (distinct == 0 || all[i] > all[distinct - 1])
             all[distinct++] = all[i];
     }
-    *count = distinct < levels_max ? (uint32_t)distinct : levels_max;
-    for (uint32_t i = 0; i < *count; i++)
-        levels[i] = all[i * distinct / *count];
+    *count = 0;
+    for (size_t i = 0; i < distinct; i++) {
+        /* All of them, or equal steps: what a pressure is rounded by is less than a step. */
+        double step = (all[distinct - 1] - all[0]) / (double)levels_max;
+        if (*count == 0 || distinct <= levels_max ||
+            (*count < levels_max && all[i] >= all[0] + (double)*count * step))
+            levels[(*count)++] = all[i];
+    }
     free(all);
     return GPULET_OK;
 }
