@@ -12,7 +12,7 @@
 #include "base/log.h"
 #include "base/parse.h"
 #include "cmd/cmd.h"
-#include "cmd/profile.h"
+#include "cmd/cmd_profile.h"
 #include "server/profiler.h"
 
 enum { RUNS_MIN = 5, PATH_SIZE = 4096 };

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "fixture.h"
+#include "solve/solve.h"
 #include "torture.h"
 
 static const char profile_text[] =
@@ -23,6 +24,7 @@ static const char devices_text[] =
     "      1: {length: 1, starts: [0, 1]}\n      2: {length: 2, starts: [0]}\n"
     "devices:\n  cpu: 3\n";
 static const char workload_text[] = "model,rate_rps,slo_ms\na,200,30\nb,12,500\n";
+static const char gap_text[] = "model,rate_rps,slo_ms\na,2100,30\nb,12,500\n";
 static const char interference_text[] = "device,l2_self,l2_other,dram_self,dram_other,constant\n"
                                         "cpu,0.1,0.1,0.1,0.1,1\n";
 
@@ -53,15 +55,33 @@ static void every_planner(void **state)
     fixture_t f;
     (void)state;
     fixture_init(&f, profile_text, devices_text, workload_text, interference_text);
+    gpulet_plan_t *running = fixture_plan(&f, "elastic");
+    gpulet_plan_input_t input = f.input;
+    input.solver = gpulet_solve_coin();
     for (const gpulet_planner_t *p = gpulet_planners(); p->name != NULL; p++) {
-        run_t run = {p, &f.input};
+        run_t run = {p, &input};
+        input.from = p->from_plan ? running : NULL;
         torture_run(p->name, plan_and_verify, &run, TORTURE_MEMORY, 5);
     }
+    gpulet_plan_destroy(running);
+    fixture_deinit(&f);
+}
+
+/* One gpu-let more than the bound, so that it takes a linear program to say so. */
+static void optimal_with_a_gap(void **state)
+{
+    fixture_t f;
+    (void)state;
+    fixture_init(&f, profile_text, devices_text, gap_text, interference_text);
+    f.input.solver = gpulet_solve_coin();
+    run_t run = {gpulet_planner_find("optimal"), &f.input};
+    torture_run("optimal with a gap", plan_and_verify, &run, TORTURE_MEMORY, 5);
     fixture_deinit(&f);
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(every_planner)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_planner),
+                                       cmocka_unit_test(optimal_with_a_gap)};
     return cmocka_run_group_tests_name("torture.plan", tests, NULL, NULL);
 }

@@ -165,6 +165,31 @@ static const char *check_planner(tally_t *tally, const instance_t *in, const cha
     return wrong != NULL ? wrong : check_careful(tally, in, planner, err);
 }
 
+static double used(const gpulet_plan_t *plan)
+{
+    return isnan(plan->cost) ? (double)plan->devices_used : plan->cost;
+}
+
+/* What one planner proves no other refutes, whatever the kind of interference. */
+static const char *check_bound(const instance_t *in, gpulet_error_t *err)
+{
+    gpulet_plan_t *elastic = NULL;
+    gpulet_plan_t *optimal = NULL;
+    const char *wrong = NULL;
+    if (gpulet_planner_run(&elastic, gpulet_planner_find("elastic"), &in->input, err) !=
+            GPULET_OK ||
+        gpulet_planner_run(&optimal, gpulet_planner_find("optimal"), &in->input, err) != GPULET_OK)
+        wrong = "planning is an error";
+    else if (elastic->feasible &&
+             (!optimal->feasible || used(optimal) > used(elastic) * (1.0 + 1e-9)))
+        wrong = "optimal is worse than elastic";
+    else if (elastic->feasible && optimal->lower_bound > used(elastic) * (1.0 + 1e-9))
+        wrong = "a plan of elastic is below the bound of optimal";
+    gpulet_plan_destroy(elastic);
+    gpulet_plan_destroy(optimal);
+    return wrong;
+}
+
 static size_t planners_count(void)
 {
     size_t count = 0;
@@ -188,6 +213,8 @@ static const char *check(tally_t *tally, const instance_t *in, uint64_t seed, gp
     }
     if (wrong == NULL)
         wrong = check_planner(tally, in, "elastic", err);
+    if (wrong == NULL && seed / KINDS % 2 == 0)
+        wrong = check_bound(in, err);
     const gpulet_planner_t *other = &gpulet_planners()[seed / KINDS % planners_count()];
     return wrong == NULL && !other->from_plan ? check_planner(tally, in, other->name, err) : wrong;
 }

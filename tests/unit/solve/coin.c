@@ -122,7 +122,7 @@ static void prints_nothing(void **state)
     assert_int_equal(printed, 0);
 }
 
-enum { THREADS = 4, PROGRAMS = 60, ROWS = 12, COLUMNS = 40 };
+enum { THREADS = 4, PROGRAMS = 12, ROWS = 12, COLUMNS = 40 };
 
 /* What a thread found: objectives and duals, and integer solutions. */
 typedef struct found {
@@ -162,7 +162,7 @@ static bool solve_one(found_t *out, size_t at)
     if (ok) {
         out->relaxed[at] = s->objective(p);
         memcpy(out->duals[at], s->dual(p), sizeof(out->duals[at]));
-        gpulet_solver_answer_t answer = s->integer(x, p, 200, INFINITY, -INFINITY);
+        gpulet_solver_answer_t answer = s->integer(x, p, 60, INFINITY, -INFINITY);
         ok = answer == GPULET_SOLVER_OPTIMAL || answer == GPULET_SOLVER_FEASIBLE;
         for (int j = 0; ok && j < COLUMNS; j++)
             out->whole[at] += x[j];

@@ -7,7 +7,7 @@
 
 #include "base/file.h"
 #include "cmd/cmd.h"
-#include "cmd/profile.h"
+#include "cmd/cmd_profile.h"
 #include "fit/fit.h"
 #include "server/neighbours.h"
 #include "server/profiler.h"

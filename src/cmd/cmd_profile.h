@@ -1,7 +1,7 @@
-/* `gpulet profile`, taken apart: cmd_profile.c measures models alone, profile_pairs.c beside one
- * another. */
-#ifndef GPULET_CMD_PROFILE_H
-#define GPULET_CMD_PROFILE_H
+/* `gpulet profile`, taken apart: cmd_profile.c measures models alone, cmd_profile_pairs.c beside
+ * one another. */
+#ifndef GPULET_CMD_CMD_PROFILE_H
+#define GPULET_CMD_CMD_PROFILE_H
 
 #include <stdbool.h>
 #include <stddef.h>
