@@ -113,6 +113,7 @@ typedef struct server_model {
     uint64_t load_ns;
     uint64_t memory_bytes;
     bool prepare_tried; /* prepared.c */
+    bool prepared;      /* as it was when last asked or made */
 
     uint64_t trimmed_at; /* requests answered when the input segment was last given back */
 
@@ -437,7 +438,7 @@ gpulet_status_t server_prepared_open(gpulet_server_t *server, gpulet_error_t *er
 void server_prepared_close(gpulet_server_t *server);
 /* The file to load in place of the model's, written to out; NULL when there is none. */
 const char *server_prepared_find(char *out, size_t out_size, gpulet_server_t *server,
-                                 const server_model_t *model);
+                                 server_model_t *model);
 /* lend.c: called every tick. */
 void server_lend_step(gpulet_server_t *server, uint64_t now_ns);
 /* Before the gpu-let stops serving, or its worker goes. */

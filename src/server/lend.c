@@ -171,7 +171,7 @@ static bool widen(server_gpulet_t *g, uint32_t units)
     const gpulet_engine_ops_t *ops = gpulet_engine_find(server->settings.engine);
     g->wide_units = units;
     for (uint32_t i = 0; i < g->services_count; i++) {
-        const server_model_t *model = &server->models[g->services[i].model];
+        server_model_t *model = &server->models[g->services[i].model];
         char prepared[GPULET_ENGINE_PREPARED_PATH_MAX];
         gpulet_worker_model_t value = {
             .model = model->id,

@@ -1,6 +1,7 @@
 /* Models as the engine rewrites them, kept in a folder: loading one of them maps its weights in
  * place of reading, copying and rearranging them. They are made while nothing else is to do, one at
  * a time, by a process at idle priority. */
+#include <dirent.h>
 #include <errno.h>
 #include <signal.h>
 #include <spawn.h>
@@ -33,6 +34,7 @@ struct server_prepared {
     /* the process under way */
     pid_t pid; /* 0: none */
     uint32_t model;
+    char name[512]; /* of the model, whose place another may have taken meanwhile */
     uint64_t begun_ns;
     char key[GPULET_MODEL_CACHE_KEY_MAX + 1];
 };
@@ -72,11 +74,41 @@ static bool describe_machine(server_prepared_t *p, const gpulet_settings_t *sett
     return true;
 }
 
+/* Weights may lie in files beside the model's: a sum over all that lies there, in whatever order.
+ */
+static uint64_t neighbours_of(const char *path)
+{
+    char folder[PATH_SIZE];
+    uint64_t sum = 0;
+    struct stat info;
+    (void)snprintf(folder, sizeof(folder), "%s", path);
+    char *slash = strrchr(folder, '/');
+    if (slash != NULL)
+        *slash = '\0';
+    DIR *d = opendir(slash != NULL ? folder : ".");
+    if (d == NULL)
+        return 0;
+    for (const struct dirent *e = readdir(d); e != NULL; e = readdir(d)) {
+        char text[512], key[GPULET_MODEL_CACHE_KEY_MAX + 1];
+        if (fstatat(dirfd(d), e->d_name, &info, 0) != 0 || !S_ISREG(info.st_mode))
+            continue;
+        (void)snprintf(text, sizeof(text), "%.255s %llx %lld %lld.%ld", e->d_name,
+                       (unsigned long long)info.st_ino, (long long)info.st_size,
+                       (long long)info.st_mtim.tv_sec, info.st_mtim.tv_nsec);
+        gpulet_model_cache_key(key, text);
+        key[16] = '\0';
+        sum += strtoull(key, NULL, 16);
+    }
+    (void)closedir(d);
+    return sum;
+}
+
 static void key_of(char out[GPULET_MODEL_CACHE_KEY_MAX + 1], const server_prepared_t *p,
                    const server_model_t *model)
 {
     char text[1024];
-    (void)snprintf(text, sizeof(text), "%s %s", p->machine, model->entry->file_key);
+    (void)snprintf(text, sizeof(text), "%s %s %llx", p->machine, model->entry->file_key,
+                   (unsigned long long)neighbours_of(model->entry->path));
     gpulet_model_cache_key(out, text);
 }
 
@@ -141,7 +173,7 @@ void server_prepared_close(gpulet_server_t *server)
 }
 
 const char *server_prepared_find(char *out, size_t out_size, gpulet_server_t *server,
-                                 const server_model_t *model)
+                                 server_model_t *model)
 {
     server_prepared_t *p = server->prepared;
     char folder[PATH_SIZE], key[GPULET_MODEL_CACHE_KEY_MAX + 1];
@@ -151,6 +183,7 @@ const char *server_prepared_find(char *out, size_t out_size, gpulet_server_t *se
     if (gpulet_model_cache_find(folder, sizeof(folder), p->cache, key) != GPULET_OK ||
         gpulet_engine_prepared_path(out, out_size, folder) != GPULET_OK)
         return NULL;
+    model->prepared = true;
     return out;
 }
 
@@ -193,6 +226,7 @@ static void begin(server_prepared_t *p, gpulet_server_t *server, server_model_t 
     gpulet_error_t err = {""};
     model->prepare_tried = true;
     p->model = model->id;
+    (void)snprintf(p->name, sizeof(p->name), "%s", model->entry->key);
     p->begun_ns = gpulet_clock_ns();
     gpulet_status_t st = gpulet_model_cache_begin(folder, sizeof(folder), p->cache, p->key, &err);
     if (st == GPULET_OK && (st = spawn(p, server, model, folder, &err)) != GPULET_OK)
@@ -238,19 +272,21 @@ static void begin_next(server_prepared_t *p, gpulet_server_t *server)
 
 static void finish(server_prepared_t *p, gpulet_server_t *server, int status)
 {
-    const server_model_t *model = &server->models[p->model];
+    server_model_t *model = &server->models[p->model];
     gpulet_error_t err = {"the process that prepares it failed"};
     gpulet_status_t st = GPULET_E_INTERNAL;
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
         st = gpulet_model_cache_commit(p->cache, p->key, &err);
     else
         gpulet_model_cache_abandon(p->cache, p->key);
-    if (st == GPULET_OK)
-        GPULET_LOG(INFO, "event=prepared model=%s seconds=%.2f", model->entry->key,
-                   (double)(gpulet_clock_ns() - p->begun_ns) / 1e9);
-    else
-        GPULET_LOG(WARNING, "event=prepare_failed model=%s reason=\"%s\"", model->entry->key,
-                   err.text);
+    if (st != GPULET_OK) {
+        GPULET_LOG(WARNING, "event=prepare_failed model=%s reason=\"%s\"", p->name, err.text);
+        return;
+    }
+    if (model->role != SERVER_MODEL_FREE && strcmp(model->entry->key, p->name) == 0)
+        model->prepared = true;
+    GPULET_LOG(INFO, "event=prepared model=%s seconds=%.2f", p->name,
+               (double)(gpulet_clock_ns() - p->begun_ns) / 1e9);
 }
 
 static bool is_quiet(server_prepared_t *p, const gpulet_server_t *server, uint64_t now_ns)

@@ -19,7 +19,6 @@ static json_t *model_json(gpulet_server_t *server, const server_model_t *model)
     static const char *const states[] = {"loading", "ready", "unavailable"};
     gpulet_sched_model_stats_t stats;
     uint64_t rejected = 0;
-    char path[GPULET_ENGINE_PREPARED_PATH_MAX];
     gpulet_sched_model_stats(server->sched, model->id, &stats);
     for (int r = 0; r < GPULET_REJECT_COUNT; r++)
         rejected += stats.rejected[r];
@@ -31,18 +30,18 @@ static json_t *model_json(gpulet_server_t *server, const server_model_t *model)
     double p999 = model->latency_ns != NULL
                       ? (double)gpulet_hist_quantile(model->latency_ns, 0.999) / 1e6
                       : 0;
-    return json_pack(
-        "{s:o, s:s, s:s, s:o, s:f, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:i, s:f, "
-        "s:f, s:f, s:f, s:f, s:b}",
-        "model", text_json(model->entry->name), "version", model->version_text, "state",
-        states[model->state], "reason", text_json(model->reason), "slo_ms", model->slo_ms,
-        "rate_rps", model->rate_rps, "offered", (json_int_t)stats.offered, "in_time",
-        (json_int_t)stats.in_time, "late", (json_int_t)stats.late, "rejected", (json_int_t)rejected,
-        "failed", (json_int_t)stats.failed, "cancelled", (json_int_t)stats.cancelled, "waiting",
-        (int)stats.waiting, "running", (int)stats.running, "attainment",
-        settled > 0 ? (double)stats.in_time / (double)settled : 1.0, "latency_ms_p50", p50,
-        "latency_ms_p99", p99, "latency_ms_p999", p999, "load_ms", (double)model->load_ns / 1e6,
-        "prepared", server_prepared_find(path, sizeof(path), server, model) != NULL);
+    return json_pack("{s:o, s:s, s:s, s:o, s:f, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:i, s:f, "
+                     "s:f, s:f, s:f, s:f, s:b}",
+                     "model", text_json(model->entry->name), "version", model->version_text,
+                     "state", states[model->state], "reason", text_json(model->reason), "slo_ms",
+                     model->slo_ms, "rate_rps", model->rate_rps, "offered",
+                     (json_int_t)stats.offered, "in_time", (json_int_t)stats.in_time, "late",
+                     (json_int_t)stats.late, "rejected", (json_int_t)rejected, "failed",
+                     (json_int_t)stats.failed, "cancelled", (json_int_t)stats.cancelled, "waiting",
+                     (int)stats.waiting, "running", (int)stats.running, "attainment",
+                     settled > 0 ? (double)stats.in_time / (double)settled : 1.0, "latency_ms_p50",
+                     p50, "latency_ms_p99", p99, "latency_ms_p999", p999, "load_ms",
+                     (double)model->load_ns / 1e6, "prepared", (int)model->prepared);
 }
 
 static json_t *gpulet_json(gpulet_server_t *server, const server_gpulet_t *g, uint64_t now_ns)
