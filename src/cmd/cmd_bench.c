@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/process.h"
 #include "client/load.h"
 #include "cmd/cmd.h"
 #include "core/workload.h"
@@ -162,6 +163,7 @@ int cmd_bench(int argc, char **argv)
         gpulet_status_t st = s.workload != NULL
                                  ? gpulet_workload_load(&workload, s.workload, s.scenario, &err)
                                  : GPULET_OK;
+        gpulet_process_short_slices();
         if (st == GPULET_OK)
             st = run(&s, workload, &err);
         if (st != GPULET_OK)

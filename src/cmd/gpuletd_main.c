@@ -45,6 +45,7 @@ int main(int argc, char **argv)
         return 0;
     }
     bool usage = settings.model_repository == NULL;
+    gpulet_process_short_slices();
     gpulet_status_t st = gpulet_server_create(&server, &settings, &err);
     if (st == GPULET_OK)
         st = gpulet_server_run(server, &err);

@@ -186,7 +186,7 @@ struct server_gpulet {
     bool drained;
     bool overlaps; /* its units are shared with a gpu-let that is about to go */
     /* lend.c */
-    double load;           /* share of the last second or so that it ran */
+    double load;           /* share of the last moments that it ran */
     uint64_t load_busy_ns; /* busy_ns when load was last brought up to date */
     uint64_t load_at_ns;
     server_gpulet_t *borrower; /* has the use of our units; NULL: nobody */

@@ -18,12 +18,13 @@
 enum {
     HEAVY_MS = 3,     /* a model whose single item takes less gains nothing by more threads */
     LENDERS_MAX = 64, /* of one borrower */
+    WIDEN_TICKS = 10, /* every second */
     TRIAL_MS = 3000,  /* after which lent units must have shown that they are of use */
     PAUSE_S = 10,     /* else they are not asked for again so soon; doubled each time */
     PAUSE_DOUBLINGS_MAX = 6,
     SPEED_SHIFT = 16 /* of the lent units in the brain's name for a speed */
 };
-static const double load_window_ns = 1e9;
+static const double load_window_ns = 3e8;
 static const double busy_from = 0.5; /* from this load on units are borrowed */
 static const double busy_until = 0.1;
 static const double idle_below = 0.25; /* below this load they are lent */
@@ -263,6 +264,23 @@ static server_gpulet_t *busiest(gpulet_server_t *server, uint64_t now_ns)
     return found;
 }
 
+/* While nothing is to do, copies are loaded for what may be lent: whoever gets busy then need not
+ * wait for them. */
+static void widen_ahead(gpulet_server_t *server)
+{
+    server_gpulet_t *lenders[LENDERS_MAX];
+    if (!server->ready || server->switching || server->draining || server->infers_open > 0 ||
+        server->calibration != NULL || server_prepared_pending(server) > 0)
+        return;
+    for (server_gpulet_t *g = server->gpulets; g != NULL; g = g->next) {
+        uint32_t units = 0;
+        if (is_serving(g) && g->wide_units == 0 && g->widen_pending == 0 &&
+            gpulet_clock_ns() >= g->lend_after_ns && find_lenders(lenders, &units, g) > 0 &&
+            !widen(g, g->units + units))
+            g->wide_units = 0;
+    }
+}
+
 void server_lend_step(gpulet_server_t *server, uint64_t now_ns)
 {
     server_gpulet_t *lenders[LENDERS_MAX];
@@ -277,6 +295,8 @@ void server_lend_step(gpulet_server_t *server, uint64_t now_ns)
     server_gpulet_t *g =
         server->ready && !server->switching && !server->draining ? busiest(server, now_ns) : NULL;
     size_t count = g != NULL ? find_lenders(lenders, &units, g) : 0;
+    if (g == NULL && server->ticks % WIDEN_TICKS == 0)
+        widen_ahead(server);
     if (count == 0)
         return;
     if (g->wide_units != g->units + units) {
