@@ -190,8 +190,11 @@ static void on_lost(void *context, gpulet_worker_t *worker, const char *why)
     note_start_failure(g, why);
     GPULET_LOG(ERROR, "event=worker_lost gpulet=%s pid=%d reason=%s", g->name,
                (int)gpulet_worker_pid(worker), gpulet_log_quote(text, sizeof(text), why));
+    /* What it had answered before it died may have been read just now, and the next batch refused:
+     * then the loss is counted already. */
+    if (!g->lost)
+        g->lost_count++;
     g->lost = true;
-    g->lost_count++;
     g->server->gpulets_dirty = true;
 }
 
