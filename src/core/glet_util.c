@@ -4,16 +4,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/batch_key.h"
 #include "core/csv.h"
 #include "core/glet.h"
 #include "core/glet_text.h"
 
 typedef struct row {
-    char model[GPULET_PROFILE_NAME_MAX + 1];
-    uint32_t batch;
+    gpulet_batch_key_t key;
     double l2; /* 0 … 1 */
     double dram;
-    size_t line;
 } row_t;
 
 typedef struct table {
@@ -24,25 +23,11 @@ typedef struct table {
 
 static const gpulet_text_range_t percent = {0, 100, false, "a percentage from 0 to 100"};
 
-static int compare_rows(const void *left, const void *right)
-{
-    const row_t *a = left;
-    const row_t *b = right;
-    int order = strcmp(a->model, b->model);
-    if (order == 0 && a->batch != b->batch)
-        order = a->batch < b->batch ? -1 : 1;
-    return order != 0 ? order : (a->line < b->line ? -1 : a->line > b->line);
-}
-
 static gpulet_status_t read_row(table_t *table, const gpulet_csv_t *csv, const int columns[4],
                                 gpulet_error_t *err)
 {
-    row_t row = {.line = csv->line};
-    gpulet_status_t st = gpulet_csv_name(csv, columns[0], GPULET_PROFILE_NAME_MAX, err);
-    if (st != GPULET_OK)
-        return st;
-    memcpy(row.model, csv->fields[columns[0]].text, csv->fields[columns[0]].len + 1);
-    st = gpulet_csv_u32(csv, columns[1], &row.batch, 1, GPULET_PROFILE_BATCH_MAX, err);
+    row_t row = {0};
+    gpulet_status_t st = gpulet_batch_key_read(&row.key, csv, columns[0], columns[1], err);
     if (st == GPULET_OK)
         st = gpulet_csv_f64(csv, columns[2], &row.l2, &percent, err);
     if (st == GPULET_OK)
@@ -84,20 +69,10 @@ static gpulet_status_t read_table(table_t *table, gpulet_csv_t *csv, gpulet_erro
         st = find_column(csv, &columns[3], "mem_util(%)", "mem", err);
     while (st == GPULET_OK && (st = gpulet_csv_next(csv, &more, err)) == GPULET_OK && more)
         st = read_row(table, csv, columns, err);
-    if (st != GPULET_OK)
-        return st;
-    if (table->count > 1)
-        qsort(table->rows, table->count, sizeof(*table->rows), compare_rows);
-    for (size_t i = 1; i < table->count; i++) {
-        const row_t *a = &table->rows[i - 1];
-        const row_t *b = &table->rows[i];
-        if (strcmp(a->model, b->model) == 0 && a->batch == b->batch)
-            return gpulet_fail(err, GPULET_E_INVALID,
-                               "%s:%zu: batch: expected each batch of %s once, found %u again "
-                               "(first in line %zu)",
-                               csv->file, b->line, b->model, b->batch, a->line);
-    }
-    return GPULET_OK;
+    if (st == GPULET_OK)
+        st =
+            gpulet_batch_keys_sort(table->rows, table->count, sizeof(*table->rows), csv->file, err);
+    return st;
 }
 
 /* Between the rows of the model linear, beyond them as the nearest; false: the model has no row. */
@@ -108,20 +83,21 @@ static bool look_up(const table_t *table, const char *model, uint32_t batch, dou
     const row_t *above = NULL;
     for (size_t i = 0; i < table->count; i++) {
         const row_t *row = &table->rows[i];
-        if (strcmp(row->model, model) != 0)
+        if (strcmp(row->key.model, model) != 0)
             continue;
-        if (row->batch <= batch)
+        if (row->key.batch <= batch)
             below = row;
-        if (row->batch >= batch && above == NULL)
+        if (row->key.batch >= batch && above == NULL)
             above = row;
     }
     if (below == NULL && above == NULL)
         return false;
     below = below != NULL ? below : above;
     above = above != NULL ? above : below;
-    double part = above->batch == below->batch
-                      ? 0.0
-                      : (double)(batch - below->batch) / (double)(above->batch - below->batch);
+    double part =
+        above->key.batch == below->key.batch
+            ? 0.0
+            : (double)(batch - below->key.batch) / (double)(above->key.batch - below->key.batch);
     *l2 = below->l2 + (above->l2 - below->l2) * part;
     *dram = below->dram + (above->dram - below->dram) * part;
     return true;

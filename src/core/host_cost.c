@@ -5,15 +5,14 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "core/batch_key.h"
 #include "core/csv.h"
 
 enum { ROWS_MAX = 100000 };
 
 typedef struct row {
-    char model[GPULET_PROFILE_NAME_MAX + 1];
-    uint32_t batch;
+    gpulet_batch_key_t key;
     double ms;
-    size_t line;
 } row_t;
 
 struct gpulet_host_cost {
@@ -32,22 +31,12 @@ void gpulet_host_cost_destroy(gpulet_host_cost_t *cost)
     free(cost);
 }
 
-static int compare_rows(const void *left, const void *right)
-{
-    const row_t *a = left;
-    const row_t *b = right;
-    int order = strcmp(a->model, b->model);
-    if (order == 0 && a->batch != b->batch)
-        order = a->batch < b->batch ? -1 : 1;
-    return order != 0 ? order : (a->line < b->line ? -1 : a->line > b->line);
-}
-
 static gpulet_status_t add_row(gpulet_host_cost_t *cost, const row_t *row, gpulet_error_t *err)
 {
     if (cost->count == ROWS_MAX)
         return gpulet_fail(err, GPULET_E_TOO_LARGE,
                            "%s:%zu: row: expected at most %d rows, found more", cost->file,
-                           row->line, ROWS_MAX);
+                           row->key.line, ROWS_MAX);
     if (cost->count == cost->capacity) {
         size_t wanted = cost->capacity == 0 ? 32 : cost->capacity * 2;
         row_t *grown = reallocarray(cost->rows, wanted, sizeof(*grown));
@@ -72,33 +61,14 @@ static gpulet_status_t read_rows(gpulet_host_cost_t *cost, gpulet_csv_t *csv, gp
     if (st == GPULET_OK)
         st = gpulet_csv_require(csv, &ms, "ms", err);
     while (st == GPULET_OK && (st = gpulet_csv_next(csv, &more, err)) == GPULET_OK && more) {
-        row_t row = {.line = csv->line};
-        if ((st = gpulet_csv_name(csv, model, GPULET_PROFILE_NAME_MAX, err)) != GPULET_OK)
-            return st;
-        memcpy(row.model, csv->fields[model].text, csv->fields[model].len + 1);
-        st = gpulet_csv_u32(csv, batch, &row.batch, 1, GPULET_PROFILE_BATCH_MAX, err);
+        row_t row = {0};
+        st = gpulet_batch_key_read(&row.key, csv, model, batch, err);
         if (st == GPULET_OK)
             st = gpulet_csv_f64(csv, ms, &row.ms, &gpulet_text_natural, err);
         if (st == GPULET_OK)
             st = add_row(cost, &row, err);
     }
     return st;
-}
-
-static gpulet_status_t finish(gpulet_host_cost_t *cost, gpulet_error_t *err)
-{
-    if (cost->count > 1)
-        qsort(cost->rows, cost->count, sizeof(cost->rows[0]), compare_rows);
-    for (size_t i = 1; i < cost->count; i++) {
-        const row_t *a = &cost->rows[i - 1];
-        const row_t *b = &cost->rows[i];
-        if (strcmp(a->model, b->model) == 0 && a->batch == b->batch)
-            return gpulet_fail(err, GPULET_E_INVALID,
-                               "%s:%zu: batch: expected each batch of %s once, found %u again "
-                               "(first in line %zu)",
-                               cost->file, b->line, b->model, b->batch, a->line);
-    }
-    return GPULET_OK;
 }
 
 gpulet_status_t gpulet_host_cost_parse(gpulet_host_cost_t **out, const char *text, size_t size,
@@ -115,7 +85,7 @@ gpulet_status_t gpulet_host_cost_parse(gpulet_host_cost_t **out, const char *tex
         st = read_rows(cost, &csv, err);
     gpulet_csv_close(&csv);
     if (st == GPULET_OK)
-        st = finish(cost, err);
+        st = gpulet_batch_keys_sort(cost->rows, cost->count, sizeof(cost->rows[0]), file, err);
     if (st == GPULET_OK)
         *out = cost;
     else
@@ -140,10 +110,10 @@ gpulet_status_t gpulet_host_cost_load(gpulet_host_cost_t **out, const char *path
 static const row_t *rows_of(const gpulet_host_cost_t *cost, const char *model, size_t *count)
 {
     size_t first = 0;
-    while (first < cost->count && strcmp(cost->rows[first].model, model) != 0)
+    while (first < cost->count && strcmp(cost->rows[first].key.model, model) != 0)
         first++;
     size_t end = first;
-    while (end < cost->count && strcmp(cost->rows[end].model, model) == 0)
+    while (end < cost->count && strcmp(cost->rows[end].key.model, model) == 0)
         end++;
     *count = end - first;
     return *count > 0 ? &cost->rows[first] : NULL;
@@ -152,13 +122,14 @@ static const row_t *rows_of(const gpulet_host_cost_t *cost, const char *model, s
 static double cost_at(const row_t *rows, size_t count, uint32_t batch)
 {
     size_t i = 0;
-    while (i < count && rows[i].batch < batch)
+    while (i < count && rows[i].key.batch < batch)
         i++;
-    if (i == count || (rows[i].batch != batch && i == 0))
+    if (i == count || (rows[i].key.batch != batch && i == 0))
         return NAN;
-    if (rows[i].batch == batch)
+    if (rows[i].key.batch == batch)
         return rows[i].ms;
-    double part = (double)(batch - rows[i - 1].batch) / (double)(rows[i].batch - rows[i - 1].batch);
+    double part = (double)(batch - rows[i - 1].key.batch) /
+                  (double)(rows[i].key.batch - rows[i - 1].key.batch);
     return rows[i - 1].ms + (rows[i].ms - rows[i - 1].ms) * part;
 }
 
@@ -207,17 +178,17 @@ static gpulet_status_t apply_curve(gpulet_profile_t *into, const gpulet_curve_t 
         return gpulet_fail(err, GPULET_E_NOT_FOUND,
                            "%s: model: expected rows of %s, which the profile has, found none",
                            cost->file, curve->model);
-    if (rows[0].batch > min || rows[count - 1].batch < max)
+    if (rows[0].key.batch > min || rows[count - 1].key.batch < max)
         return gpulet_fail(err, GPULET_E_NOT_FOUND,
                            "%s: batch: expected %s from batch %u to %u, as in the profile, found "
                            "%u to %u",
-                           cost->file, curve->model, min, max, rows[0].batch,
-                           rows[count - 1].batch);
+                           cost->file, curve->model, min, max, rows[0].key.batch,
+                           rows[count - 1].key.batch);
     gpulet_status_t st = GPULET_OK;
     for (size_t i = 0; i < count && st == GPULET_OK; i++) {
-        if (rows[i].batch <= min || rows[i].batch >= max)
+        if (rows[i].key.batch <= min || rows[i].key.batch >= max)
             continue;
-        gpulet_profile_point_t point = point_at(curve, rows[i].batch);
+        gpulet_profile_point_t point = point_at(curve, rows[i].key.batch);
         st = add_point(into, curve, &point, rows[i].ms, err);
     }
     for (uint32_t i = 0; i < curve->points_count && st == GPULET_OK; i++)
