@@ -1,6 +1,7 @@
 #include "core/plan_movement.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <string.h>
 
 uint32_t gpulet_plan_gpulet_common(const gpulet_plan_gpulet_t *a, const gpulet_plan_gpulet_t *b)
@@ -18,23 +19,21 @@ static bool alike(const gpulet_plan_gpulet_t *a, const gpulet_plan_gpulet_t *b)
     return a->units == b->units && a->slot == b->slot;
 }
 
-enum { CLAIMS_MAX = 1024 };
-
-void gpulet_plan_device_overlap(const gpulet_plan_device_t *from, const gpulet_plan_device_t *to,
-                                uint32_t *gpulets, uint32_t *models)
+void gpulet_plan_device_match(size_t *from_of, const gpulet_plan_device_t *from,
+                              const gpulet_plan_device_t *to)
 {
-    bool claimed[CLAIMS_MAX] = {false};
-    bool settled[CLAIMS_MAX] = {false};
-    size_t from_count = from->gpulets_count < CLAIMS_MAX ? from->gpulets_count : CLAIMS_MAX;
-    size_t to_count = to->gpulets_count < CLAIMS_MAX ? to->gpulets_count : CLAIMS_MAX;
-    *gpulets = 0;
-    *models = 0;
+    const size_t most_count = GPULET_MOVEMENT_GPULETS_MAX;
+    bool claimed[GPULET_MOVEMENT_GPULETS_MAX] = {false};
+    size_t from_count = from->gpulets_count < most_count ? from->gpulets_count : most_count;
+    size_t to_count = to->gpulets_count < most_count ? to->gpulets_count : most_count;
+    for (size_t i = 0; i < to->gpulets_count; i++)
+        from_of[i] = SIZE_MAX;
     for (;;) { /* the pair with most in common first */
         uint32_t most = 0;
         size_t most_from = 0;
         size_t most_to = 0;
         for (size_t i = 0; i < to_count; i++) {
-            for (size_t k = 0; !settled[i] && k < from_count; k++) {
+            for (size_t k = 0; from_of[i] == SIZE_MAX && k < from_count; k++) {
                 if (claimed[k] || !alike(&to->gpulets[i], &from->gpulets[k]))
                     continue;
                 uint32_t common = gpulet_plan_gpulet_common(&to->gpulets[i], &from->gpulets[k]);
@@ -48,9 +47,25 @@ void gpulet_plan_device_overlap(const gpulet_plan_device_t *from, const gpulet_p
         if (most == 0)
             return;
         claimed[most_from] = true;
-        settled[most_to] = true;
+        from_of[most_to] = most_from;
+    }
+}
+
+void gpulet_plan_device_overlap(const gpulet_plan_device_t *from, const gpulet_plan_device_t *to,
+                                uint32_t *gpulets, uint32_t *models)
+{
+    size_t from_of[GPULET_MOVEMENT_GPULETS_MAX];
+    gpulet_plan_device_t within = *to;
+    if (within.gpulets_count > GPULET_MOVEMENT_GPULETS_MAX)
+        within.gpulets_count = GPULET_MOVEMENT_GPULETS_MAX;
+    gpulet_plan_device_match(from_of, from, &within);
+    *gpulets = 0;
+    *models = 0;
+    for (size_t i = 0; i < within.gpulets_count; i++) {
+        if (from_of[i] == SIZE_MAX)
+            continue;
         (*gpulets)++;
-        *models += most;
+        *models += gpulet_plan_gpulet_common(&from->gpulets[from_of[i]], &to->gpulets[i]);
     }
 }
 

@@ -199,8 +199,9 @@ bool sched_request_droppable(const gpulet_sched_t *s, const sched_request_t *req
 uint64_t sched_request_latest_ns(const gpulet_sched_t *s, const sched_request_t *request);
 
 /* model.c */
-gpulet_status_t sched_model_link(gpulet_sched_t *s, uint32_t model, uint32_t lane,
-                                 uint32_t service) GPULET_MUST_USE;
+/* Room for one lane more, so that the next link cannot fail. */
+gpulet_status_t sched_model_reserve(gpulet_sched_t *s, uint32_t model) GPULET_MUST_USE;
+void sched_model_link(gpulet_sched_t *s, uint32_t model, uint32_t lane, uint32_t service);
 /* The lanes of the model changed: what each has served so far says nothing of their balance now. */
 void sched_model_rebalance(gpulet_sched_t *s, uint32_t model);
 /* What a miss of it costs, > 0. */

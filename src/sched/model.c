@@ -1,22 +1,29 @@
 #include "sched/internal.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
-gpulet_status_t sched_model_link(gpulet_sched_t *s, uint32_t model, uint32_t lane, uint32_t service)
+gpulet_status_t sched_model_reserve(gpulet_sched_t *s, uint32_t model)
 {
     sched_model_t *m = &s->models[model];
-    if (m->lanes_count == m->lanes_capacity) {
-        uint32_t capacity = m->lanes_capacity == 0 ? 4 : m->lanes_capacity * 2;
-        sched_lane_ref_t *grown = realloc(m->lanes, capacity * sizeof(*grown));
-        if (grown == NULL)
-            return GPULET_E_NOMEM;
-        m->lanes = grown;
-        m->lanes_capacity = capacity;
-    }
+    if (m->lanes_count < m->lanes_capacity)
+        return GPULET_OK;
+    uint32_t capacity = m->lanes_capacity == 0 ? 4 : m->lanes_capacity * 2;
+    sched_lane_ref_t *grown = realloc(m->lanes, capacity * sizeof(*grown));
+    if (grown == NULL)
+        return GPULET_E_NOMEM;
+    m->lanes = grown;
+    m->lanes_capacity = capacity;
+    return GPULET_OK;
+}
+
+void sched_model_link(gpulet_sched_t *s, uint32_t model, uint32_t lane, uint32_t service)
+{
+    sched_model_t *m = &s->models[model];
+    assert(m->lanes_count < m->lanes_capacity);
     m->lanes[m->lanes_count++] = (sched_lane_ref_t){lane, service};
     uint32_t batch = s->lanes[lane].services[service].batch;
     m->planned_most = batch > m->planned_most ? batch : m->planned_most;
-    return GPULET_OK;
 }
 
 void sched_model_rebalance(gpulet_sched_t *s, uint32_t model)

@@ -194,6 +194,14 @@ gpulet_status_t gpulet_sched_lane_add(gpulet_sched_t *sched, uint64_t now_ns, ui
 gpulet_status_t gpulet_sched_lane_resize(gpulet_sched_t *sched, uint64_t now_ns, uint32_t lane,
                                          const gpulet_sched_lane_t *value,
                                          gpulet_actions_t *out) GPULET_MUST_USE;
+/* The lane serves these models with these batches and rates from now on; value->units are its own.
+ * A model that stays keeps its place in the order of turns; what is under way is answered. What
+ * waits of a model that leaves and that no other lane serves is rejected as NOT_SERVED: give it to
+ * another lane first (make before break). On failure nothing has changed. E_NOT_FOUND: there is no
+ * such lane, it drains, or a model is not known; E_INVALID: a model named twice. */
+gpulet_status_t gpulet_sched_lane_serve(gpulet_sched_t *sched, uint64_t now_ns, uint32_t lane,
+                                        const gpulet_sched_lane_t *value,
+                                        gpulet_actions_t *out) GPULET_MUST_USE;
 /* Another planned share of the model on a lane that stays; the balance between its lanes begins
  * anew. Nothing when the lane does not serve the model. */
 void gpulet_sched_lane_rate(gpulet_sched_t *sched, uint32_t lane, uint32_t model, double rate_rps);

@@ -62,13 +62,8 @@ gpulet_actions_t gpulet_sched_model_remove(gpulet_sched_t *s, uint64_t now_ns, u
     return sched_finish(s);
 }
 
-static gpulet_status_t check_lane(const gpulet_sched_t *s, uint32_t lane,
-                                  const gpulet_sched_lane_t *value)
+static gpulet_status_t check_services(const gpulet_sched_t *s, const gpulet_sched_lane_t *value)
 {
-    if (lane >= s->options.lanes_max)
-        return GPULET_E_INVALID;
-    if (s->lanes[lane].state != SCHED_LANE_NONE)
-        return GPULET_E_EXISTS;
     for (uint32_t i = 0; i < value->services_count; i++) {
         uint32_t model = value->services[i].model;
         if (model >= s->options.models_max || !s->models[model].known)
@@ -81,55 +76,131 @@ static gpulet_status_t check_lane(const gpulet_sched_t *s, uint32_t lane,
     return GPULET_OK;
 }
 
-static gpulet_status_t fill_lane(gpulet_sched_t *s, uint32_t index,
-                                 const gpulet_sched_lane_t *value)
+static gpulet_status_t check_lane(const gpulet_sched_t *s, uint32_t lane,
+                                  const gpulet_sched_lane_t *value)
 {
-    sched_lane_t *lane = &s->lanes[index];
-    lane->units = value->units;
-    lane->services = calloc(value->services_count + 1U, sizeof(*lane->services));
-    if (lane->services == NULL)
-        return GPULET_E_NOMEM;
-    for (uint32_t i = 0; i < value->services_count; i++) {
+    if (lane >= s->options.lanes_max)
+        return GPULET_E_INVALID;
+    if (s->lanes[lane].state != SCHED_LANE_NONE)
+        return GPULET_E_EXISTS;
+    return check_services(s, value);
+}
+
+/* Services as the value has them, with all that linking them takes. */
+static gpulet_status_t make_services(sched_service_t **out, gpulet_sched_t *s,
+                                     const gpulet_sched_lane_t *value)
+{
+    sched_service_t *services = calloc(value->services_count + 1U, sizeof(*services));
+    gpulet_status_t st = services != NULL ? GPULET_OK : GPULET_E_NOMEM;
+    for (uint32_t i = 0; i < value->services_count && st == GPULET_OK; i++) {
         const gpulet_sched_service_t *from = &value->services[i];
-        sched_service_t *to = &lane->services[i];
+        sched_service_t *to = &services[i];
         to->model = from->model;
         to->planned = to->batch = from->batch < 1 ? 1 : from->batch;
         to->rate_rps = from->rate_rps;
         to->estimate = sched_model_estimate(s, from->model, value->units);
-        if (to->estimate == NULL)
-            return GPULET_E_NOMEM;
-        sched_estimate_profile(to->estimate, from->exec_ns,
-                               from->exec_ns == NULL ? 0 : from->exec_count);
-        gpulet_status_t st = sched_model_link(s, from->model, index, i);
-        if (st != GPULET_OK)
-            return st;
-        lane->services_count++;
+        st = to->estimate != NULL ? sched_model_reserve(s, from->model) : GPULET_E_NOMEM;
     }
+    if (st != GPULET_OK) {
+        free(services);
+        return st;
+    }
+    *out = services;
     return GPULET_OK;
+}
+
+/* The lane has its services: models hear of it. */
+static void link_lane(gpulet_sched_t *s, uint32_t index, const gpulet_sched_lane_t *value)
+{
+    sched_lane_t *lane = &s->lanes[index];
+    for (uint32_t i = 0; i < lane->services_count; i++) {
+        const gpulet_sched_service_t *from = &value->services[i];
+        sched_estimate_profile(lane->services[i].estimate, from->exec_ns,
+                               from->exec_ns == NULL ? 0 : from->exec_count);
+        sched_model_link(s, from->model, index, i);
+    }
+    sched_lane_refresh(s, lane);
+    sched_lane_mark(s, index);
+    for (uint32_t i = 0; i < lane->services_count; i++) {
+        s->models[lane->services[i].model].back_ns = 0;
+        sched_model_rebalance(s, lane->services[i].model);
+        sched_model_mark_idle(s, lane->services[i].model);
+    }
+}
+
+static void unlink_lane(gpulet_sched_t *s, uint32_t index)
+{
+    sched_lane_t *lane = &s->lanes[index];
+    for (uint32_t i = 0; i < lane->services_count; i++)
+        sched_model_unlink(s, lane->services[i].model, index);
+}
+
+/* The lane is no longer there for them. */
+static void reject_unserved(gpulet_sched_t *s, const sched_service_t *services, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        if (s->models[services[i].model].lanes_count == 0)
+            sched_queue_reject_all(s, services[i].model, GPULET_REJECT_NOT_SERVED);
+    }
 }
 
 gpulet_status_t gpulet_sched_lane_add(gpulet_sched_t *s, uint64_t now_ns, uint32_t lane,
                                       const gpulet_sched_lane_t *value, gpulet_actions_t *out)
 {
+    sched_service_t *services = NULL;
     gpulet_status_t st = check_lane(s, lane, value);
+    if (st == GPULET_OK)
+        st = make_services(&services, s, value);
     if (st != GPULET_OK)
         return st;
     sched_begin(s, now_ns);
-    st = fill_lane(s, lane, value);
-    if (st != GPULET_OK) {
-        for (uint32_t i = 0; i < s->lanes[lane].services_count; i++)
-            sched_model_unlink(s, s->lanes[lane].services[i].model, lane);
-        sched_lane_free(s, lane);
+    sched_lane_t *l = &s->lanes[lane];
+    l->units = value->units;
+    l->services = services;
+    l->services_count = value->services_count;
+    l->state = SCHED_LANE_ACTIVE;
+    link_lane(s, lane, value);
+    *out = sched_finish(s);
+    return GPULET_OK;
+}
+
+/* A model that stays keeps what it has been served so far. */
+static void carry_over(sched_service_t *to, const sched_lane_t *lane)
+{
+    for (uint32_t i = 0; i < lane->services_count; i++) {
+        const sched_service_t *from = &lane->services[i];
+        if (from->model != to->model)
+            continue;
+        to->last_run = from->last_run;
+        to->streak = from->streak;
+        to->pace = from->pace;
+    }
+}
+
+gpulet_status_t gpulet_sched_lane_serve(gpulet_sched_t *s, uint64_t now_ns, uint32_t lane,
+                                        const gpulet_sched_lane_t *value, gpulet_actions_t *out)
+{
+    sched_service_t *services = NULL;
+    if (lane >= s->options.lanes_max || s->lanes[lane].state != SCHED_LANE_ACTIVE)
+        return GPULET_E_NOT_FOUND;
+    sched_lane_t *l = &s->lanes[lane];
+    assert(value->units == l->units);
+    gpulet_status_t st = check_services(s, value);
+    if (st == GPULET_OK)
+        st = make_services(&services, s, value);
+    if (st != GPULET_OK)
         return st;
-    }
-    s->lanes[lane].state = SCHED_LANE_ACTIVE;
-    sched_lane_refresh(s, &s->lanes[lane]);
-    sched_lane_mark(s, lane);
-    for (uint32_t i = 0; i < value->services_count; i++) {
-        s->models[value->services[i].model].back_ns = 0;
-        sched_model_rebalance(s, value->services[i].model);
-        sched_model_mark_idle(s, value->services[i].model);
-    }
+    sched_begin(s, now_ns);
+    sched_service_t *before = l->services;
+    uint32_t before_count = l->services_count;
+    for (uint32_t i = 0; i < value->services_count; i++)
+        carry_over(&services[i], l);
+    unlink_lane(s, lane);
+    l->services = services;
+    l->services_count = value->services_count;
+    link_lane(s, lane, value);
+    reject_unserved(s, before, before_count);
+    free(before);
     *out = sched_finish(s);
     return GPULET_OK;
 }
@@ -196,13 +267,6 @@ void gpulet_sched_lane_rate(gpulet_sched_t *s, uint32_t lane, uint32_t model, do
     }
 }
 
-static void unlink_lane(gpulet_sched_t *s, uint32_t index)
-{
-    sched_lane_t *lane = &s->lanes[index];
-    for (uint32_t i = 0; i < lane->services_count; i++)
-        sched_model_unlink(s, lane->services[i].model, index);
-}
-
 gpulet_actions_t gpulet_sched_lane_drain(gpulet_sched_t *s, uint64_t now_ns, uint32_t lane)
 {
     sched_begin(s, now_ns);
@@ -212,11 +276,7 @@ gpulet_actions_t gpulet_sched_lane_drain(gpulet_sched_t *s, uint64_t now_ns, uin
     unlink_lane(s, lane);
     l->state = SCHED_LANE_DRAINING;
     sched_heap_remove(&s->wakes, lane);
-    for (uint32_t i = 0; i < l->services_count; i++) {
-        uint32_t model = l->services[i].model;
-        if (s->models[model].lanes_count == 0)
-            sched_queue_reject_all(s, model, GPULET_REJECT_NOT_SERVED);
-    }
+    reject_unserved(s, l->services, l->services_count);
     sched_lane_check_idle(s, lane);
     return sched_finish(s);
 }

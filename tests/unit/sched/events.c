@@ -327,6 +327,63 @@ static void an_error_of_the_engine_is_the_answer_of_all_its_requests(void **stat
 
 #define EVENT_TEST(name) cmocka_unit_test_setup_teardown(name, fixture_up, fixture_down)
 
+static void serve_lane(fixture_t *f, uint64_t now_ms, uint32_t lane, uint32_t count,
+                       const uint32_t *models)
+{
+    static uint64_t exec[32];
+    gpulet_sched_service_t services[4];
+    for (uint32_t b = 1; b <= 32; b++)
+        exec[b - 1] = (9 + b) * MS;
+    for (uint32_t i = 0; i < count; i++)
+        services[i] = (gpulet_sched_service_t){models[i], 8, 0, exec, 32};
+    gpulet_sched_lane_t value = {10, count, services};
+    assert_int_equal(gpulet_sched_lane_serve(f->sched, now_ms * MS, lane, &value, &f->actions),
+                     GPULET_OK);
+}
+
+static void a_lane_may_change_what_it_serves_while_it_runs(void **state)
+{
+    fixture_t *f = *state;
+    static const uint32_t one[] = {1};
+    static const uint32_t both[] = {1, 0};
+    set_model(f, 0, (gpulet_sched_model_t){.slo_ns = 100 * MS});
+    set_model(f, 1, (gpulet_sched_model_t){.slo_ns = 100 * MS});
+    add_lane(f, 1, 0, 1, 9, 8);
+    arrive(f, 1, 0, plain);
+    uint64_t batch = sent(f, 0, 1);
+    arrive(f, 2, 1, plain);
+    serve_lane(f, 3, 0, 2, both);
+    assert_null(action_of(f, GPULET_ACTION_REJECT)); /* both are served */
+    arrive(f, 4, 2, (gpulet_sched_request_t){.model = 1});
+    serve_lane(f, 5, 0, 1, one);
+    assert_rejected(f, 1, GPULET_REJECT_NOT_SERVED); /* nobody serves model 0 any more … */
+    done(f, 11, batch);
+    assert_true(action_of(f, GPULET_ACTION_REPLY)->u.reply.in_time); /* … but what ran is answered */
+    done(f, 21, sent(f, 1, 1));
+    assert_int_equal(action_of(f, GPULET_ACTION_REPLY)->u.reply.request, 2);
+    assert_true(gpulet_sched_idle(f->sched));
+    assert_int_equal(arrive(f, 22, 3, plain), 0);
+    assert_rejected(f, 3, GPULET_REJECT_NOT_SERVED);
+}
+
+static void a_lane_serves_nothing_that_is_not_known_or_twice(void **state)
+{
+    fixture_t *f = *state;
+    gpulet_sched_service_t services[2] = {{.model = 0, .batch = 1}, {.model = 0, .batch = 1}};
+    gpulet_sched_lane_t twice = {10, 2, services};
+    set_model(f, 0, (gpulet_sched_model_t){.slo_ns = 100 * MS});
+    assert_int_equal(gpulet_sched_lane_serve(f->sched, MS, 0, &twice, &f->actions),
+                     GPULET_E_NOT_FOUND);
+    add_lane(f, 1, 0, 1, 9, 8);
+    assert_int_equal(gpulet_sched_lane_serve(f->sched, MS, 0, &twice, &f->actions),
+                     GPULET_E_INVALID);
+    services[1].model = 5;
+    assert_int_equal(gpulet_sched_lane_serve(f->sched, MS, 0, &twice, &f->actions),
+                     GPULET_E_NOT_FOUND);
+    arrive(f, 2, 0, plain);
+    sent(f, 0, 1); /* as it was */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -348,6 +405,8 @@ int main(void)
         EVENT_TEST(a_removed_model_rejects_what_waits_and_answers_what_runs),
         EVENT_TEST(estimates_survive_the_lane),
         EVENT_TEST(lanes_are_checked),
+        EVENT_TEST(a_lane_may_change_what_it_serves_while_it_runs),
+        EVENT_TEST(a_lane_serves_nothing_that_is_not_known_or_twice),
         EVENT_TEST(an_error_of_the_engine_is_the_answer_of_all_its_requests),
     };
     return cmocka_run_group_tests_name("sched.events", tests, NULL, NULL);
