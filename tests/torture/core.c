@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "core/app.h"
 #include "core/device_type.h"
 #include "core/interference.h"
 #include "core/plan.h"
@@ -67,6 +68,57 @@ static gpulet_status_t profile(void *context)
         st = gpulet_profile_format_csv(&text, out);
     gpulet_buf_deinit(&text);
     gpulet_profile_destroy(out);
+    return st;
+}
+
+static gpulet_status_t apps_of(const char *text, const char *file)
+{
+    gpulet_apps_t *out = UNTOUCHED;
+    gpulet_buf_t again = GPULET_BUF_INIT;
+    gpulet_error_t err;
+    gpulet_status_t st = checked(gpulet_apps_parse(&out, text, strlen(text), file, &err), out);
+    if (st != GPULET_OK)
+        return st;
+    st = gpulet_apps_format_yaml(&again, out);
+    gpulet_buf_deinit(&again);
+    gpulet_apps_destroy(out);
+    return st;
+}
+
+static gpulet_status_t apps_yaml(void *context)
+{
+    (void)context;
+    return apps_of("apps: {a: {slo_ms: 5, stages: {x: {model: m}, y: {model: m, after: [x]}}}, "
+                   "b: {slo_ms: 5, stages: {x: {model: m}}}}\n",
+                   "a.yaml");
+}
+
+static gpulet_status_t apps_csv(void *context)
+{
+    (void)context;
+    return apps_of("app,slo_ms,stage,model,after\na,5,x,m,\na,,y,m,x\nb,5,x,m,\n", "a.csv");
+}
+
+/* The form with tensors. */
+static gpulet_status_t app_tensors(void *context)
+{
+    gpulet_app_t *app = NULL;
+    uint32_t stage = 0;
+    (void)context;
+    gpulet_status_t st = gpulet_app_create(&app, "a", NULL);
+    if (st == GPULET_OK)
+        st = gpulet_app_add_input(app, "i", NULL);
+    if (st == GPULET_OK)
+        st = gpulet_app_add_output(app, "o", NULL);
+    if (st == GPULET_OK)
+        st = gpulet_app_add_stage(app, &stage, NULL, "m", NULL);
+    if (st == GPULET_OK)
+        st = gpulet_app_map_input(app, stage, "x", "i", NULL);
+    if (st == GPULET_OK)
+        st = gpulet_app_map_output(app, stage, "y", "o", NULL);
+    if (st == GPULET_OK)
+        st = gpulet_app_finish(app, NULL);
+    gpulet_app_destroy(app);
     return st;
 }
 
@@ -276,6 +328,9 @@ static void parsers_of_planning_files(void **state)
     torture_run("simple devices", simple_devices, NULL, TORTURE_MEMORY, 4);
     torture_run("plan", plan, NULL, TORTURE_MEMORY, 10);
     torture_run("interference", interference, NULL, TORTURE_MEMORY, 4);
+    torture_run("applications (YAML)", apps_yaml, NULL, TORTURE_MEMORY, 8);
+    torture_run("applications (CSV)", apps_csv, NULL, TORTURE_MEMORY, 8);
+    torture_run("an application with tensors", app_tensors, NULL, TORTURE_MEMORY, 6);
 }
 
 static void parsers_of_models_and_requests(void **state)
