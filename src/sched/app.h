@@ -37,8 +37,8 @@ typedef enum gpulet_app_end {
 /* What to do after an event, in this order: cancel, submit, answer. */
 typedef struct gpulet_app_step {
     gpulet_app_end_t end;
-    gpulet_app_set_t cancel; /* submitted before, not answered yet, and not wanted any more: what
-                                they answer is ignored */
+    gpulet_app_set_t cancel; /* named in an earlier `submit`, not answered yet, and not wanted any
+                                more: what they answer is ignored */
     gpulet_app_set_t submit; /* nothing once the run has ended */
 } gpulet_app_step_t;
 

@@ -37,6 +37,7 @@ typedef struct sched_request {
     bool gone;        /* cancelled while it ran */
     bool probe;       /* admitted against the prediction, to measure it */
     bool alone;       /* counted as one that shares no batch */
+    bool late_serve;  /* never dropped for being late */
 } sched_request_t;
 
 /* The waiting requests of one model and one shape_key. */

@@ -139,10 +139,22 @@ gpulet_actions_t sched_finish(gpulet_sched_t *s)
     return (gpulet_actions_t){s->actions, s->actions_count};
 }
 
+/* From arrival to the deadline that an objective sets. */
+static uint64_t objective_ns(const sched_model_t *m, const gpulet_sched_request_t *in,
+                             uint64_t arrival_ns)
+{
+    if (in->deadline_ns == SCHED_NEVER || (in->deadline_ns == 0 && m->value.slo_ns == 0))
+        return SCHED_NEVER;
+    if (in->deadline_ns == 0)
+        return m->value.slo_ns;
+    return in->deadline_ns > arrival_ns ? in->deadline_ns - arrival_ns : 0;
+}
+
 static sched_request_t describe(const gpulet_sched_t *s, const gpulet_sched_request_t *in)
 {
     const sched_model_t *m = &s->models[in->model];
-    uint64_t limit = m->value.slo_ns != 0 ? m->value.slo_ns : SCHED_NEVER;
+    uint64_t arrival = in->arrival_ns < s->now_ns ? in->arrival_ns : s->now_ns;
+    uint64_t limit = objective_ns(m, in, arrival);
     bool own = false;
     if (m->value.timeout_ns != 0 && m->value.timeout_ns < limit)
         limit = m->value.timeout_ns;
@@ -150,7 +162,6 @@ static sched_request_t describe(const gpulet_sched_t *s, const gpulet_sched_requ
         limit = in->timeout_ns;
         own = true;
     }
-    uint64_t arrival = in->arrival_ns < s->now_ns ? in->arrival_ns : s->now_ns;
     uint32_t priority = in->priority_given ? in->priority : m->value.priority;
     return (sched_request_t){
         .id = in->id,
@@ -163,7 +174,8 @@ static sched_request_t describe(const gpulet_sched_t *s, const gpulet_sched_requ
         .priority = priority < GPULET_SCHED_PRIORITIES ? priority : GPULET_SCHED_PRIORITIES - 1,
         .group = SCHED_NONE,
         .next = SCHED_NONE,
-        .own_timeout = own};
+        .own_timeout = own,
+        .late_serve = in->late_serve};
 }
 
 /* Offers the request to the lane that would answer it first, then to every other that takes a batch
@@ -340,6 +352,22 @@ uint64_t gpulet_sched_estimate_class_ns(const gpulet_sched_t *s, uint32_t lane, 
         return 0;
     sched_curve_t curve = sched_service_curve(s, service, size_class);
     return sched_curve_mean_ns(&curve, items > 0 ? items : 1);
+}
+
+uint64_t gpulet_sched_least_ns(const gpulet_sched_t *s, uint32_t model, uint32_t items)
+{
+    const sched_model_t *m = &s->models[model];
+    uint64_t least = SCHED_NEVER;
+    assert(model < s->options.models_max);
+    for (uint32_t i = 0; i < m->lanes_count; i++) {
+        const sched_service_t *service = &s->lanes[m->lanes[i].lane].services[m->lanes[i].service];
+        if (!sched_estimate_known(service->estimate))
+            continue;
+        sched_curve_t curve = sched_service_curve(s, service, service->estimate->class_last);
+        uint64_t run = sched_curve_mean_ns(&curve, items > service->batch ? items : service->batch);
+        least = run < least ? run : least;
+    }
+    return least == SCHED_NEVER ? 0 : least + s->options.overhead_ns;
 }
 
 bool gpulet_sched_idle(const gpulet_sched_t *s)

@@ -83,6 +83,10 @@ typedef struct gpulet_sched_request {
     uint64_t arrival_ns; /* ≤ now */
     uint64_t timeout_ns; /* the client's own, 0: none; the deadline is arrival + the smallest of SLO
                             and timeouts */
+    uint64_t deadline_ns; /* 0: as above; else this instant stands in the place of arrival + SLO,
+                             UINT64_MAX: none does. For requests that are a part of something larger
+                             (app.h) */
+    bool late_serve;      /* as the model's, for this request */
     bool priority_given;
     uint32_t priority;   /* 0 is highest */
     uint64_t shape_key;  /* only requests of equal key share a batch */
@@ -262,6 +266,10 @@ uint64_t gpulet_sched_estimate_ns(const gpulet_sched_t *sched, uint32_t lane, ui
 /* The same for one size class; the one above takes the class that was measured last. */
 uint64_t gpulet_sched_estimate_class_ns(const gpulet_sched_t *sched, uint32_t lane, uint32_t model,
                                         uint32_t items, uint32_t size_class);
+/* The least that a request of the model takes once it is its turn, of all lanes that serve it: a
+ * batch as planned there, or of its items if they are more, and what is added to predictions. 0
+ * when nothing is known. */
+uint64_t gpulet_sched_least_ns(const gpulet_sched_t *sched, uint32_t model, uint32_t items);
 /* Nothing waits and nothing runs. */
 bool gpulet_sched_idle(const gpulet_sched_t *sched);
 

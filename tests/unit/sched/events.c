@@ -358,7 +358,8 @@ static void a_lane_may_change_what_it_serves_while_it_runs(void **state)
     serve_lane(f, 5, 0, 1, one);
     assert_rejected(f, 1, GPULET_REJECT_NOT_SERVED); /* nobody serves model 0 any more … */
     done(f, 11, batch);
-    assert_true(action_of(f, GPULET_ACTION_REPLY)->u.reply.in_time); /* … but what ran is answered */
+    assert_true(
+        action_of(f, GPULET_ACTION_REPLY)->u.reply.in_time); /* … but what ran is answered */
     done(f, 21, sent(f, 1, 1));
     assert_int_equal(action_of(f, GPULET_ACTION_REPLY)->u.reply.request, 2);
     assert_true(gpulet_sched_idle(f->sched));
@@ -382,6 +383,41 @@ static void a_lane_serves_nothing_that_is_not_known_or_twice(void **state)
                      GPULET_E_NOT_FOUND);
     arrive(f, 2, 0, plain);
     sent(f, 0, 1); /* as it was */
+}
+
+static void a_deadline_of_its_own_stands_in_the_place_of_the_objective(void **state)
+{
+    fixture_t *f = *state;
+    set_model(f, 0, (gpulet_sched_model_t){.slo_ns = 15 * MS});
+    add_lane(f, 1, 0, 1, 9, 1);
+    arrive(f, 1, 0, plain);
+    uint64_t first = sent(f, 0, 1);
+    /* Behind the one that runs it is done at 21 ms: too late for the objective, 16 ms. */
+    assert_int_equal(arrive(f, 1, 1, plain), 0);
+    assert_non_null(action_of(f, GPULET_ACTION_REJECT));
+    assert_int_equal(arrive(f, 1, 2, (gpulet_sched_request_t){.deadline_ns = 20 * MS}), 0);
+    assert_int_not_equal(arrive(f, 1, 3, (gpulet_sched_request_t){.deadline_ns = 24 * MS}), 0);
+    /* A deadline that has passed is refused, none at all and one that is not kept to are not. */
+    assert_int_equal(arrive(f, 2, 4, (gpulet_sched_request_t){.deadline_ns = MS}), 0);
+    assert_int_not_equal(arrive(f, 2, 5, (gpulet_sched_request_t){.deadline_ns = UINT64_MAX}), 0);
+    assert_int_not_equal(
+        arrive(f, 2, 6, (gpulet_sched_request_t){.deadline_ns = 3 * MS, .late_serve = true}), 0);
+    done(f, 11, first);
+    const gpulet_action_t *run = action_of(f, GPULET_ACTION_RUN);
+    assert_non_null(run);
+    assert_int_equal(run->u.run.requests[0], 6); /* the nearest deadline, though it has passed */
+}
+
+static void the_least_time_is_that_of_the_smallest_planned_batch_or_of_its_items(void **state)
+{
+    fixture_t *f = *state;
+    set_model(f, 0, (gpulet_sched_model_t){.slo_ns = 100 * MS});
+    assert_int_equal(gpulet_sched_least_ns(f->sched, 0, 1), 0);
+    add_lane(f, 1, 0, 1, 20, 4);
+    assert_int_equal(gpulet_sched_least_ns(f->sched, 0, 1), 24 * MS + 2);
+    add_lane(f, 1, 1, 1, 9, 8);
+    assert_int_equal(gpulet_sched_least_ns(f->sched, 0, 1), 13 * MS + 2);
+    assert_int_equal(gpulet_sched_least_ns(f->sched, 0, 10), 19 * MS + 2);
 }
 
 int main(void)
@@ -408,6 +444,8 @@ int main(void)
         EVENT_TEST(a_lane_may_change_what_it_serves_while_it_runs),
         EVENT_TEST(a_lane_serves_nothing_that_is_not_known_or_twice),
         EVENT_TEST(an_error_of_the_engine_is_the_answer_of_all_its_requests),
+        EVENT_TEST(a_deadline_of_its_own_stands_in_the_place_of_the_objective),
+        EVENT_TEST(the_least_time_is_that_of_the_smallest_planned_batch_or_of_its_items),
     };
     return cmocka_run_group_tests_name("sched.events", tests, NULL, NULL);
 }
