@@ -57,7 +57,6 @@ typedef struct gpulet_model_config {
 
     gpulet_app_t *app; /* owned; of an ensemble: the graph of its steps; NULL: it is one
                           model. Named as the configuration, with its slo_ms and rate_rps */
-    uint32_t max_inflight_requests; /* of an ensemble; 0: no limit of its own */
 
     size_t parameters_count;
     gpulet_config_parameter_t *parameters; /* owned; all of them, ours included */

@@ -143,7 +143,7 @@ static void write_ensemble(gpulet_buf_t *out, const gpulet_model_config_t *confi
         write_map(out, "output_map", app, s->outputs, s->outputs_count);
         gpulet_buf_append_str(out, "\"model_namespace\":\"\"}");
     }
-    gpulet_buf_printf(out, "],\"max_inflight_requests\":%u}", config->max_inflight_requests);
+    gpulet_buf_append_str(out, "]}");
 }
 
 static void write_scheduling(gpulet_buf_t *out, const gpulet_model_config_t *config)

@@ -199,8 +199,6 @@ static gpulet_status_t on_scalar(void *context, const gpulet_pbtxt_field_t *fiel
     case GPULET_PBTXT_USE_QUEUE_TIMEOUT:
     case GPULET_PBTXT_USE_QUEUE_SIZE:
         return set_batching(b, field, value);
-    case GPULET_PBTXT_USE_ENSEMBLE_INFLIGHT:
-        return set_u32(b, &config->max_inflight_requests, field, value);
     case GPULET_PBTXT_USE_STEP_MODEL:
     case GPULET_PBTXT_USE_STEP_VERSION:
     case GPULET_PBTXT_USE_STEP_KEY:

@@ -162,7 +162,7 @@ DEFINE_MESSAGE(Step, SCALAR(STRING, "model_name", STEP_MODEL),
                MESSAGES(TensorMap, "output_map", STEP_OUTPUT),
                SCALAR(STRING, "model_namespace", NONE));
 DEFINE_MESSAGE(ModelEnsembling, MESSAGES(Step, "step", STEP),
-               SCALAR(UINT32, "max_inflight_requests", ENSEMBLE_INFLIGHT));
+               SCALAR(UINT32, "max_inflight_requests", NONE));
 
 DEFINE_MESSAGE(ModelParameter, SCALAR(STRING, "string_value", PARAMETER_VALUE));
 DEFINE_MESSAGE(ParameterMap, SCALAR(STRING, "key", PARAMETER_KEY),

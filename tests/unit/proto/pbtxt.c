@@ -245,7 +245,6 @@ static void reads_an_ensemble(void **state)
     assert_non_null(c.app);
     assert_string_equal(c.app->name, "e");
     assert_true(c.app->slo_ms == 20);
-    assert_int_equal(c.max_inflight_requests, 7);
     assert_int_equal(c.app->stages_count, 2);
     assert_string_equal(c.app->stages[0].name, "m");
     assert_string_equal(c.app->stages[1].name, "m#2");
