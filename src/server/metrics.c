@@ -321,7 +321,7 @@ void server_metrics_write(gpulet_buf_t *out, gpulet_server_t *server)
     }
     for (uint32_t i = 0; i < server->named_count; i++) {
         values[i].model = server->named[i];
-        gpulet_sched_model_stats(server->sched, server->named[i]->id, &values[i].sched);
+        server_model_stats(server, server->named[i], &values[i].sched);
     }
     write_models(out, values, server->named_count);
     write_gpulets(out, server);

@@ -213,11 +213,48 @@ static gpulet_status_t complete_model(gpulet_repository_model_t *model, const so
     return gpulet_model_config_complete(&model->config, &model->io, source->batch_max_default, err);
 }
 
+/* An ensemble has no file: what it takes and gives is what its configuration says. */
+static gpulet_status_t describe_ensemble(gpulet_model_io_t *out,
+                                         const gpulet_model_config_t *config, gpulet_error_t *err)
+{
+    const bool batched = config->max_batch_size > 0;
+    out->inputs = calloc(config->inputs_count, sizeof(*out->inputs));
+    out->outputs = calloc(config->outputs_count, sizeof(*out->outputs));
+    if (out->inputs == NULL || out->outputs == NULL)
+        return gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
+    for (size_t i = 0; i < config->inputs_count + config->outputs_count; i++) {
+        const bool input = i < config->inputs_count;
+        const gpulet_config_io_t *io =
+            input ? &config->inputs[i] : &config->outputs[i - config->inputs_count];
+        gpulet_tensor_spec_t *spec =
+            input ? &out->inputs[out->inputs_count++] : &out->outputs[out->outputs_count++];
+        memcpy(spec->name, io->name, sizeof(spec->name));
+        spec->type = io->type;
+        spec->shape.rank = io->dims.rank + batched;
+        spec->shape.dims[0] = -1;
+        memcpy(spec->shape.dims + batched, io->dims.dims, io->dims.rank * sizeof(io->dims.dims[0]));
+    }
+    return GPULET_OK;
+}
+
+static gpulet_status_t complete_ensemble(gpulet_repository_model_t *model, gpulet_error_t *err)
+{
+    gpulet_status_t st = describe_ensemble(&model->io, &model->config, err);
+    if (st != GPULET_OK)
+        return st;
+    (void)snprintf(model->config.app->name, sizeof(model->config.app->name), "%s", model->name);
+    model->path = strdup("");
+    model->file_key = strdup("");
+    return model->path != NULL && model->file_key != NULL
+               ? gpulet_model_config_complete(&model->config, &model->io, 0, err)
+               : gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
+}
+
 static gpulet_status_t check_backend(const gpulet_model_config_t *config, gpulet_error_t *err)
 {
     bool backend_ok = config->backend[0] == '\0' || strcmp(config->backend, "onnxruntime") == 0;
-    bool platform_ok =
-        config->platform[0] == '\0' || strcmp(config->platform, "onnxruntime_onnx") == 0;
+    bool platform_ok = config->platform[0] == '\0' || config->app != NULL ||
+                       strcmp(config->platform, "onnxruntime_onnx") == 0;
     if (backend_ok && platform_ok)
         return GPULET_OK;
     return gpulet_fail(err, GPULET_E_UNSUPPORTED, "%s '%s' is not supported: only onnxruntime is",
@@ -243,7 +280,8 @@ static gpulet_status_t read_version(gpulet_repository_model_t *model, const sour
         st = check_backend(&model->config, &err);
     if (st == GPULET_OK) {
         (void)snprintf(model->config.name, sizeof(model->config.name), "%s", source->name);
-        st = complete_model(model, source, &err);
+        st = model->config.app != NULL ? complete_ensemble(model, &err)
+                                       : complete_model(model, source, &err);
     }
     return st == GPULET_OK ? st : set_problem(model, err.text);
 }

@@ -14,12 +14,26 @@ static json_t *text_json(const char *text)
     return value != NULL ? value : json_string("(not UTF-8)");
 }
 
+/* The steps of an ensemble; null for a model. */
+static json_t *steps_json(const server_model_t *model)
+{
+    const gpulet_app_t *app = model->entry->config.app;
+    if (app == NULL)
+        return json_null();
+    json_t *steps = json_array();
+    for (size_t i = 0; i < app->stages_count; i++)
+        (void)json_array_append_new(steps,
+                                    json_pack("{s:o, s:o}", "step", text_json(app->stages[i].name),
+                                              "model", text_json(app->stages[i].model)));
+    return steps;
+}
+
 static json_t *model_json(gpulet_server_t *server, const server_model_t *model)
 {
     static const char *const states[] = {"loading", "ready", "unavailable"};
     gpulet_sched_model_stats_t stats;
     uint64_t rejected = 0;
-    gpulet_sched_model_stats(server->sched, model->id, &stats);
+    server_model_stats(server, model, &stats);
     for (int r = 0; r < GPULET_REJECT_COUNT; r++)
         rejected += stats.rejected[r];
     uint64_t settled = stats.offered - stats.cancelled - stats.waiting - stats.running;
@@ -30,18 +44,18 @@ static json_t *model_json(gpulet_server_t *server, const server_model_t *model)
     double p999 = model->latency_ns != NULL
                       ? (double)gpulet_hist_quantile(model->latency_ns, 0.999) / 1e6
                       : 0;
-    return json_pack("{s:o, s:s, s:s, s:o, s:f, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:i, s:f, "
-                     "s:f, s:f, s:f, s:f, s:b}",
-                     "model", text_json(model->entry->name), "version", model->version_text,
-                     "state", states[model->state], "reason", text_json(model->reason), "slo_ms",
-                     model->slo_ms, "rate_rps", model->rate_rps, "offered",
-                     (json_int_t)stats.offered, "in_time", (json_int_t)stats.in_time, "late",
-                     (json_int_t)stats.late, "rejected", (json_int_t)rejected, "failed",
-                     (json_int_t)stats.failed, "cancelled", (json_int_t)stats.cancelled, "waiting",
-                     (int)stats.waiting, "running", (int)stats.running, "attainment",
-                     settled > 0 ? (double)stats.in_time / (double)settled : 1.0, "latency_ms_p50",
-                     p50, "latency_ms_p99", p99, "latency_ms_p999", p999, "load_ms",
-                     (double)model->load_ns / 1e6, "prepared", (int)model->prepared);
+    return json_pack(
+        "{s:o, s:s, s:s, s:o, s:f, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:i, s:f, "
+        "s:f, s:f, s:f, s:f, s:b, s:o}",
+        "model", text_json(model->entry->name), "version", model->version_text, "state",
+        states[model->state], "reason", text_json(model->reason), "slo_ms", model->slo_ms,
+        "rate_rps", model->rate_rps, "offered", (json_int_t)stats.offered, "in_time",
+        (json_int_t)stats.in_time, "late", (json_int_t)stats.late, "rejected", (json_int_t)rejected,
+        "failed", (json_int_t)stats.failed, "cancelled", (json_int_t)stats.cancelled, "waiting",
+        (int)stats.waiting, "running", (int)stats.running, "attainment",
+        settled > 0 ? (double)stats.in_time / (double)settled : 1.0, "latency_ms_p50", p50,
+        "latency_ms_p99", p99, "latency_ms_p999", p999, "load_ms", (double)model->load_ns / 1e6,
+        "prepared", (int)model->prepared, "steps", steps_json(model));
 }
 
 static json_t *gpulet_json(gpulet_server_t *server, const server_gpulet_t *g, uint64_t now_ns)
