@@ -146,6 +146,28 @@ gpulet_app_set_t gpulet_app_runs_outstanding(const gpulet_app_runs_t *runs, gpul
     return r != NULL ? r->submitted & ~r->done : 0;
 }
 
+gpulet_app_entry_t gpulet_app_admit(gpulet_app_gate_t *gate, const gpulet_app_t *app,
+                                    uint64_t now_ns, uint64_t deadline_ns,
+                                    const uint64_t *needed_ns, bool idle, uint64_t *retry_after_ns)
+{
+    const uint64_t least_ns = 100000000, most_ns = 1000000000; /* between probes */
+    *retry_after_ns = 0;
+    if (deadline_ns == UINT64_MAX)
+        return GPULET_APP_ADMITTED;
+    const uint64_t left_ns = deadline_ns > now_ns ? deadline_ns - now_ns : 0;
+    const uint64_t total_ns = gpulet_app_rest_ns(NULL, app, needed_ns);
+    if (total_ns <= left_ns)
+        return GPULET_APP_ADMITTED;
+    if (idle && left_ns > 0 && now_ns >= gate->probe_ns) {
+        uint64_t pause_ns = left_ns < most_ns ? 4 * left_ns : most_ns;
+        pause_ns = pause_ns < least_ns ? least_ns : pause_ns > most_ns ? most_ns : pause_ns;
+        gate->probe_ns = now_ns + pause_ns;
+        return GPULET_APP_PROBE;
+    }
+    *retry_after_ns = total_ns - left_ns;
+    return GPULET_APP_REFUSED;
+}
+
 void gpulet_app_deadlines(uint64_t *stage_deadline_ns, const gpulet_app_t *app,
                           uint64_t deadline_ns, const uint64_t *least_ns)
 {

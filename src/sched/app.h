@@ -63,6 +63,28 @@ gpulet_app_step_t gpulet_app_runs_cancel(gpulet_app_runs_t *runs, gpulet_app_run
 /* Stages under way; 0 for a run that has ended. */
 gpulet_app_set_t gpulet_app_runs_outstanding(const gpulet_app_runs_t *runs, gpulet_app_run_t run);
 
+/* Whether requests of an application are let in at all; one an application, zero-initialised. */
+typedef struct gpulet_app_gate {
+    uint64_t probe_ns; /* of the next one that is let in against the prediction */
+} gpulet_app_gate_t;
+
+typedef enum gpulet_app_entry {
+    GPULET_APP_REFUSED,
+    GPULET_APP_ADMITTED,
+    GPULET_APP_PROBE /* let in against the prediction: its stages are not to be held to what the
+                        stages behind them are believed to take (deadlines are that of the whole) */
+} gpulet_app_entry_t;
+
+/* At arrival, before any stage is submitted: a request that would be refused by a later stage must
+ * not cost an earlier one its time. needed_ns[i]: how long a request of stage i's model would take
+ * if it arrived now, waiting included (gpulet_sched_predict_ns); what is refused is what could not
+ * be in time even so. Now and then one is let in all the same while the application has nothing
+ * else under way (idle), or a wrong prediction could shut it out for ever. *retry_after_ns: as much
+ * later it could be let in. */
+gpulet_app_entry_t gpulet_app_admit(gpulet_app_gate_t *gate, const gpulet_app_t *app,
+                                    uint64_t now_ns, uint64_t deadline_ns,
+                                    const uint64_t *needed_ns, bool idle, uint64_t *retry_after_ns);
+
 /* By when each stage must be done so that the stages after it can still be in time:
  * stage_deadline_ns[i] = deadline_ns less the longest way through what comes after i, by the time
  * that each stage takes at least. A request of the first stage that cannot make its deadline is so

@@ -35,6 +35,7 @@ typedef uint64_t gpulet_ticket_t;
 enum {
     GPULET_SCHED_BATCH_REQUESTS_MAX = 256,
     GPULET_SCHED_PRIORITIES = 16,
+    GPULET_SCHED_GROUP_MAX = 64,
     GPULET_SCHED_AWAITING_MAX = 256
 };
 
@@ -229,6 +230,18 @@ gpulet_actions_t gpulet_sched_model_expect(gpulet_sched_t *sched, uint64_t now_n
 gpulet_actions_t gpulet_sched_on_request(gpulet_sched_t *sched, uint64_t now_ns,
                                          const gpulet_sched_request_t *request,
                                          gpulet_ticket_t *ticket_out);
+/* Several requests that are of no use one without another, as the stages of an application that
+ * begin together, GPULET_SCHED_GROUP_MAX at most: all are admitted, each behind those before it, or
+ * none is, and then each is REJECTed with the reason of the one that could not be, that one first.
+ * tickets_out[i] belongs to requests[i]. */
+gpulet_actions_t gpulet_sched_on_requests(gpulet_sched_t *sched, uint64_t now_ns,
+                                          const gpulet_sched_request_t *requests, uint32_t count,
+                                          gpulet_ticket_t *tickets_out);
+/* When the request would be answered if it arrived now, as admission predicts it; whatever its
+ * deadline. UINT64_MAX: no lane serves the model, nor is one expected. Changes nothing, and leaves
+ * the actions of the last event valid. */
+uint64_t gpulet_sched_predict_ns(gpulet_sched_t *sched, uint64_t now_ns,
+                                 const gpulet_sched_request_t *request);
 /* The batch ended on its lane after exec_ns (0: not measured). status other than OK: every request
  * of it is answered with it. Unknown or finished batches are ignored (a lane that was lost may
  * still speak). */

@@ -31,7 +31,7 @@ struct server_run {
     bool sending;       /* the answer refers to its tensors */
     uint64_t deadline_ns;
     bool own_timeout;                              /* the client's own is what binds */
-    gpulet_app_set_t submit;                       /* stages that are to be submitted */
+    bool probe;                                    /* let in against the prediction */
     server_infer_t *stages[GPULET_APP_STAGES_MAX]; /* under way */
     server_times_t times;                          /* of all stages */
     server_output_t *output; /* of the last stage, while its tensors are being sent */
@@ -39,8 +39,6 @@ struct server_run {
     size_t tensors_count;
     run_tensor_t tensors[];
 };
-
-static void submit_stages(server_run_t *run, gpulet_app_set_t stages);
 
 static gpulet_app_set_t one(uint32_t stage)
 {
@@ -300,23 +298,21 @@ static void release_read(server_run_t *run, uint32_t stage)
 
 /* A stage's deadline leaves those behind it the time that they take at least, in batches as
  * planned. */
-static uint64_t deadline_of(const server_run_t *run, uint32_t stage)
+static void find_deadlines(uint64_t *deadline_ns, const server_run_t *run)
 {
     const server_ensemble_t *e = run->ensemble;
     uint64_t least_ns[GPULET_APP_STAGES_MAX];
-    uint64_t deadline_ns[GPULET_APP_STAGES_MAX];
-    if (run->deadline_ns == UINT64_MAX || e->app->stages[stage].after == 0)
-        return run->deadline_ns;
     for (uint32_t i = 0; i < e->app->stages_count; i++)
-        least_ns[i] = e->models[i] == NULL
+        least_ns[i] = e->models[i] == NULL || run->deadline_ns == UINT64_MAX || run->probe
                           ? 0
                           : gpulet_sched_least_ns(run->server->sched, e->models[i]->id,
                                                   run->parent->layout.items);
     gpulet_app_deadlines(deadline_ns, e->app, run->deadline_ns, least_ns);
-    return deadline_ns[stage] > 0 ? deadline_ns[stage] : 1; /* to the brain 0 is none */
+    for (uint32_t i = 0; i < e->app->stages_count; i++)
+        deadline_ns[i] += deadline_ns[i] == 0; /* to the brain 0 is none */
 }
 
-static server_infer_t *create_stage(server_run_t *run, uint32_t index)
+static server_infer_t *create_stage(server_run_t *run, uint32_t index, uint64_t deadline_ns)
 {
     server_model_t *model = run->ensemble->models[index];
     const server_model_t *whole = run->parent->model;
@@ -334,7 +330,7 @@ static server_infer_t *create_stage(server_run_t *run, uint32_t index)
     stage->run = run;
     stage->is_stage = true;
     stage->stage = index;
-    stage->deadline_ns = deadline_of(run, index);
+    stage->deadline_ns = deadline_ns;
     stage->late_serve = whole->entry->config.late_serve;
     stage->priority = server_infer_priority(run->parent, whole->priority);
     run->stages[index] = stage;
@@ -342,36 +338,44 @@ static server_infer_t *create_stage(server_run_t *run, uint32_t index)
     return stage;
 }
 
-static void submit_stage(server_run_t *run, uint32_t index)
+static gpulet_status_t make_stage(server_run_t *run, uint32_t index, uint64_t deadline_ns,
+                                  gpulet_error_t *err)
 {
-    gpulet_error_t err = {"out of memory"};
-    gpulet_status_t st = GPULET_E_UNAVAILABLE;
-    server_infer_t *stage = NULL;
     if (run->ensemble->models[index] == NULL)
-        (void)gpulet_fail(&err, st, "%s", run->ensemble->problem);
-    else if ((stage = create_stage(run, index)) != NULL)
-        st = fill_stage(stage, &run->ensemble->app->stages[index], &err);
-    if (st == GPULET_OK) {
-        release_read(run, index);
-        server_infer_submit(stage);
-        return;
-    }
-    if (stage != NULL)
-        free_stage(stage);
-    if (st == GPULET_E_INVALID && !is_first(run, index))
-        st = GPULET_E_INTERNAL;
-    fail_stage(run, index, st, err.text);
+        return gpulet_fail(err, GPULET_E_UNAVAILABLE, "%s", run->ensemble->problem);
+    server_infer_t *stage = create_stage(run, index, deadline_ns);
+    if (stage == NULL)
+        return gpulet_fail(err, GPULET_E_UNAVAILABLE, "out of memory");
+    gpulet_status_t st = fill_stage(stage, &run->ensemble->app->stages[index], err);
+    return st == GPULET_E_INVALID && !is_first(run, index) ? GPULET_E_INTERNAL : st;
 }
 
-/* A stage may be refused while it is being submitted, which ends the run. */
+/* All of them, or none: where one cannot begin it is no use to run the others. The brain may refuse
+ * them at once, which ends the run. */
 static void submit_stages(server_run_t *run, gpulet_app_set_t stages)
 {
-    run->submit |= stages;
-    while (run->submit != 0 && run->parent != NULL) {
-        uint32_t index = (uint32_t)__builtin_ctzll(run->submit);
-        run->submit &= run->submit - 1;
-        submit_stage(run, index);
+    uint64_t deadline_ns[GPULET_APP_STAGES_MAX];
+    server_infer_t *made[GPULET_APP_STAGES_MAX];
+    gpulet_error_t err = {""};
+    uint32_t count = 0;
+    if (stages == 0)
+        return;
+    find_deadlines(deadline_ns, run);
+    for (gpulet_app_set_t left = stages; left != 0; left &= left - 1) {
+        uint32_t index = (uint32_t)__builtin_ctzll(left);
+        gpulet_status_t st = make_stage(run, index, deadline_ns[index], &err);
+        if (run->stages[index] != NULL)
+            made[count++] = run->stages[index];
+        if (st == GPULET_OK)
+            continue;
+        for (uint32_t i = 0; i < count; i++)
+            free_stage(made[i]);
+        fail_stage(run, index, st, err.text);
+        return;
     }
+    for (gpulet_app_set_t left = stages; left != 0; left &= left - 1)
+        release_read(run, (uint32_t)__builtin_ctzll(left));
+    server_infer_submit_all(run->server, made, count);
 }
 
 /* ---- the beginning ---- */
@@ -402,6 +406,41 @@ static void set_deadline(server_run_t *run)
         limit_ns >= UINT64_MAX - parent->arrival_ns ? UINT64_MAX : parent->arrival_ns + limit_ns;
 }
 
+/* Where the run could not be in time, as far as can be seen now, it had better not begin. */
+static bool is_let_in(server_run_t *run)
+{
+    server_ensemble_t *e = run->ensemble;
+    server_infer_t *parent = run->parent;
+    uint64_t deadline_ns[GPULET_APP_STAGES_MAX];
+    uint64_t needed_ns[GPULET_APP_STAGES_MAX];
+    const uint64_t now_ns = gpulet_clock_ns();
+    uint64_t retry_after_ns = 0;
+    if (run->deadline_ns == UINT64_MAX || parent->model->entry->config.late_serve)
+        return true;
+    find_deadlines(deadline_ns, run);
+    for (uint32_t i = 0; i < e->app->stages_count; i++) {
+        const gpulet_sched_request_t request = {
+            .model = e->models[i] != NULL ? e->models[i]->id : UINT32_MAX,
+            .items = parent->layout.items,
+            .arrival_ns = now_ns,
+            .deadline_ns = deadline_ns[i],
+            .priority_given = true,
+            .priority = server_infer_priority(parent, parent->model->priority),
+        };
+        uint64_t end_ns = gpulet_sched_predict_ns(run->server->sched, now_ns, &request);
+        needed_ns[i] = end_ns == UINT64_MAX ? 0 : end_ns - now_ns; /* refused when it comes to it */
+    }
+    gpulet_app_entry_t entry = gpulet_app_admit(&e->gate, e->app, now_ns, run->deadline_ns,
+                                                needed_ns, e->stats.running == 1, &retry_after_ns);
+    run->probe = entry == GPULET_APP_PROBE;
+    if (entry != GPULET_APP_REFUSED)
+        return true;
+    e->stats.rejected[GPULET_REJECT_PREDICTED_LATE]++;
+    (void)gpulet_app_runs_cancel(run->server->app_runs, run->id);
+    server_infer_refuse(part(run), GPULET_REJECT_PREDICTED_LATE, retry_after_ns, NULL);
+    return false;
+}
+
 void server_ensemble_begin(server_infer_t *infer)
 {
     server_ensemble_t *e = infer->model->ensemble;
@@ -425,7 +464,8 @@ void server_ensemble_begin(server_infer_t *infer)
     infer->run = run;
     set_deadline(run);
     take_client_inputs(run);
-    submit_stages(run, step.submit);
+    if (is_let_in(run))
+        submit_stages(run, step.submit);
     leave(run);
 }
 
@@ -441,6 +481,11 @@ void server_ensemble_gone(server_infer_t *infer)
 }
 
 /* ---- what becomes of a stage ---- */
+
+bool server_ensemble_is_over(const server_infer_t *stage)
+{
+    return stage->run->parent == NULL;
+}
 
 void server_ensemble_stage_failed(server_infer_t *stage, gpulet_status_t status, const char *text)
 {

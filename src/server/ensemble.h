@@ -14,8 +14,9 @@ struct server_ensemble {
     const gpulet_app_t *app;                       /* of its configuration */
     server_model_t *models[GPULET_APP_STAGES_MAX]; /* of its stages; NULL while it is not linked */
     bool linked;
-    bool unloaded;                    /* by a client */
-    char problem[512];                /* why it is not linked */
+    bool unloaded;     /* by a client */
+    char problem[512]; /* why it is not linked */
+    gpulet_app_gate_t gate;
     gpulet_sched_model_stats_t stats; /* of whole requests; `running` are those under way */
 };
 

@@ -94,31 +94,39 @@ uint32_t server_infer_priority(const server_infer_t *infer, uint32_t otherwise)
                                                     : (uint32_t)wire->priority - 1;
 }
 
+void server_infer_submit_all(gpulet_server_t *server, server_infer_t **infers, uint32_t count)
+{
+    gpulet_sched_request_t requests[GPULET_SCHED_GROUP_MAX];
+    gpulet_ticket_t tickets[GPULET_SCHED_GROUP_MAX];
+    for (uint32_t i = 0; i < count; i++) {
+        server_infer_t *infer = infers[i];
+        requests[i] = (gpulet_sched_request_t){
+            .id = (uint64_t)(uintptr_t)infer,
+            .model = infer->model->id,
+            .items = infer->layout.items,
+            .arrival_ns = infer->arrival_ns,
+            .shape_key = shape_hash(infer),
+            .size_class = size_class(infer),
+        };
+        describe(&requests[i], infer);
+        infer->state = INFER_QUEUED;
+    }
+    gpulet_actions_t actions =
+        gpulet_sched_on_requests(server->sched, gpulet_clock_ns(), requests, count, tickets);
+    for (uint32_t i = 0; i < count; i++)
+        infers[i]->ticket = tickets[i];
+    server_brain_apply(server, actions);
+}
+
 void server_infer_submit(server_infer_t *infer)
 {
-    gpulet_server_t *server = infer->server;
-    if (infer->model->ensemble != NULL) {
-        infer->state = INFER_QUEUED;
-        infer->ticket = 0;
-        server_ensemble_begin(infer);
+    if (infer->model->ensemble == NULL) {
+        server_infer_submit_all(infer->server, &infer, 1);
         return;
     }
-    gpulet_sched_request_t request = {
-        .id = (uint64_t)(uintptr_t)infer,
-        .model = infer->model->id,
-        .items = infer->layout.items,
-        .arrival_ns = infer->arrival_ns,
-        .shape_key = shape_hash(infer),
-        .size_class = size_class(infer),
-    };
-    describe(&request, infer);
     infer->state = INFER_QUEUED;
     infer->ticket = 0;
-    gpulet_ticket_t ticket = 0;
-    gpulet_actions_t actions =
-        gpulet_sched_on_request(server->sched, gpulet_clock_ns(), &request, &ticket);
-    infer->ticket = ticket;
-    server_brain_apply(server, actions);
+    server_ensemble_begin(infer);
 }
 
 /* Offsets are aligned for the engine's sake. The table is in the order of the model file. */

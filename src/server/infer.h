@@ -75,6 +75,8 @@ const gpulet_wire_tensor_t *server_infer_tensor(const server_infer_t *infer, uin
 uint32_t server_infer_priority(const server_infer_t *infer, uint32_t otherwise);
 /* Hands the request to the brain, or begins an ensemble's run. */
 void server_infer_submit(server_infer_t *infer);
+/* Stages that begin together: all are admitted, or none is. */
+void server_infer_submit_all(gpulet_server_t *server, server_infer_t **infers, uint32_t count);
 /* The request's rows of an output (by the model file) of its batch. */
 gpulet_status_t server_infer_output(gpulet_tensor_view_t *out, const server_infer_t *infer,
                                     uint32_t output, const gpulet_action_t *action,

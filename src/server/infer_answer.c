@@ -316,7 +316,7 @@ void server_infer_reject(server_infer_t *infer, gpulet_reject_t reason, uint64_t
 {
     server_model_t *model = infer->model;
     server_model_t *heir = reason == GPULET_REJECT_NOT_SERVED ? server_reload_heir(model) : NULL;
-    if (heir != NULL) {
+    if (heir != NULL && !(infer->is_stage && server_ensemble_is_over(infer))) {
         server_infer_move(infer, heir);
         return;
     }

@@ -439,6 +439,8 @@ void server_ensemble_unload(server_model_t *model, bool unloaded);
 /* The request has been read and checked: its stages run, and it is answered. */
 void server_ensemble_begin(server_infer_t *infer);
 void server_ensemble_gone(server_infer_t *infer);
+/* The run that the stage belongs to has its answer. */
+bool server_ensemble_is_over(const server_infer_t *stage);
 /* What became of a stage. All of these free it. */
 void server_ensemble_stage_answered(server_infer_t *stage, const gpulet_action_t *action,
                                     const gpulet_worker_result_t *result, server_output_t *output);

@@ -65,7 +65,7 @@ static gpulet_status_t take_ensemble(gpulet_server_t *server, server_model_t *mo
     *anything |= model->state == SERVER_MODEL_UNAVAILABLE;
     server_ensemble_unload(model, false);
     server_ensembles_link(server);
-    return server_ensemble_check(server, model, err);
+    return server_ensemble_check(server, model, err) == GPULET_OK ? GPULET_OK : GPULET_E_INVALID;
 }
 
 /* One version as it is now on disk. */

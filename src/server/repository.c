@@ -287,22 +287,25 @@ static gpulet_status_t read_version(gpulet_repository_model_t *model, const sour
 }
 
 /* Which of the versions that are there are served; all are looked at when that cannot be told. */
-static void read_policy(gpulet_model_config_t *out, bool *known, const source_t *source)
+static void read_policy(gpulet_model_config_t *out, bool *known, const source_t *source,
+                        gpulet_error_t *err)
 {
-    gpulet_error_t err;
     char *text = NULL;
-    *known = read_config_text(&text, source, &err) == GPULET_OK &&
-             read_config(out, source, text, &err) == GPULET_OK;
+    *known = read_config_text(&text, source, err) == GPULET_OK &&
+             read_config(out, source, text, err) == GPULET_OK;
     free(text);
 }
 
 static gpulet_status_t read_versions(gpulet_repository_t *repository, const source_t *source,
-                                     const version_list_t *list, bool *none)
+                                     version_list_t *list, bool *none, gpulet_error_t *why)
 {
     gpulet_model_config_t policy;
     bool policy_known = false;
     gpulet_status_t st = GPULET_OK;
-    read_policy(&policy, &policy_known, source);
+    read_policy(&policy, &policy_known, source, why);
+    /* The version folder of an ensemble is empty, and what keeps repositories may not keep it. */
+    if (policy_known && policy.app != NULL && list->count == 0)
+        list->versions[list->count++] = 1;
     for (size_t i = 0; i < list->count && st == GPULET_OK; i++) {
         if (policy_known ? !policy_serves(&policy, list, i) : i > 0)
             continue;
@@ -330,10 +333,11 @@ static gpulet_status_t read_model(gpulet_repository_t *repository, source_t sour
     char folder[PATH_SIZE];
     version_list_t list;
     bool none = true;
+    gpulet_error_t why = {""}; /* the configuration cannot be read */
     (void)snprintf(folder, sizeof(folder), "%s/%s", source.root, source.name);
     source.folder = folder;
     list_versions(&list, folder);
-    gpulet_status_t st = read_versions(repository, &source, &list, &none);
+    gpulet_status_t st = read_versions(repository, &source, &list, &none, &why);
     if (st != GPULET_OK || !none)
         return st;
     gpulet_repository_model_t *model = append(repository);
@@ -342,6 +346,8 @@ static gpulet_status_t read_model(gpulet_repository_t *repository, source_t sour
     (void)snprintf(model->name, sizeof(model->name), "%s", source.name);
     (void)snprintf(model->key, sizeof(model->key), "%s", source.name);
     model->newest = true;
+    if (list.count == 0 && why.text[0] != '\0')
+        return set_problem(model, why.text);
     return set_problem(model, list.count == 0
                                   ? "no version folder (a number, as in <model>/1/model.onnx)"
                                   : "version_policy names no version that is there");

@@ -204,6 +204,40 @@ static void a_stage_must_be_done_while_the_rest_still_fits(void **state)
     }
 }
 
+static void only_what_can_be_in_time_is_let_in_and_now_and_then_another(void **state)
+{
+    (void)state;
+    gpulet_app_gate_t gate = {0};
+    gpulet_app_t *app = NULL;
+    uint64_t retry = 1;
+    uint32_t index = 0;
+    const uint64_t ms = 1000000;
+    const uint64_t needed[] = {30 * ms, 40 * ms, 50 * ms}; /* 0, then 1 beside 2 */
+    assert_int_equal(gpulet_app_create(&app, "a", NULL), GPULET_OK);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(gpulet_app_add_stage(app, &index, NULL, "m", NULL), GPULET_OK);
+    gpulet_app_add_after(app, 1, 0);
+    gpulet_app_add_after(app, 2, 0);
+    assert_int_equal(gpulet_app_finish(app, NULL), GPULET_OK);
+    assert_int_equal(gpulet_app_admit(&gate, app, ms, UINT64_MAX, needed, false, &retry),
+                     GPULET_APP_ADMITTED);
+    assert_int_equal(gpulet_app_admit(&gate, app, ms, 81 * ms, needed, false, &retry),
+                     GPULET_APP_ADMITTED);
+    assert_int_equal(retry, 0);
+    assert_int_equal(gpulet_app_admit(&gate, app, ms, 78 * ms, needed, false, &retry),
+                     GPULET_APP_REFUSED);
+    assert_int_equal(retry, 3 * ms);
+    assert_int_equal(gpulet_app_admit(&gate, app, ms, 78 * ms, needed, true, &retry),
+                     GPULET_APP_PROBE);
+    assert_int_equal(gpulet_app_admit(&gate, app, 308 * ms, 385 * ms, needed, true, &retry),
+                     GPULET_APP_REFUSED);
+    assert_int_equal(gpulet_app_admit(&gate, app, 309 * ms, 386 * ms, needed, true, &retry),
+                     GPULET_APP_PROBE);
+    assert_int_equal(gpulet_app_admit(&gate, app, 9000 * ms, 8999 * ms, needed, true, &retry),
+                     GPULET_APP_REFUSED);
+    gpulet_app_destroy(app);
+}
+
 static void limits_are_kept(void **state)
 {
     (void)state;
@@ -222,6 +256,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_run_ends_exactly_once),
         cmocka_unit_test(a_stage_must_be_done_while_the_rest_still_fits),
+        cmocka_unit_test(only_what_can_be_in_time_is_let_in_and_now_and_then_another),
         cmocka_unit_test(limits_are_kept),
     };
     return cmocka_run_group_tests_name("prop.sched.apps", tests, NULL, NULL);
