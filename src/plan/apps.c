@@ -79,7 +79,7 @@ static void add_direct(apps_problem_t *p, const gpulet_workload_t *workload)
     }
 }
 
-static void add_stages(apps_problem_t *p)
+static void add_stages(apps_problem_t *p, bool rates_included)
 {
     for (size_t e = 0; e < p->split->count; e++) {
         const gpulet_apps_entry_t *entry = &p->split->entries[e];
@@ -87,7 +87,8 @@ static void add_stages(apps_problem_t *p)
             const gpulet_app_stage_t *stage = &entry->app->stages[s];
             uint32_t index = item_of(p, stage->model);
             p->items[index].staged = true;
-            p->items[index].rate_rps += entry->rate_rps * stage->requests;
+            if (!rates_included || p->items[index].direct == NULL)
+                p->items[index].rate_rps += entry->rate_rps * stage->requests;
             p->items[index].cap_ms = fmin(p->items[index].cap_ms, entry->slo_ms);
             p->uses[e * GPULET_APP_STAGES_MAX + s] = index;
         }
@@ -99,7 +100,7 @@ static void add_stages(apps_problem_t *p)
     }
 }
 
-static gpulet_status_t set_problem(apps_problem_t *p, gpulet_error_t *err)
+static gpulet_status_t set_problem(apps_problem_t *p, bool rates_included, gpulet_error_t *err)
 {
     size_t room = p->input->workload != NULL ? p->input->workload->count : 0;
     for (size_t e = 0; e < p->split->count; e++)
@@ -109,7 +110,7 @@ static gpulet_status_t set_problem(apps_problem_t *p, gpulet_error_t *err)
     if (p->items == NULL || p->uses == NULL)
         return fail_memory(err);
     add_direct(p, p->input->workload);
-    add_stages(p);
+    add_stages(p, rates_included);
     return apps_options(p, err);
 }
 
@@ -372,7 +373,7 @@ gpulet_status_t gpulet_apps_plan_split(gpulet_apps_plan_t **out, const gpulet_pl
         .plans_left = options->plans_max > 0 ? options->plans_max : PLANS_MAX_DEFAULT};
     gpulet_status_t st = set_entries(split, apps, options, err);
     if (st == GPULET_OK)
-        st = set_problem(&problem, err);
+        st = set_problem(&problem, options->rates_included, err);
     if (st == GPULET_OK)
         st = choose(&contest, options->rule, err);
     if (st == GPULET_OK)

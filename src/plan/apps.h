@@ -26,6 +26,9 @@ typedef struct gpulet_apps_options {
                                         decides and nothing is planned */
     double rate_rps_default; /* of an application without a rate; 0: such a one is E_INVALID */
     double slo_ms_default;   /* of one without an SLO; 0: likewise */
+    bool rates_included;     /* the workload's rates are all that is asked of the models, by
+                                applications too: nothing is added to them, and a model without a
+                                row is asked for by applications alone */
 } gpulet_apps_options_t;
 
 typedef struct gpulet_apps_stage {

@@ -32,6 +32,7 @@
 #include "engine/engine.h"
 #include "ipc/slab.h"
 #include "net/http.h"
+#include "plan/apps.h"
 #include "proto/oip.h"
 #include "sched/sched.h"
 #include "server/repository.h"
@@ -434,6 +435,16 @@ void server_ensembles_link(gpulet_server_t *server);
 /* States of ensembles follow those of their models. */
 void server_ensembles_refresh(gpulet_server_t *server);
 void server_ensemble_unload(server_model_t *model, bool unloaded);
+/* What is expected of a model before anything was seen: as configured, for itself and for the
+ * ensembles that use it; once a second where nothing is said. */
+double server_model_rate_rps(const gpulet_server_t *server, const server_model_t *model);
+/* The ensembles with an objective, as planning has them: stages by the keys of their models. NULL:
+ * there is none. Caller destroys. */
+gpulet_status_t server_ensembles_describe(gpulet_apps_t **out, const gpulet_server_t *server,
+                                          gpulet_error_t *err) GPULET_MUST_USE;
+/* What ensembles leave their models of their objectives from now on: as planned; NULL: as much for
+ * every step. The brain is told. */
+void server_ensembles_adopt(gpulet_server_t *server, const gpulet_apps_plan_t *split);
 
 /* ensemble.c */
 /* The request has been read and checked: its stages run, and it is answered. */

@@ -10,9 +10,8 @@
 #include "plan/planner.h"
 #include "server/internal.h"
 
-/* A model without an SLO is planned as if this were its objective; without a rate as if it were
- * asked once a second. */
-enum { BEST_EFFORT_SLO_MS = 60000, RATE_RPS_DEFAULT = 1 };
+/* A model without an SLO is planned as if this were its objective. */
+enum { BEST_EFFORT_SLO_MS = 60000 };
 
 static gpulet_status_t describe_devices(gpulet_server_t *server, gpulet_error_t *err)
 {
@@ -74,7 +73,7 @@ static gpulet_status_t make_workload(gpulet_workload_t **out, gpulet_server_t *s
         if (!server_model_wanted(model))
             continue;
         (void)snprintf(demand.model, sizeof(demand.model), "%s", model->entry->key);
-        demand.rate_rps = model->rate_rps > 0 ? model->rate_rps : RATE_RPS_DEFAULT;
+        demand.rate_rps = server_model_rate_rps(server, model);
         demand.slo_ms = model->slo_ms > 0 ? model->slo_ms : BEST_EFFORT_SLO_MS;
         st = gpulet_workload_add(workload, &demand, err);
     }
@@ -86,7 +85,8 @@ static gpulet_status_t make_workload(gpulet_workload_t **out, gpulet_server_t *s
     return GPULET_OK;
 }
 
-static bool add_share(gpulet_plan_gpulet_t *gpulet, const server_model_t *model)
+static bool add_share(gpulet_plan_gpulet_t *gpulet, const gpulet_server_t *server,
+                      const server_model_t *model)
 {
     gpulet_plan_share_t *share = gpulet_plan_add_share(gpulet);
     if (share == NULL)
@@ -95,7 +95,7 @@ static bool add_share(gpulet_plan_gpulet_t *gpulet, const server_model_t *model)
     share->batch = 1;
     share->instances = 1;
     share->interference = 1;
-    share->rate_rps = model->rate_rps > 0 ? model->rate_rps : RATE_RPS_DEFAULT;
+    share->rate_rps = server_model_rate_rps(server, model);
     return true;
 }
 
@@ -124,7 +124,7 @@ static gpulet_status_t make_provisional(gpulet_plan_t **out, gpulet_server_t *se
     bool ok = gpulet != NULL;
     for (uint32_t i = 0; i < server->models_count && ok; i++) {
         if (server_model_wanted(&server->models[i]))
-            ok = add_share(gpulet, &server->models[i]);
+            ok = add_share(gpulet, server, &server->models[i]);
     }
     if (!ok) {
         gpulet_plan_destroy(plan);
@@ -188,7 +188,7 @@ static gpulet_status_t adopt_orphans(gpulet_plan_t *plan, gpulet_server_t *serve
         gpulet_plan_gpulet_t *gpulet = roomiest(plan);
         if (gpulet == NULL)
             gpulet = add_whole_device(plan, server);
-        if (gpulet == NULL || !add_share(gpulet, model))
+        if (gpulet == NULL || !add_share(gpulet, server, model))
             return gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
     }
     return GPULET_OK;
@@ -219,6 +219,38 @@ static void make_input(gpulet_plan_input_t *out, gpulet_server_t *server,
     };
 }
 
+/* Ensembles' objectives shared out among their models: the workload is replaced by one with what
+ * each is left. plans_max as in plan/apps.h. */
+static gpulet_status_t share_out(gpulet_workload_t **workload, gpulet_server_t *server,
+                                 uint32_t plans_max, gpulet_error_t *err)
+{
+    gpulet_apps_t *apps = NULL;
+    gpulet_apps_plan_t *split = NULL;
+    gpulet_plan_input_t input;
+    const gpulet_apps_options_t options = {
+        .planner = gpulet_planner_find(server->settings.planner),
+        .plans_max = plans_max,
+        .rate_rps_default = 1,
+        .rates_included = true,
+    };
+    gpulet_status_t st = server_ensembles_describe(&apps, server, err);
+    if (st != GPULET_OK || apps == NULL) {
+        server_ensembles_adopt(server, NULL);
+        return st;
+    }
+    make_input(&input, server, *workload);
+    st = gpulet_apps_plan_split(&split, &input, apps, &options, err);
+    if (st == GPULET_OK) {
+        server_ensembles_adopt(server, split);
+        gpulet_workload_destroy(*workload);
+        *workload = split->workload;
+        split->workload = NULL;
+    }
+    gpulet_apps_plan_destroy(split);
+    gpulet_apps_destroy(apps);
+    return st;
+}
+
 static gpulet_status_t load_given_plan(gpulet_plan_t **out, gpulet_server_t *server,
                                        gpulet_error_t *err)
 {
@@ -229,7 +261,10 @@ static gpulet_status_t load_given_plan(gpulet_plan_t **out, gpulet_server_t *ser
     gpulet_status_t st = gpulet_plan_load(&plan, server->settings.plan, err);
     if (st != GPULET_OK)
         return st;
+    server_ensembles_adopt(server, NULL);
     if (all_profiled(server) && make_workload(&workload, server, &why) == GPULET_OK) {
+        if (share_out(&workload, server, 1, &why) != GPULET_OK)
+            GPULET_LOG(WARNING, "event=shares_failed reason=\"%s\"", why.text);
         make_input(&input, server, workload);
         if (gpulet_plan_verify(plan, &input, &why) != GPULET_OK)
             GPULET_LOG(WARNING, "event=plan_unverified file=%s reason=\"%s\"",
@@ -353,13 +388,19 @@ gpulet_status_t server_planning_make(gpulet_plan_t **out, bool *provisional,
         return load_given_plan(out, server, err);
     if (!all_profiled(server)) {
         *provisional = true;
+        server_ensembles_adopt(server, NULL);
         return make_provisional(out, server, err);
     }
     gpulet_status_t st = make_workload(&workload, server, err);
     if (st != GPULET_OK)
         return st;
-    make_input(&input, server, workload);
     uint64_t begin_ns = gpulet_clock_ns();
+    st = share_out(&workload, server, 0, err);
+    if (st != GPULET_OK) {
+        gpulet_workload_destroy(workload);
+        return st;
+    }
+    make_input(&input, server, workload);
     st = plan_as_safely_as_possible(&plan, &input, server, err);
     if (st == GPULET_OK && plan->feasible && server->settings.use_spare)
         plan_for_spare_units(&plan, &input, workload, server, gpulet_clock_ns() - begin_ns);

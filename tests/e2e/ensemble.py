@@ -4,7 +4,7 @@ import os
 import threading
 import unittest
 
-from harness import (Client, Load, Repository, Server, binary, floats, head, infer_json, main, parameters, script, strings,
+from harness import (Client, Load, Repository, Server, binary, floats, head, infer_json, main, parameters, plan_json, script, strings,
                      tensor, unfloats, wait_for)
 
 FP32 = 'name: "%s" data_type: TYPE_FP32 dims: [ %s ]'
@@ -582,6 +582,78 @@ class Configurations(Ensembles):
         self.assertEqual(r.status, 200, r)
         self.assertEqual(s.model_status("good")["slo_ms"], 777)
         self.assertEqual(self.ask("good").status, 200)
+        s.stop()
+
+
+class Planning(Ensembles):
+    def profile(self, **latency_ms):
+        """Batches of 1 to 8 cost a fixed part and one for each item."""
+        rows = ["fake,%s,%d,%d,%.6f" % (model, units, batch, (fixed + each * batch) * 100 / units)
+                for model, (fixed, each) in latency_ms.items() for units in (25, 50, 75, 100) for batch in (1, 2, 4, 8)]
+        return self.repository.write(".profiles.csv", "\n".join(["device,model,units,batch,latency_ms"] + rows) + "\n")
+
+    def serve_planned(self, **options):
+        self.add_diamond()
+        self.add_ensemble("e", ensemble(*DIAMOND, slo_ms=400, rate_rps=10))
+        return self.serve(profiles=self.profile(first=(1, 1), left=(20, 5), right=(2, 1), join=(4, 1)), planner="elastic",
+                          rate_percentile="0", use_spare="false", **options)
+
+    def test_shares_of_the_objective_fit_and_rates_add_up(self):
+        s = self.serve_planned()
+        plan = s.get("/gpulet/v1/plan").json()
+        self.assertTrue(plan["feasible"], plan)
+        models = {m["model"]: m for m in plan["models"]}
+        self.assertEqual(sorted(models), ["first", "join", "left", "right"])
+        share = {name: m["slo_ms"] for name, m in models.items()}
+        self.assertLessEqual(share["first"] + max(share["left"], share["right"]) + share["join"], 400.001)
+        self.assertGreater(share["left"], share["first"])  # time is worth more to it
+        self.assertTrue(all(m["rate_rps"] == 10 for m in models.values()), models)
+        for _ in range(5):
+            self.assertEqual(self.ask().status, 200)
+        s.stop()
+
+    def test_a_model_of_several_ensembles_and_of_clients_has_the_smallest_objective(self):
+        self.repository.add("identity", config=parameters(slo_ms=90, rate_rps=3))
+        steps = [step("identity", {"INPUT": "I"}, {"OUTPUT": "M"}), step("identity", {"INPUT": "M"}, {"OUTPUT": "O"})]
+        self.add_ensemble("long", ensemble({"I": "16"}, {"O": "16"}, steps, slo_ms=1000, rate_rps=5))
+        self.add_ensemble("short", ensemble({"I": "16"}, {"O": "16"}, steps, slo_ms=100, rate_rps=7))
+        s = self.serve(profiles=self.profile(identity=(1, 1)), planner="elastic", rate_percentile="0", use_spare="false")
+        (model,) = s.get("/gpulet/v1/plan").json()["models"]
+        self.assertAlmostEqual(model["slo_ms"], 50, 3)
+        self.assertEqual(model["rate_rps"], 3 + 2 * 5 + 2 * 7)
+        # An ensemble that goes takes its demand along.
+        for name, slo_ms, rate in (("short", 90, 13), ("long", 90, 3)):
+            self.assertEqual(s.post("/v2/repository/models/%s/unload" % name).status, 200)
+            (model,) = s.get("/gpulet/v1/plan").json()["models"]
+            self.assertAlmostEqual(model["slo_ms"], slo_ms, 3)
+            self.assertEqual(model["rate_rps"], rate)
+        s.stop()
+
+    def test_clients_of_a_step_alone_are_not_held_to_its_share(self):
+        """The step has no objective of its own: whoever asks for it alone waits as long as it takes."""
+        self.add_diamond(left={"latency_ms": 300})
+        self.add_ensemble("e", ensemble(*DIAMOND, slo_ms=900))
+        s = self.serve()
+        self.assertEqual(self.ask().status, 200)
+        body = infer_json(tensor("INPUT", "FP32", [1, 16], [0.0] * 16))
+        blocked = [Client(s.port) for _ in range(4)]
+        for c in blocked:
+            c.send(head("POST", "/v2/models/left/infer", body) + body)
+        wait_for(lambda: s.model_status("left")["waiting"] >= 3, "a queue")
+        for c in blocked:  # the last one waits for over 900 ms
+            self.assertEqual(c.read_response("POST").status, 200)
+            c.close()
+        self.assertEqual(s.model_status("left")["rejected"], 0)
+        s.stop()
+
+    def test_a_plan_that_is_given_is_served_with_ensembles(self):
+        self.add_diamond()
+        self.add_ensemble("e", ensemble(*DIAMOND, slo_ms=400, rate_rps=10))
+        plan = self.repository.write(".plan.json", plan_json([
+            (50, 0, [("first", 4, 2), ("join", 4, 2)]), (50, 50, [("left", 4, 2), ("right", 4, 2)])]))
+        s = self.serve(plan=plan)
+        self.assertEqual(self.ask().status, 200)
+        self.assertEqual(len(s.status()["gpulets"]), 2)
         s.stop()
 
 
