@@ -345,6 +345,18 @@ class Profile(Case):
         self.assertIn("it is broken", err)
 
 
+    def test_ensembles_are_not_measured_their_models_are(self):
+        self.repository.add("identity")
+        self.repository.write("both/config.pbtxt", 'platform: "ensemble" max_batch_size: 4\n'
+                              'input { name: "I" data_type: TYPE_FP32 dims: 16 } output { name: "O" data_type: TYPE_FP32 dims: 16 }\n'
+                              'ensemble_scheduling { step { model_name: "identity" input_map { key: "INPUT" value: "I" } '
+                              'output_map { key: "OUTPUT" value: "O" } } }\n')
+        words = ["profile", "--model-repository", self.repository.path, "--engine", "fake", "--device", "fake", "--store", "none",
+                 "--seconds", "0.1", "--batches", "1", "--sizes", "100", "--out", self.out]
+        self.gpulet(*words)
+        self.assertEqual({r["model"] for r in self.rows()}, {"a", "b", "identity"})
+        self.assertIn("both is an ensemble", self.gpulet(*words, "--models", "both", code=1))
+
     def test_models_are_measured_beside_one_another(self):
         store = self.repository.join(".files", "store.db")
         words = self.words("--json", "--interference", "--rounds", "2", "--slice-ms", "5", "--no-traffic", store=store)

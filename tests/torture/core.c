@@ -233,6 +233,26 @@ static gpulet_status_t interference(void *context)
     return st;
 }
 
+static gpulet_status_t pbtxt_ensemble(void *context)
+{
+    static const char text[] =
+        "platform: 'ensemble' input { name: 'i' data_type: TYPE_FP32 dims: 4 } output { name: 'o' "
+        "data_type: TYPE_FP32 dims: 4 } ensemble_scheduling { step [ { model_name: 'a' input_map { "
+        "key: 'x' value: 'i' } output_map { key: 'y' value: 't' } }, { model_name: 'b' input_map { "
+        "key: 'x' value: 't' } output_map { key: 'y' value: 'o' } } ] }";
+    gpulet_model_config_t out;
+    gpulet_buf_t json = GPULET_BUF_INIT;
+    gpulet_error_t err;
+    (void)context;
+    gpulet_status_t st = gpulet_pbtxt_parse(&out, text, strlen(text), "config.pbtxt", &err);
+    if (st != GPULET_OK)
+        return st;
+    st = gpulet_oip_config_write(&json, &out);
+    gpulet_buf_deinit(&json);
+    gpulet_model_config_deinit(&out);
+    return st;
+}
+
 static gpulet_status_t pbtxt(void *context)
 {
     static const char text[] =
@@ -346,6 +366,7 @@ static void parsers_of_models_and_requests(void **state)
     gpulet_test_onnx_bytes(&bytes, model);
     gpulet_test_onnx_destroy(model);
     torture_run("config.pbtxt", pbtxt, NULL, TORTURE_MEMORY, 6);
+    torture_run("config.pbtxt of an ensemble", pbtxt_ensemble, NULL, TORTURE_MEMORY, 12);
     torture_run("onnx header", onnx, &bytes, TORTURE_MEMORY, 4);
     torture_run("request", oip_request, NULL, TORTURE_MEMORY, 1);
     gpulet_buf_deinit(&bytes);

@@ -178,17 +178,17 @@ MODELS = [
     Model("ocr-rec", "packaged:ocr_rec", 8, 1000, 0, OCR_REC_IO,
           extra={"characters.txt": "packaged:ocr_characters"}, **_PACKAGED),
     Model("vad", "packaged:vad", 0, 50, **_PACKAGED),
-    Model("digits-pair", "", 32, 50, 20, DIGITS_PAIR_IO, on_request=True, steps=(
+    Model("digits-pair", "", 32, 50, 20, DIGITS_PAIR_IO, steps=(
         ("digits", {"image": "left"}, {"probabilities": "left_probabilities", "label": "left_label"}),
         ("digits", {"image": "right"}, {"probabilities": "right_probabilities"}),
         ("digits-mean", {"left": "left_probabilities", "right": "right_probabilities"},
          {"probabilities": "probabilities", "label": "label"}))),
-    Model("traffic", "", 8, 2000, 1, TRAFFIC_IO, on_request=True, steps=(
+    Model("traffic", "", 8, 2000, 1, TRAFFIC_IO, steps=(
         ("ssd-mobilenet", {"image": "image"}, {"boxes": "boxes", "scores": "scores"}),
         ("crop-resize", {"image": "image", "boxes": "boxes", "scores": "scores"}, {"crop": "crop"}),
         ("googlenet", {"data": "crop"}, {"prob": "car"}),
         ("vgg16", {"data": "crop"}, {"prob": "person"}))),
-    Model("game", "", 8, 1000, 1, GAME_IO, on_request=True, steps=(
+    Model("game", "", 8, 1000, 1, GAME_IO, steps=(
         ("resnet50", {"data": "image"}, {"prob": "scene"}),
         *(("lenet", {"data": "digit"}, {"prob": f"digit{i}"}) for i in range(1, 7)))),
 ]
