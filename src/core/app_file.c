@@ -122,7 +122,7 @@ static gpulet_status_t read_app(const gpulet_yaml_t *r, const yaml_node_pair_t *
     gpulet_status_t st = gpulet_yaml_name(r, key, "apps", name, GPULET_APP_NAME_MAX);
     if (st != GPULET_OK)
         return st;
-    if ((st = gpulet_app_create(&app, name, &why)) != GPULET_OK)
+    if (gpulet_app_create(&app, name, &why) != GPULET_OK)
         return gpulet_yaml_fail_memory(r);
     if ((st = read_app_fields(r, gpulet_yaml_node(r, pair->value), app)) != GPULET_OK) {
         gpulet_app_destroy(app);

@@ -9,13 +9,13 @@
 
 enum { WORD_SIZE = 8 };
 
-gpulet_status_t gpulet_yaml_fail_memory(const gpulet_yaml_t *r)
+gpulet_status_t(gpulet_yaml_fail_memory)(const gpulet_yaml_t *r)
 {
     return gpulet_fail(r->err, GPULET_E_NOMEM, "%s: out of memory", r->file);
 }
 
-gpulet_status_t gpulet_yaml_fail(const gpulet_yaml_t *r, const yaml_node_t *node, const char *field,
-                                 const char *expected)
+gpulet_status_t(gpulet_yaml_fail)(const gpulet_yaml_t *r, const yaml_node_t *node,
+                                  const char *field, const char *expected)
 {
     char found[GPULET_TEXT_EXCERPT_SIZE];
     const char *what = "a mapping";
@@ -28,8 +28,8 @@ gpulet_status_t gpulet_yaml_fail(const gpulet_yaml_t *r, const yaml_node_t *node
                        node->start_mark.line + 1, field, expected, what);
 }
 
-gpulet_status_t gpulet_yaml_fail_missing(const gpulet_yaml_t *r, const yaml_node_t *node,
-                                         const char *field, const char *expected)
+gpulet_status_t(gpulet_yaml_fail_missing)(const gpulet_yaml_t *r, const yaml_node_t *node,
+                                          const char *field, const char *expected)
 {
     return gpulet_fail(r->err, GPULET_E_INVALID, "%s:%zu: %s: expected %s, found nothing", r->file,
                        node->start_mark.line + 1, field, expected);

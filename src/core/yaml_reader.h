@@ -33,6 +33,15 @@ gpulet_status_t gpulet_yaml_fail(const gpulet_yaml_t *r, const yaml_node_t *node
 gpulet_status_t gpulet_yaml_fail_missing(const gpulet_yaml_t *r, const yaml_node_t *node,
                                          const char *field, const char *expected);
 gpulet_status_t gpulet_yaml_fail_memory(const gpulet_yaml_t *r);
+#ifdef __clang_analyzer__
+/* As with gpulet_fail: the static analyzer does not look into other files. */
+// NOLINTBEGIN(readability-identifier-naming)
+#define gpulet_yaml_fail(...) ((void)(gpulet_yaml_fail)(__VA_ARGS__), GPULET_E_INVALID)
+#define gpulet_yaml_fail_missing(...)                                                              \
+    ((void)(gpulet_yaml_fail_missing)(__VA_ARGS__), GPULET_E_INVALID)
+#define gpulet_yaml_fail_memory(r) ((void)(gpulet_yaml_fail_memory)(r), GPULET_E_NOMEM)
+// NOLINTEND(readability-identifier-naming)
+#endif
 
 yaml_node_t *gpulet_yaml_node(const gpulet_yaml_t *r, int id);
 size_t gpulet_yaml_pairs(const yaml_node_t *mapping);

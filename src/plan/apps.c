@@ -95,7 +95,7 @@ static void add_stages(apps_problem_t *p, bool rates_included)
     }
     /* Of models that only have a row of rate 0 the row's own objective stays. */
     for (size_t i = 0; i < p->items_count; i++) {
-        if (isinf(p->items[i].cap_ms))
+        if (isinf(p->items[i].cap_ms) && p->items[i].direct != NULL)
             p->items[i].cap_ms = p->items[i].direct->slo_ms;
     }
 }

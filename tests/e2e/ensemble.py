@@ -216,6 +216,24 @@ class Answers(Ensembles):
         self.assertEqual(r.outputs()["Y"][1], [1, 3])
         s.stop()
 
+    def test_outputs_have_the_shape_of_the_configuration(self):
+        """reshape is what the engine sees, dims what clients, and the next step, see."""
+        self.repository.add("square", inputs=("IN:FP32:-1x16",), outputs=("OUT:FP32:-1x16",), config=(
+            'max_batch_size: 8\ninput { name: "IN" data_type: TYPE_FP32 dims: [ 16 ] }\n'
+            'output { name: "OUT" data_type: TYPE_FP32 dims: [ 4, 4 ] reshape { shape: [ 16 ] } }\n'))
+        self.repository.add("flat", inputs=("IN:FP32:-1x16",), outputs=("OUT:FP32:-1x16",), config=(
+            'max_batch_size: 8\ninput { name: "IN" data_type: TYPE_FP32 dims: [ 4, 4 ] reshape { shape: [ 16 ] } }\n'))
+        self.add_ensemble("e", ensemble({"I": "16"}, {"M": "4, 4", "O": "16"}, [
+            step("square", {"IN": "I"}, {"OUT": "M"}), step("flat", {"IN": "M"}, {"OUT": "O"})]))
+        s = self.serve()
+        values = [float(i) for i in range(32)]
+        r = s.infer("square", infer_json(tensor("IN", "FP32", [2, 16], values)))
+        self.assertEqual(r.outputs()["OUT"], ("FP32", [2, 4, 4], values))
+        r = self.ask(items=2)
+        self.assertEqual(r.status, 200, r)
+        self.assertEqual(r.outputs(), {"M": ("FP32", [2, 4, 4], values), "O": ("FP32", [2, 16], values)})
+        s.stop()
+
     def test_32_clients_at_once_get_their_own_answers(self):
         self.add_diamond(left={"latency_ms": 1}, right={"latency_ms": 2, "jitter": 0.9})
         self.add_ensemble("e", ensemble(*DIAMOND))
