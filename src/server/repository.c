@@ -303,6 +303,8 @@ static gpulet_status_t read_versions(gpulet_repository_t *repository, const sour
     bool policy_known = false;
     gpulet_status_t st = GPULET_OK;
     read_policy(&policy, &policy_known, source, why);
+    if (policy_known)
+        why->text[0] = '\0'; /* that there is no file is no mistake */
     /* The version folder of an ensemble is empty, and what keeps repositories may not keep it. */
     if (policy_known && policy.app != NULL && list->count == 0)
         list->versions[list->count++] = 1;
