@@ -234,6 +234,25 @@ class Answers(Ensembles):
         self.assertEqual(r.outputs(), {"M": ("FP32", [2, 4, 4], values), "O": ("FP32", [2, 16], values)})
         s.stop()
 
+    def test_what_the_client_gave_is_there_for_late_steps(self):
+        """The last step reads the client's input again, long after others have come and gone."""
+        self.add_diamond(first={"latency_ms": 3}, join={"latency_ms": 1})
+        self.add_ensemble("e", ensemble({"I": "16"}, {"O": "16"}, [
+            step("first", {"INPUT": "I"}, {"OUTPUT": "T"}), step("join", {"A": "I", "B": "T"}, {"X": "O"})]))
+        s = self.serve()
+
+        def answer(thread, number, client):
+            first = float(thread * 1000 + number % 500)
+            r = self.ask(first=first, client=client)
+            assert r.status == 200, r
+            assert r.outputs()["O"][2] == [first + i for i in range(16)], (first, r)
+            return "ok"
+
+        load = Load(s.port, 16, answer)
+        wait_for(lambda: load.count() > 400, "400 answers")
+        self.assertEqual(list(load.stop()), ["ok"])
+        s.stop()
+
     def test_32_clients_at_once_get_their_own_answers(self):
         self.add_diamond(left={"latency_ms": 1}, right={"latency_ms": 2, "jitter": 0.9})
         self.add_ensemble("e", ensemble(*DIAMOND))
@@ -354,6 +373,7 @@ class Ends(Ensembles):
         wait_for(lambda: s.model_status("e")["cancelled"] == 6, "all six cancelled")
         self.wait_idle()
         self.assertEqual(self.successes("join"), 0)
+        self.assertGreaterEqual(s.model_status("left")["cancelled"] + s.model_status("right")["cancelled"], 2)
         self.check_whole(6, cancelled=6)
         self.assertEqual(self.ask().status, 200)
         s.stop()
