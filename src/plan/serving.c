@@ -141,18 +141,18 @@ static gpulet_status_t use_spare(gpulet_plan_t **plan, serving_t *s,
     gpulet_status_t st = find_multiple(&holds, s, workload);
     s->note.could_hold = holds;
     /* Planners are no monotone functions: what fits at the limit may not fit below it. */
-    for (double factor = 1 + part * (holds - 1);
-         st == GPULET_OK && holds > 1 && factor <= holds && s->note.multiple <= 1;
-         factor += (holds - factor) / 2 + (holds - 1) / 16) {
+    double factor = 1 + part * (holds - 1);
+    while (st == GPULET_OK && holds > 1 && factor <= holds && s->note.multiple <= 1) {
         gpulet_plan_t *next = NULL;
         st = plan_multiple(&next, s, s->options->planner, workload, factor);
-        if (st != GPULET_OK || !next->feasible) {
-            gpulet_plan_destroy(next);
-            continue;
+        if (st == GPULET_OK && next->feasible) {
+            gpulet_plan_t *before = *plan;
+            *plan = next;
+            next = before;
+            s->note.multiple = factor;
         }
-        gpulet_plan_destroy(*plan);
-        *plan = next;
-        s->note.multiple = factor;
+        gpulet_plan_destroy(next);
+        factor += (holds - factor) / 2 + (holds - 1) / 16;
     }
     return st;
 }
