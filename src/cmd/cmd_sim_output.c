@@ -59,7 +59,8 @@ gpulet_status_t cmd_sim_put_json(gpulet_buf_t *out, const sim_settings_t *s,
     char hash[17];
     (void)snprintf(hash, sizeof(hash), "%016llx", (unsigned long long)result->trace_hash);
     json_t *root = json_pack(
-        "{s:I, s:s, s:o, s:f, s:f, s:f, s:i, s:I, s:I, s:b, s:f, s:I, s:I, s:f, s:f, s:f, s:o}",
+        "{s:I, s:s, s:o, s:f, s:f, s:f, s:i, s:I, s:I, s:I, s:b, s:f, s:I, s:I, s:f, s:f, s:f, "
+        "s:o}",
         "seed", (json_int_t)s->seed, "trace_hash", hash, "models", models_json(result),
         "attainment", gpulet_sim_attainment(result), "goodput_rps", gpulet_sim_goodput_rps(result),
         "devices_time_avg", result->devices_time_avg, "devices_max", (int)result->devices_max,

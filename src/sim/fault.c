@@ -57,6 +57,8 @@ void sim_fault_device_gone(sim_t *sim)
     sim->result->faults[GPULET_FAULT_DEVICE_GONE]++;
     sim_transition_give_up(sim); /* whatever it counted on */
     device->gone = true;
+    for (size_t i = 0; i < device->gpulets_count; i++)
+        sim->gpulets[device->gpulets[i]]->lost = true;
     for (size_t i = device->gpulets_count; i-- > 0;)
         sim_gpulet_lose(sim, sim->gpulets[device->gpulets[i]]);
     if (sim->follow != NULL)

@@ -26,26 +26,6 @@ static void schedule_tick(sim_t *sim)
         sim_add_event(sim, SIM_EVENT_TICK, next_ns, 0, 0);
 }
 
-void sim_follow_begin(sim_t *sim)
-{
-    sim->covers = calloc(sim->models_count + 1, sizeof(*sim->covers));
-    gpulet_status_t st =
-        sim->covers == NULL
-            ? GPULET_E_NOMEM
-            : gpulet_follow_create(&sim->follow, &sim->o->following, (uint32_t)sim->models_count);
-    if (st != GPULET_OK) {
-        sim_fail(sim, gpulet_fail(sim->err, st, "out of memory"));
-        return;
-    }
-    for (uint32_t i = 0; i < sim->models_count; i++)
-        gpulet_follow_model_add(sim->follow, i,
-                                sim->o->planning.workload->demands[i].rate_rps * sim->o->multiple);
-    gpulet_follow_plan_t plan = seen_by_follow(sim, sim->plan, sim->covers);
-    (void)gpulet_follow_tick(sim->follow, sim->now_ns); /* samples begin here */
-    gpulet_follow_reached(sim->follow, sim->now_ns, 0, &plan);
-    schedule_tick(sim);
-}
-
 /* Planning begins now and is done a while later. */
 static void want_plan(sim_t *sim)
 {
@@ -73,6 +53,25 @@ void sim_follow_tick(sim_t *sim)
     if (gpulet_follow_tick(sim->follow, sim->now_ns) != GPULET_FOLLOW_NONE)
         want_plan(sim);
     schedule_tick(sim);
+}
+
+void sim_follow_begin(sim_t *sim)
+{
+    sim->covers = calloc(sim->models_count + 1, sizeof(*sim->covers));
+    gpulet_status_t st =
+        sim->covers == NULL
+            ? GPULET_E_NOMEM
+            : gpulet_follow_create(&sim->follow, &sim->o->following, (uint32_t)sim->models_count);
+    if (st != GPULET_OK) {
+        sim_fail(sim, gpulet_fail(sim->err, st, "out of memory"));
+        return;
+    }
+    for (uint32_t i = 0; i < sim->models_count; i++)
+        gpulet_follow_model_add(sim->follow, i,
+                                sim->o->planning.workload->demands[i].rate_rps * sim->o->multiple);
+    gpulet_follow_plan_t plan = seen_by_follow(sim, sim->plan, sim->covers);
+    gpulet_follow_reached(sim->follow, sim->now_ns, 0, &plan);
+    sim_follow_tick(sim); /* samples begin here */
 }
 
 /* A device came or went while the plan was made: it may count on what is not there. */

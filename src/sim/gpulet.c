@@ -326,19 +326,14 @@ static void extend_lanes(sim_t *sim, sim_gpulet_t *g)
         return;
     uint32_t *grown = reallocarray(g->lanes, wanted, sizeof(*grown));
     if (grown == NULL) {
-        (void)gpulet_fail(sim->err, GPULET_E_NOMEM, "out of memory");
-        sim_fail(sim, GPULET_E_NOMEM);
+        sim_fail(sim, gpulet_fail(sim->err, GPULET_E_NOMEM, "out of memory"));
         return;
     }
     g->lanes = grown;
     while (g->lanes_count < wanted) {
         uint32_t lane = sim_lane_take(sim, g->id, (uint32_t)g->lanes_count);
-        if (lane == SIM_NONE) {
-            (void)gpulet_fail(sim->err, GPULET_E_TOO_LARGE,
-                              "the plan: expected at most %d gpu-lets at a time", SIM_LANES_MAX);
-            sim_fail(sim, GPULET_E_TOO_LARGE);
+        if (lane == SIM_NONE)
             return;
-        }
         g->lanes[g->lanes_count++] = lane;
         put_lane(sim, g, lane, &menu, true);
     }

@@ -237,7 +237,7 @@ uint64_t sim_after_s(const sim_t *sim, double seconds);
 void sim_lane_run(sim_t *sim, const gpulet_action_t *action);
 void sim_lane_done(sim_t *sim, uint32_t lane, uint64_t batch);
 void sim_lane_free(sim_t *sim, uint32_t lane);
-/* SIM_NONE when all are taken. */
+/* SIM_NONE: the run has failed. */
 uint32_t sim_lane_take(sim_t *sim, uint32_t gpulet, uint32_t ordinal);
 
 /* gpulet.c */

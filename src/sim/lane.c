@@ -1,16 +1,34 @@
 /* Batches on lanes. A batch starts half the host's time after it was sent, or when the one before
  * it ends; its end is heard of half the host's time later. */
 #include <assert.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "sim/internal.h"
 
+/* What batches hold is only kept for the checks. */
+static bool reserve_requests(sim_batch_t *batch)
+{
+    if (batch->requests == NULL)
+        batch->requests = malloc(GPULET_SCHED_BATCH_REQUESTS_MAX * sizeof(*batch->requests));
+    return batch->requests != NULL;
+}
+
 uint32_t sim_lane_take(sim_t *sim, uint32_t gpulet, uint32_t ordinal)
 {
-    if (sim->lanes_free_count == 0)
+    if (sim->lanes_free_count == 0) {
+        sim_fail(sim,
+                 gpulet_fail(sim->err, GPULET_E_TOO_LARGE,
+                             "the plan: expected at most %d gpu-lets at a time", SIM_LANES_MAX));
         return SIM_NONE;
-    uint32_t index = sim->lanes_free[--sim->lanes_free_count];
+    }
+    uint32_t index = sim->lanes_free[sim->lanes_free_count - 1];
     sim_lane_t *lane = &sim->lanes[index];
+    if (sim->o->check && !(reserve_requests(&lane->running) && reserve_requests(&lane->waiting))) {
+        sim_fail(sim, gpulet_fail(sim->err, GPULET_E_NOMEM, "out of memory"));
+        return SIM_NONE;
+    }
+    sim->lanes_free_count--;
     lane->gpulet = gpulet;
     lane->ordinal = ordinal;
     lane->draining = false;
@@ -67,8 +85,10 @@ static void start_batch(sim_t *sim, uint32_t index, uint64_t at_ns)
     if (dies) {
         double part = gpulet_rng_f64(&sim->fault_rngs[GPULET_FAULT_WORKER_DEATH]);
         uint64_t after_ns = (uint64_t)(part * (double)b->exec_ns);
-        sim_add_event(sim, SIM_EVENT_DEATH, at_ns + (after_ns < limit_ns ? after_ns : limit_ns),
-                      index, b->id);
+        uint64_t death_ns = at_ns + (after_ns < limit_ns ? after_ns : limit_ns);
+        /* The start itself may be a little while ago. */
+        sim_add_event(sim, SIM_EVENT_DEATH, death_ns > sim->now_ns ? death_ns : sim->now_ns, index,
+                      b->id);
     } else if (silent || b->exec_ns > limit_ns) {
         sim_add_event(sim, SIM_EVENT_DEATH, at_ns + limit_ns, index, b->id);
     } else {

@@ -61,8 +61,7 @@ gpulet_plan_t *sim_planning_running(sim_t *sim)
         ok = add_device(plan, sim, &sim->devices[i]);
     if (!ok) {
         gpulet_plan_destroy(plan);
-        (void)gpulet_fail(sim->err, GPULET_E_NOMEM, "out of memory");
-        sim_fail(sim, GPULET_E_NOMEM);
+        sim_fail(sim, gpulet_fail(sim->err, GPULET_E_NOMEM, "out of memory"));
         return NULL;
     }
     plan->devices_used = (uint32_t)plan->devices_count;

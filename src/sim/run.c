@@ -23,8 +23,7 @@ void sim_add_event(sim_t *sim, sim_event_kind_t kind, uint64_t at_ns, uint32_t i
     if (at_ns == SIM_NEVER)
         return;
     if (sim_events_add(&sim->events, event) != GPULET_OK) {
-        (void)gpulet_fail(sim->err, GPULET_E_NOMEM, "out of memory");
-        sim_fail(sim, GPULET_E_NOMEM);
+        sim_fail(sim, gpulet_fail(sim->err, GPULET_E_NOMEM, "out of memory"));
     }
 }
 
@@ -302,7 +301,8 @@ void sim_run_all(sim_t *sim)
     bool bounded = sim->o->check && !sim->o->late_serve;
     settle(sim);
     while (sim->status == GPULET_OK) {
-        if (sim->now_ns >= sim->arrivals_until_ns && is_quiet(sim))
+        if (sim->now_ns >= sim->arrivals_until_ns &&
+            sim_events_next_ns(&sim->events) > sim->now_ns && is_quiet(sim))
             break;
         if ((bounded && sim->now_ns > limit_ns) || !step(sim))
             break;

@@ -24,14 +24,6 @@ static gpulet_status_t make_pools(sim_t *sim)
         sim->lanes[i].gpulet = SIM_NONE;
     }
     sim->lanes_free_count = SIM_LANES_MAX;
-    for (uint32_t i = 0; i < SIM_LANES_MAX && sim->o->check; i++) {
-        sim_lane_t *lane = &sim->lanes[i];
-        size_t size = GPULET_SCHED_BATCH_REQUESTS_MAX * sizeof(uint32_t);
-        lane->running.requests = malloc(size);
-        lane->waiting.requests = malloc(size);
-        if (lane->running.requests == NULL || lane->waiting.requests == NULL)
-            return GPULET_E_NOMEM;
-    }
     return GPULET_OK;
 }
 

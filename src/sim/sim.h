@@ -96,8 +96,9 @@ typedef struct gpulet_sim_result {
     double seconds;    /* counted */
     double devices_time_avg;
     uint32_t devices_max;
-    uint64_t replans;                    /* plans reached after the first */
-    uint64_t rollbacks;                  /* plans given up */
+    uint64_t replans;   /* plans reached after the first */
+    uint64_t breaks;    /* of them, those for which something had to stop before it could start */
+    uint64_t rollbacks; /* plans given up */
     uint64_t faults[GPULET_FAULT_COUNT]; /* how often each happened */
     bool feasible;                       /* the plan that it began with */
     size_t windows_count;

@@ -44,8 +44,7 @@ static bool reserve_windows(sim_t *sim, size_t count)
         gpulet_sim_window_t *grown =
             reallocarray(result->windows, capacity * result->models_count, sizeof(*grown));
         if (grown == NULL) {
-            (void)gpulet_fail(sim->err, GPULET_E_NOMEM, "out of memory");
-            sim_fail(sim, GPULET_E_NOMEM);
+            sim_fail(sim, gpulet_fail(sim->err, GPULET_E_NOMEM, "out of memory"));
             return false;
         }
         result->windows = grown;

@@ -23,8 +23,7 @@ uint32_t sim_device_get(sim_t *sim, uint32_t type, uint32_t index)
         size_t capacity = sim->devices_capacity == 0 ? 16 : sim->devices_capacity * 2;
         sim_device_t *grown = reallocarray(sim->devices, capacity, sizeof(*grown));
         if (grown == NULL) {
-            (void)gpulet_fail(sim->err, GPULET_E_NOMEM, "out of memory");
-            sim_fail(sim, GPULET_E_NOMEM);
+            sim_fail(sim, gpulet_fail(sim->err, GPULET_E_NOMEM, "out of memory"));
             return SIM_NONE;
         }
         sim->devices = grown;
@@ -182,8 +181,7 @@ static void begin_device(sim_t *sim, const gpulet_plan_t *running,
     size_t *from_of = calloc(planned->gpulets_count + 1, sizeof(*from_of));
     if (from_of == NULL || device == SIM_NONE) {
         free(from_of);
-        (void)gpulet_fail(sim->err, GPULET_E_NOMEM, "out of memory");
-        sim_fail(sim, GPULET_E_NOMEM);
+        sim_fail(sim, gpulet_fail(sim->err, GPULET_E_NOMEM, "out of memory"));
         return;
     }
     for (size_t d = 0; d < running->devices_count; d++) {
@@ -276,8 +274,7 @@ static void make_room(sim_t *sim)
     bool *going = calloc(sim->gpulets_count + 1, sizeof(*going));
     bool any = false;
     if (going == NULL) {
-        (void)gpulet_fail(sim->err, GPULET_E_NOMEM, "out of memory");
-        sim_fail(sim, GPULET_E_NOMEM);
+        sim_fail(sim, gpulet_fail(sim->err, GPULET_E_NOMEM, "out of memory"));
         return;
     }
     sim->transition.broke = true;
@@ -375,6 +372,7 @@ static void switch_over(sim_t *sim)
     adopt(sim, t->plan);
     t->plan = NULL;
     sim->result->replans++;
+    sim->result->breaks += t->broke;
     sim_follow_reached(sim, true);
 }
 
