@@ -10,6 +10,7 @@
 #include "base/parse.h"
 #include "cmd/cmd.h"
 #include "core/csv.h"
+#include "sim/random.h"
 
 #define AT(field) offsetof(sim_settings_t, field)
 #define ANY       1, 0
@@ -88,6 +89,9 @@ const gpulet_option_t cmd_sim_options[] = {
      "a quarter of the duration without faults afterwards", NULL},
     {"check", GPULET_OPTION_BOOL, AT(check), NULL, ANY, NULL,
      "check every promise after every event; a broken one ends the program", NULL},
+    {"world", GPULET_OPTION_STRING, AT(world), NULL, ANY, "NAME",
+     "random: all inputs, faults included, from --seed, with checks, as prop.sim.seeds runs them",
+     NULL},
     {"peak", GPULET_OPTION_BOOL, AT(peak), NULL, ANY, NULL,
      "the highest multiple of the workload that keeps misses below --miss-max", "Questions"},
     {"miss-max", GPULET_OPTION_F64, AT(miss_max), "0.01", 1e-6, 1, "PART",
@@ -366,6 +370,42 @@ static int simulate(const sim_settings_t *s, const inputs_t *in, gpulet_error_t 
     return s->peak && peak.multiple <= 0 ? CMD_NO : CMD_DONE;
 }
 
+/* A world of the checks once more. */
+static int simulate_world(const sim_settings_t *s, gpulet_error_t *err)
+{
+    gpulet_sim_world_t world = {0};
+    gpulet_sim_result_t result = {0};
+    uint64_t begin_ns = gpulet_clock_ns();
+    if (strcmp(s->world, "random") != 0) {
+        (void)gpulet_fail(err, GPULET_E_INVALID, "--world: expected random, found '%s'", s->world);
+        return CMD_USAGE;
+    }
+    gpulet_status_t st = gpulet_sim_world_make(&world, s->seed, err);
+    if (st == GPULET_OK && s->series != NULL)
+        world.options.series_s = s->series_s;
+    if (st == GPULET_OK)
+        st = gpulet_sim_run(&result, &world.options, err);
+    if (st == GPULET_OK)
+        st = put_out(s, &result, NULL, (double)(gpulet_clock_ns() - begin_ns) / 1e9, err);
+    gpulet_sim_result_deinit(&result);
+    gpulet_sim_world_deinit(&world);
+    return st == GPULET_OK ? CMD_DONE : CMD_FAILED;
+}
+
+static int answer(const sim_settings_t *s, gpulet_error_t *err)
+{
+    inputs_t in = {0};
+    if (s->world != NULL)
+        return simulate_world(s, err);
+    if (set_options(&in.options, s, err) != GPULET_OK)
+        return CMD_USAGE;
+    int exit_code = open_inputs(&in, s, err);
+    if (exit_code == CMD_DONE)
+        exit_code = simulate(s, &in, err);
+    close_inputs(&in);
+    return exit_code;
+}
+
 int cmd_sim(int argc, char **argv)
 {
     sim_settings_t s = {0};
@@ -374,14 +414,9 @@ int cmd_sim(int argc, char **argv)
     int exit_code = CMD_DONE;
     if (!cmd_parse(cmd_find("sim"), &s, argc, argv, &words, &exit_code))
         return exit_code;
-    inputs_t in = {0};
-    exit_code =
-        set_options(&in.options, &s, &err) == GPULET_OK ? open_inputs(&in, &s, &err) : CMD_USAGE;
-    if (exit_code == CMD_DONE)
-        exit_code = simulate(&s, &in, &err);
+    exit_code = answer(&s, &err);
     if (err.text[0] != '\0' && exit_code != CMD_DONE)
         (void)cmd_complain("sim", exit_code, err.text);
-    close_inputs(&in);
     gpulet_options_deinit(cmd_sim_options, &s);
     return exit_code;
 }

@@ -64,10 +64,11 @@ gpulet_status_t cmd_sim_put_json(gpulet_buf_t *out, const sim_settings_t *s,
         "seed", (json_int_t)s->seed, "trace_hash", hash, "models", models_json(result),
         "attainment", gpulet_sim_attainment(result), "goodput_rps", gpulet_sim_goodput_rps(result),
         "devices_time_avg", result->devices_time_avg, "devices_max", (int)result->devices_max,
-        "replans", (json_int_t)result->replans, "rollbacks", (json_int_t)result->rollbacks,
-        "feasible", (int)result->feasible, "seconds", result->seconds, "requests",
-        (json_int_t)result->requests, "events", (json_int_t)result->events, "wall_s", wall_s,
-        "events_per_s", wall_s > 0 ? (double)result->events / wall_s : 0, "requests_per_s",
+        "replans", (json_int_t)result->replans, "breaks", (json_int_t)result->breaks, "rollbacks",
+        (json_int_t)result->rollbacks, "feasible", (int)result->feasible, "seconds",
+        result->seconds, "requests", (json_int_t)result->requests, "events",
+        (json_int_t)result->events, "wall_s", wall_s, "events_per_s",
+        wall_s > 0 ? (double)result->events / wall_s : 0, "requests_per_s",
         wall_s > 0 ? (double)result->requests / wall_s : 0, "faults", faults_json(result));
     if (root != NULL && peak != NULL) {
         (void)json_object_set_new(root, "peak_multiple", json_real(peak->multiple));

@@ -21,7 +21,8 @@ static gpulet_status_t try_step(bool *keeps, const search_t *search, int at)
     options.series_s = 0;
     gpulet_status_t st = gpulet_sim_run(&result, &options, search->err);
     if (st == GPULET_OK) {
-        *keeps = 1 - gpulet_sim_attainment(&result) < search->miss_max;
+        /* Where nothing is asked nothing is shown. */
+        *keeps = result.requests > 0 && 1 - gpulet_sim_attainment(&result) < search->miss_max;
         search->peak->runs++;
     }
     gpulet_sim_result_deinit(&result);

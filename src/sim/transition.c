@@ -86,6 +86,42 @@ static bool fits(const sim_t *sim, const sim_gpulet_t *wanted, const bool *witho
     return type->memory_mb_by_size != NULL || memory <= type->memory_mb;
 }
 
+/* ---- what disturbs what ---- */
+
+/* The true interference must know every two that may run beside one another, whether or not they
+ * happen to. */
+static void check_two(sim_t *sim, const sim_service_t *self, size_t self_count,
+                      const sim_service_t *other, size_t other_count)
+{
+    for (size_t i = 0; i < self_count * other_count && sim->status == GPULET_OK; i++) {
+        double factor = 1;
+        gpulet_status_t st = sim_truth_factor(&factor, sim->truth, self[i % self_count].curve, 1,
+                                              other[i / self_count].curve, 1, sim->err);
+        if (st != GPULET_OK)
+            sim_fail(sim, st);
+    }
+}
+
+static void check_truth(sim_t *sim)
+{
+    for (size_t d = 0; d < sim->devices_count && sim->truth != NULL; d++) {
+        const sim_device_t *device = &sim->devices[d];
+        size_t count = device->gpulets_count;
+        if (type_of(sim, (uint32_t)d)->isolated)
+            continue;
+        for (size_t i = 0; i < count * count; i++) {
+            const sim_gpulet_t *self = sim->gpulets[device->gpulets[i % count]];
+            const sim_gpulet_t *other = sim->gpulets[device->gpulets[i / count]];
+            if (self == other || self->retired || other->retired)
+                continue;
+            check_two(sim, self->wanted != NULL ? self->wanted : self->services,
+                      self->wanted != NULL ? self->wanted_count : self->services_count,
+                      other->wanted != NULL ? other->wanted : other->services,
+                      other->wanted != NULL ? other->wanted_count : other->services_count);
+        }
+    }
+}
+
 /* ---- the first plan ---- */
 
 static void adopt(sim_t *sim, gpulet_plan_t *plan)
@@ -114,6 +150,7 @@ void sim_transition_first(sim_t *sim, gpulet_plan_t *plan)
 {
     for (size_t d = 0; d < plan->devices_count && sim->status == GPULET_OK; d++)
         place_all(sim, &plan->devices[d]);
+    check_truth(sim);
     adopt(sim, plan);
 }
 
@@ -229,6 +266,7 @@ void sim_transition_begin(sim_t *sim, gpulet_plan_t *plan, uint64_t wanted_ns)
         begin_device(sim, running, &plan->devices[d]);
     gpulet_plan_destroy(running);
     note_memory(sim);
+    check_truth(sim);
     sim_add_event(sim, SIM_EVENT_LIMIT, sim_after_s(sim, sim->o->transition_limit_s), 0, t->number);
     sim->restless = true;
 }
