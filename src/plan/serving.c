@@ -221,6 +221,7 @@ static gpulet_status_t ease_way(gpulet_plan_t **plan, serving_t *s,
         if (st == GPULET_OK && i > 0 && best.gap_rps > 0)
             st = try_way(plan, &best, s, s->options->planner, workload, multiple);
     }
+    (*plan)->movement.gap_rps = best.gap_rps;
     return st;
 }
 
