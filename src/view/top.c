@@ -267,12 +267,11 @@ static void draw_help(gpulet_screen_t *screen, size_t row)
         "arrows, PgUp, PgDn, Home, End   scroll",
         "h, ?   this, or back",
         "",
-        "Bars: a device to scale, gpu-lets with models and batches; +N: units borrowed from a",
-        "neighbour; \"next\": gpu-lets that start, \"last\": that end; model!: refused by its "
-        "worker.",
-        "Models: rates in requests a second (now, planned for, covered by the plan); in time since "
-        "the",
-        "last look and since the start; late, refused, failed since the last look.",
+        "Bars: a device to scale, its gpu-lets, their models and batches; +N: units",
+        "borrowed from a neighbour; N%: busy. next: gpu-lets that start, last: that end.",
+        "A model with a ! was refused by the gpu-let's worker.",
+        "Rates are in requests a second: now, planned for, covered by the plan.",
+        "in time, late, refused, failed: since the last look; of all: since the start.",
     };
     for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++)
         put(screen, row + i, GPULET_TONE_PLAIN, lines[i]);
