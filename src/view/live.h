@@ -118,7 +118,7 @@ typedef struct gpulet_live_event {
     double seq;
     double time_ms; /* since 1970, or (below 1e11) since the server's start; NAN: not said */
     char *text;     /* the whole line but for the time; owned */
-    bool bad;       /* the outcome was not the one that was wanted */
+    bool bad;       /* something was lost, or not reached */
 } gpulet_live_event_t;
 
 /* The latest events, oldest first. Zero-initialised is empty. */

@@ -65,15 +65,29 @@ static void append_ms(gpulet_buf_t *out, double ms, const char *what, const char
     *joint = ", ";
 }
 
-/* "plan (burst) reached: text; 2 started, 1 stopped, took 1.2 s" */
+/* Plans may be kept or fail; what else happened has happened, where it did not fail. */
+static bool tells_outcome(const event_fields_t *e)
+{
+    return strstr(e->kind, "plan") != NULL || strcmp(e->outcome, "reached") != 0;
+}
+
+static bool is_bad(const event_fields_t *e)
+{
+    return strcmp(e->outcome, "failed") == 0 || strcmp(e->kind, "rollback") == 0 ||
+           strstr(e->kind, "lost") != NULL;
+}
+
+/* "replan (burst) reached: text; 2 started, 1 stopped, took 1.2 s" */
 static char *line_of(const event_fields_t *e)
 {
     gpulet_buf_t out = GPULET_BUF_INIT;
     const char *joint = "; ";
     gpulet_buf_append_str(&out, e->kind);
-    if (e->reason[0] != '\0')
+    for (size_t i = 0; i < out.size; i++)
+        out.data[i] = out.data[i] == '_' ? ' ' : out.data[i];
+    if (e->reason[0] != '\0' && strcmp(e->reason, "none") != 0)
         gpulet_buf_printf(&out, " (%s)", e->reason);
-    if (e->outcome[0] != '\0')
+    if (e->outcome[0] != '\0' && tells_outcome(e))
         gpulet_buf_printf(&out, " %s", e->outcome);
     if (e->text[0] != '\0')
         gpulet_buf_printf(&out, ": %s", e->text);
@@ -87,16 +101,6 @@ static char *line_of(const event_fields_t *e)
         return gpulet_buf_release(&out);
     gpulet_buf_deinit(&out);
     return NULL;
-}
-
-static bool sounds_bad(const char *outcome)
-{
-    static const char *const words[] = {"fail", "given", "roll", "lost", "refused"};
-    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
-        if (strstr(outcome, words[i]) != NULL)
-            return true;
-    }
-    return false;
 }
 
 static void free_events(gpulet_live_event_t *events, size_t count)
@@ -118,8 +122,8 @@ static gpulet_status_t read_event(gpulet_live_event_t *out, const json_t *object
     char *text = line_of(&e);
     if (text == NULL)
         return gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
-    *out = (gpulet_live_event_t){
-        .seq = e.seq, .time_ms = e.time_ms, .text = text, .bad = sounds_bad(e.outcome)};
+    *out =
+        (gpulet_live_event_t){.seq = e.seq, .time_ms = e.time_ms, .text = text, .bad = is_bad(&e)};
     return GPULET_OK;
 }
 

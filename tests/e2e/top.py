@@ -124,8 +124,8 @@ class WithStub(Top):
     def test_events_are_asked_for_once(self):
         t = self.open(self.stub.url, rows=44, columns=140)
         t.wait_for_text("worker lost")
-        self.stub.events.append({"seq": 5, "time_ms": 1764144100000, "kind": "plan", "reason": "period", "outcome": "reached"})
-        t.wait_for_text("plan (period) reached")
+        self.stub.events.append({"seq": 5, "time_ms": 1764144100000, "kind": "replan", "reason": "period", "outcome": "reached"})
+        t.wait_for_text("replan (period) reached")
         t.wait_for(lambda lines: sum("worker lost" in line for line in lines) == 1, "each event once")
         self.assertIn("/gpulet/v1/events?since=5", self.stub.asked)
         self.leave(t)

@@ -166,6 +166,41 @@ static void the_latest_events_are_kept(void **state)
     assert_true(log.count == 0 && log.next == 0);
 }
 
+static void events_are_told_in_a_line(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *event;
+        const char *line;
+        bool bad;
+    } cases[] = {
+        {"\"kind\":\"replan\",\"reason\":\"burst\",\"outcome\":\"reached\",\"gpulets_started\":2,"
+         "\"duration_ms\":1234",
+         "replan (burst) reached; 2 started, took 1.2 s", false},
+        {"\"kind\":\"replan\",\"reason\":\"period\",\"outcome\":\"failed\",\"text\":\"why\",\"plan_"
+         "ms\":"
+         "0.5",
+         "replan (period) failed: why; planned in 0.5 ms", true},
+        {"\"kind\":\"rollback\",\"reason\":\"asked\",\"outcome\":\"kept\"", "rollback (asked) kept",
+         true},
+        {"\"kind\":\"worker_lost\",\"reason\":\"none\",\"outcome\":\"reached\",\"plan_ms\":null",
+         "worker lost", true},
+        {"\"kind\":\"model_loaded\",\"reason\":\"models\",\"outcome\":\"reached\",\"text\":\"m\"",
+         "model loaded (models): m", false},
+        {"\"kind\":\"a kind of later\"", "a kind of later", false},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        gpulet_live_log_t log = {0};
+        gpulet_error_t err = {""};
+        char text[512];
+        snprintf(text, sizeof(text), "{\"events\":[{\"seq\":1,%s}],\"next\":2}", cases[i].event);
+        assert_int_equal(gpulet_live_log_read(&log, text, strlen(text), &err), GPULET_OK);
+        assert_string_equal(log.events[0].text, cases[i].line);
+        assert_int_equal(log.events[0].bad, cases[i].bad);
+        gpulet_live_log_clear(&log);
+    }
+}
+
 static void an_answer_that_is_wrong_leaves_the_log_alone(void **state)
 {
     (void)state;
@@ -197,6 +232,7 @@ int main(void)
         cmocka_unit_test(gpulets_know_their_models_by_name_and_version),
         cmocka_unit_test(changes_are_counted_between_looks),
         cmocka_unit_test(the_latest_events_are_kept),
+        cmocka_unit_test(events_are_told_in_a_line),
         cmocka_unit_test(an_answer_that_is_wrong_leaves_the_log_alone),
     };
     return cmocka_run_group_tests_name("view.live", tests, NULL, NULL);
