@@ -83,8 +83,10 @@ static char *line_of(const event_fields_t *e)
     gpulet_buf_t out = GPULET_BUF_INIT;
     const char *joint = "; ";
     gpulet_buf_append_str(&out, e->kind);
-    for (size_t i = 0; i < out.size; i++)
-        out.data[i] = out.data[i] == '_' ? ' ' : out.data[i];
+    for (size_t i = 0; i < out.size; i++) {
+        if (out.data[i] == '_')
+            out.data[i] = ' ';
+    }
     if (e->reason[0] != '\0' && strcmp(e->reason, "none") != 0)
         gpulet_buf_printf(&out, " (%s)", e->reason);
     if (e->outcome[0] != '\0' && tells_outcome(e))

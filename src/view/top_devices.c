@@ -15,7 +15,7 @@ typedef enum phase { PHASE_NOW, PHASE_NEXT, PHASE_LAST, PHASES_COUNT } phase_t;
 
 static phase_t phase_of(const gpulet_live_gpulet_t *g)
 {
-    static const char *const next[] = {"starting", "loading", "waiting", "backoff"};
+    static const char *const next[] = {"held", "starting", "loading", "waiting", "backoff"};
     for (size_t i = 0; i < sizeof(next) / sizeof(next[0]); i++) {
         if (strcmp(g->state, next[i]) == 0)
             return PHASE_NEXT;
