@@ -28,6 +28,7 @@ class Stub:
         self.status = json.loads(golden("busy.json"))
         self.events = json.loads(golden("events.json"))["events"]
         self.broken = None
+        self.closes = False
         self.start()
 
     def start(self):
@@ -42,6 +43,7 @@ class Stub:
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
+                self.close_connection |= stub.closes
 
             def log_message(self, *_):
                 pass
@@ -130,6 +132,15 @@ class WithStub(Top):
         self.assertIn("/gpulet/v1/events?since=5", self.stub.asked)
         self.leave(t)
 
+    def test_another_server_has_other_events(self):
+        t = self.open(self.stub.url, rows=44, columns=140)
+        t.wait_for_text("worker lost")
+        self.stub.events = [{"seq": 1, "time_ms": 1764144200000, "kind": "plan", "reason": "start", "outcome": "kept"}]
+        self.stub.status["uptime_s"] = 0
+        t.wait_for_text("plan (start) kept")
+        t.wait_for(lambda lines: not any("worker lost" in line for line in lines), "the old events gone")
+        self.leave(t)
+
     def test_keys(self):
         t = self.open(self.stub.url)
         t.wait_for_text("worker lost")  # all is there
@@ -182,6 +193,14 @@ class WithStub(Top):
             t.resize(rows, columns)
             t.read(0.1)
         t.wait_for_text("s sort (as listed)")
+        self.leave(t)
+
+    def test_a_connection_that_ends_is_made_anew(self):
+        self.stub.closes = True  # after each answer, without having said so
+        t = self.open(self.stub.url)
+        t.wait_for_text("worker lost")
+        t.wait_for(lambda _: self.stub.step > 8, "some looks")
+        self.assertNotIn("no answer", t.picture.text)
         self.leave(t)
 
     def test_only_ascii(self):
