@@ -53,12 +53,12 @@ static double slo(const row_t *r)
 
 static double p50(const row_t *r)
 {
-    return r->model->latency_ms_p50;
+    return r->model->latency_ms_p50 > 0 ? r->model->latency_ms_p50 : NAN; /* none yet */
 }
 
 static double p99(const row_t *r)
 {
-    return r->model->latency_ms_p99;
+    return r->model->latency_ms_p99 > 0 ? r->model->latency_ms_p99 : NAN;
 }
 
 static double attained_now(const row_t *r)
