@@ -104,6 +104,25 @@ static void check_lane(const sim_t *sim, const sim_gpulet_t *g, size_t index)
     CHECK(sim, lane->running.id == 0 || lane->running.started || g->lost);
 }
 
+/* Slots of hardware belong to one. */
+static void check_slots(const sim_t *sim, const sim_device_t *device,
+                        const gpulet_device_type_t *type)
+{
+    uint64_t taken = 0; /* at most 64 slots a device */
+    for (size_t i = 0; i < device->gpulets_count; i++) {
+        const sim_gpulet_t *g = sim->gpulets[device->gpulets[i]];
+        int size = gpulet_device_type_size_index(type, g->units);
+        if (g->state == SIM_GPULET_BLOCKED || g->state == SIM_GPULET_DEAD || g->slot < 0 ||
+            size < 0)
+            continue;
+        for (uint32_t k = 0; k < type->placements[size].length; k++) {
+            uint64_t slot = UINT64_C(1) << ((uint32_t)g->slot + k);
+            CHECK(sim, (taken & slot) == 0);
+            taken |= slot;
+        }
+    }
+}
+
 /* Units and memory within the device's, but for what a transition lets overlap: units of types that
  * are not cut in hardware, never memory. */
 static void check_device(const sim_t *sim, const sim_device_t *device)
@@ -124,6 +143,8 @@ static void check_device(const sim_t *sim, const sim_device_t *device)
         units += g->units;
         memory += sim_gpulet_memory_mb(sim, g);
     }
+    if (type->slots > 0)
+        check_slots(sim, device, type);
     bool hard = type->isolated || type->slots > 0;
     CHECK(sim, units <= type->units || (!hard && (sim->transition.active || leaving)));
     CHECK(sim, type->memory_mb_by_size != NULL ||

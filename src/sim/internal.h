@@ -235,8 +235,8 @@ uint64_t sim_after_s(const sim_t *sim, double seconds);
 
 /* lane.c */
 void sim_lane_run(sim_t *sim, const gpulet_action_t *action);
-void sim_lane_done(sim_t *sim, uint32_t lane, uint64_t batch);
-void sim_lane_free(sim_t *sim, uint32_t lane);
+void sim_lane_done(sim_t *sim, uint32_t index, uint64_t batch);
+void sim_lane_free(sim_t *sim, uint32_t index);
 /* SIM_NONE: the run has failed. */
 uint32_t sim_lane_take(sim_t *sim, uint32_t gpulet, uint32_t ordinal);
 
@@ -261,7 +261,7 @@ void sim_gpulet_serve(sim_t *sim, sim_gpulet_t *g, const sim_service_t *before,
 void sim_gpulet_drain(sim_t *sim, sim_gpulet_t *g);
 /* The worker is lost: its lanes are, and it is started again unless nobody wants it. */
 void sim_gpulet_lose(sim_t *sim, sim_gpulet_t *g);
-void sim_gpulet_lane_idle(sim_t *sim, uint32_t lane);
+void sim_gpulet_lane_idle(sim_t *sim, uint32_t index);
 
 /* transition.c */
 uint32_t sim_device_get(sim_t *sim, uint32_t type, uint32_t index); /* SIM_NONE: no memory */
@@ -296,7 +296,7 @@ bool sim_fault_strikes(sim_t *sim, gpulet_fault_t fault);
 void sim_faults_begin(sim_t *sim);
 void sim_fault_burst(sim_t *sim);
 void sim_fault_device_gone(sim_t *sim);
-void sim_fault_device_back(sim_t *sim, uint32_t device);
+void sim_fault_device_back(sim_t *sim, uint32_t index);
 /* Faults end; devices that are gone come back. */
 void sim_faults_end(sim_t *sim);
 

@@ -176,6 +176,7 @@ gpulet_status_t gpulet_sim_run(gpulet_sim_result_t *out, const gpulet_sim_option
     sim->o = options;
     sim->result = out;
     sim->err = err != NULL ? err : &unheard;
+    sim->err->text[0] = '\0';
     sim->models_count = options->planning.workload->count;
     if (sim->models_count == 0)
         sim->status = gpulet_fail(sim->err, GPULET_E_INVALID, "the workload has no models");

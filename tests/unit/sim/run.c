@@ -255,7 +255,7 @@ static void a_plan_that_is_not_reached_changes_nothing(void **state)
         assert_int_equal(gpulet_faults_parse(&w.options.faults, cases[i].faults, NULL), GPULET_OK);
         w.options.duration_s = 90;
         world_run(&r, &w);
-        assert_true(r.rollbacks > 0);
+        assert_true(r.rollbacks > 1); /* it is tried again */
         assert_int_equal(r.replans, 0);
         assert_true(r.models[0].in_time > 90 * 100); /* what runs goes on */
         gpulet_sim_result_deinit(&r);
