@@ -14,44 +14,56 @@ enum { BACKOFF_MS_MIN = 100, BACKOFF_MS_MAX = 10000, HEALTHY_MS = 500, BACKGROUN
 
 /* ---- worker callbacks ---- */
 
-static void load_all(server_gpulet_t *g)
+static gpulet_status_t ask_load(server_gpulet_t *g, server_service_t *service, gpulet_error_t *err)
 {
     gpulet_server_t *server = g->server;
+    server_model_t *model = &server->models[service->model];
+    char prepared[GPULET_ENGINE_PREPARED_PATH_MAX];
+    gpulet_status_t st = server_model_inputs(server, model, err);
+    gpulet_worker_model_t value = {
+        .model = model->id,
+        .name = model->entry->key,
+        .path = model->entry->path,
+        .prepared = server_prepared_find(prepared, sizeof(prepared), server, model),
+        .batch_fixed = model->batch_fixed,
+        .batch_planned = service->batch_next,
+        .batched = model->batched};
+    if (st == GPULET_OK) {
+        value.input_fd = gpulet_slab_fd(model->inputs->slab);
+        value.input_size = gpulet_slab_size(model->inputs->slab);
+        st = gpulet_worker_load(g->worker, &value, err);
+    }
+    return st;
+}
+
+void server_gpulet_load_missing(server_gpulet_t *g)
+{
     gpulet_error_t err = {""};
-    g->loads_pending = 0;
+    bool serves = g->lane != SERVER_LANE_NONE;
     for (uint32_t i = 0; i < g->services_count; i++) {
-        server_model_t *model = &server->models[g->services[i].model];
-        char prepared[GPULET_ENGINE_PREPARED_PATH_MAX];
-        gpulet_status_t st = server_model_inputs(server, model, &err);
-        gpulet_worker_model_t value = {
-            .model = model->id,
-            .name = model->entry->key,
-            .path = model->entry->path,
-            .prepared = server_prepared_find(prepared, sizeof(prepared), server, model),
-            .batch_fixed = model->batch_fixed,
-            .batch_planned = g->services[i].batch,
-            .batched = model->batched};
-        if (st == GPULET_OK) {
-            value.input_fd = gpulet_slab_fd(model->inputs->slab);
-            value.input_size = gpulet_slab_size(model->inputs->slab);
-            st = gpulet_worker_load(g->worker, &value, &err);
-        }
-        if (st != GPULET_OK) {
+        server_service_t *service = &g->services[i];
+        if (service->asked || (service->coming && g->running && !serves))
+            continue;
+        if (ask_load(g, service, &err) != GPULET_OK) {
             GPULET_LOG(ERROR, "event=load_failed gpulet=%s model=%s error=%s", g->name,
-                       model->entry->key, err.text);
+                       g->server->models[service->model].entry->key, err.text);
             g->lost = true;
+            g->server->gpulets_dirty = true;
             return;
         }
+        service->asked = true;
+        service->batch_loaded = service->batch_next;
         g->loads_pending++;
     }
-    server_gpulet_set_state(g,
-                            g->loads_pending > 0 ? SERVER_GPULET_LOADING : SERVER_GPULET_WAITING);
+    if (!serves)
+        server_gpulet_set_state(g, g->loads_pending > 0 ? SERVER_GPULET_LOADING
+                                                        : SERVER_GPULET_WAITING);
 }
 
 static void on_ready(void *context, gpulet_worker_t *worker)
 {
     (void)worker;
-    load_all(context);
+    server_gpulet_load_missing(context);
 }
 
 server_service_t *server_gpulet_service(server_gpulet_t *g, uint32_t model)
@@ -66,8 +78,9 @@ server_service_t *server_gpulet_service(server_gpulet_t *g, uint32_t model)
 static void load_done(server_gpulet_t *g)
 {
     assert(g->loads_pending > 0);
-    if (--g->loads_pending == 0)
+    if (--g->loads_pending == 0 && g->state == SERVER_GPULET_LOADING)
         server_gpulet_set_state(g, SERVER_GPULET_WAITING);
+    g->server->gpulets_dirty = true;
 }
 
 /* Its outputs have no batch dimension, so a batch could not be taken apart. */
@@ -285,10 +298,13 @@ gpulet_status_t server_gpulet_start(server_gpulet_t *g, gpulet_error_t *err)
                                            on_measured, on_widened, on_done,   on_lost,
                                            on_stopped};
     for (uint32_t i = 0; i < g->services_count; i++) {
+        g->services[i].asked = false;
         g->services[i].loaded = false;
         g->services[i].failed = false;
         g->services[i].widened = false;
+        g->services[i].widen_asked = false;
     }
+    g->loads_pending = 0;
     g->wide_units = 0;
     g->widen_pending = 0;
     g->lend_after_ns = 0;

@@ -134,6 +134,7 @@ typedef struct server_model {
 /* ---- gpu-lets ---- */
 
 typedef enum server_gpulet_state {
+    SERVER_GPULET_HELD,     /* not started yet: there is no memory for it until others are gone */
     SERVER_GPULET_STARTING, /* process started, enters its partition */
     SERVER_GPULET_LOADING,
     SERVER_GPULET_WAITING, /* loaded, waits for its plan to be switched to */
@@ -146,11 +147,17 @@ typedef enum server_gpulet_state {
 typedef struct server_service {
     uint32_t model;
     uint32_t batch;
+    uint32_t batch_next; /* of the plan that is being reached, if the gpu-let goes on, as is … */
     double rate_rps;
-    double rate_next; /* of the plan that is being reached, should the gpu-let be kept */
+    double rate_next;      /* … this */
+    uint32_t batch_loaded; /* the largest that its worker was told of */
+    bool asked;            /* its worker was told to load it */
     bool loaded;
     bool failed;  /* its worker refused the model: served by other gpu-lets, if any */
+    bool coming;  /* only the plan that is being reached has it here: served from the switch on */
+    bool going;   /* that plan has it here no more: served until then */
     bool widened; /* there is a copy for lent units */
+    bool widen_asked;
 } server_service_t;
 
 struct server_gpulet {
@@ -168,8 +175,9 @@ struct server_gpulet {
     struct event *event;
     struct event *batches_event;
     server_gpulet_state_t state;
-    bool retired;        /* not in the newest plan */
-    bool retired_before; /* while a plan is adopted: what retired was, should it fail */
+    bool running; /* in the plan that is served */
+    bool changed; /* in the middle of a switch: its models are other ones from now on */
+    bool retired; /* not in the newest plan, which may be one that is being reached */
     uint32_t lane;
     uint32_t loads_pending;
     uint32_t failures; /* in a row */
@@ -220,6 +228,16 @@ typedef struct server_calibration server_calibration_t;
 typedef struct server_prepared server_prepared_t;
 typedef struct server_waiter server_waiter_t;
 
+/* On the way from what runs to another plan. */
+typedef struct server_transition {
+    uint64_t begun_ns;
+    uint32_t started; /* gpu-lets */
+    uint32_t stopped;
+    uint32_t kept;   /* those that change their models included */
+    uint32_t loaded; /* models, in all gpu-lets together */
+    uint32_t unloaded;
+} server_transition_t;
+
 struct gpulet_server {
     gpulet_settings_t settings;
     struct event_base *base;
@@ -249,9 +267,10 @@ struct gpulet_server {
     gpulet_profile_t *profile;
     gpulet_workload_t *workload; /* the file's, or NULL */
     gpulet_interference_t *interference;
-    gpulet_plan_t *plan;
-    gpulet_plan_t *plan_before; /* while switching: what is served until then; NULL: nothing */
+    gpulet_plan_t *plan;      /* what is served; NULL before the first */
+    gpulet_plan_t *plan_next; /* while switching: what is being reached */
     uint64_t replans;
+    server_transition_t transition;
     struct gpulet_store *store; /* NULL: nothing is kept */
     bool calibration_wanted;
     server_calibration_t *calibration;

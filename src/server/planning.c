@@ -55,7 +55,7 @@ gpulet_status_t server_planning_open(gpulet_server_t *server, gpulet_error_t *er
 void server_planning_close(gpulet_server_t *server)
 {
     gpulet_plan_destroy(server->plan);
-    gpulet_plan_destroy(server->plan_before);
+    gpulet_plan_destroy(server->plan_next);
     gpulet_interference_destroy(server->interference);
     gpulet_profile_destroy(server->profile);
     gpulet_device_set_destroy(server->device_set);
