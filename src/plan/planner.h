@@ -89,6 +89,8 @@ typedef struct gpulet_planner {
     bool slow;      /* takes too long to be asked over and over: gpulet_planner_quick */
     bool proves;    /* looks for a plan or a proof; where it found neither the question is open */
     bool from_plan; /* needs input->from */
+    bool
+        free_form; /* cuts and takes turns as it likes, so that `incremental` may stand in for it */
 } gpulet_planner_t;
 
 /* NULL-name-terminated table. */

@@ -6,6 +6,8 @@
 
 #include "plan/planner.h"
 
+enum { GPULET_SERVING_SPARE_MODELS_MAX = 200 };
+
 /* What was done beyond asking the planner once. */
 typedef struct gpulet_serving_note {
     double percentile; /* of arrivals that the plan holds (input's rate_percentile or less) */
@@ -17,7 +19,8 @@ typedef struct gpulet_serving_note {
 typedef struct gpulet_serving_options {
     const gpulet_planner_t *planner;
     bool use_spare;    /* make the plan for more than the rates, as far as the devices that the
-                          rates need can hold it */
+                          rates need can hold it; not beyond GPULET_SERVING_SPARE_MODELS_MAX models,
+                          since it takes planning many times */
     bool all_devices;  /* … or all devices there are */
     double spare_part; /* 0 … 1: how far to go towards what could be held; 0: 0.75 */
 } gpulet_serving_options_t;
@@ -26,22 +29,24 @@ typedef struct gpulet_serving_options {
  * included. Where no plan meets every objective: the largest percentile of arrivals that can be
  * held down to the bare rates; where not even those, the planner's best plan with every model that
  * it leaves out added to the gpu-let where the fewest requests are late for it, `feasible` false
- * and `reason` saying what is missed. note may be NULL. Time: input->from keeps gpu-lets where they
- * are when that costs no device. */
+ * and `reason` saying what is missed. note may be NULL. With input->from the plan is the one of
+ * least movement among those that cost no more (only planners of free form; core/plan_movement.h).
+ */
 gpulet_status_t gpulet_plan_serving(gpulet_plan_t **out, gpulet_serving_note_t *note,
                                     const gpulet_plan_input_t *input,
                                     const gpulet_serving_options_t *options,
                                     gpulet_error_t *err) GPULET_MUST_USE;
 
 /* Adds every model of the workload that no gpu-let holds where the fewest requests are late for it,
- * to one over the whole first device when the plan has none. For plans from elsewhere too. *orphans
- * (may be NULL): how many. */
+ * to one over the whole first device when the plan has none; not where there is no memory for it.
+ * Such a share has a capacity of 0. For plans from elsewhere too. *orphans (may be NULL): how many
+ * were added. */
 gpulet_status_t gpulet_plan_adopt_orphans(gpulet_plan_t *plan, uint32_t *orphans,
                                           const gpulet_plan_input_t *input,
                                           gpulet_error_t *err) GPULET_MUST_USE;
 
-/* What the plan can be asked of the model: the rate that it was made for, or what is routed of it
- * where that is less. */
+/* What the plan can be asked of the model: the rate that it was made for, or what its gpu-lets hold
+ * of it where that is less. */
 double gpulet_plan_covers_rps(const gpulet_plan_t *plan, const char *model);
 
 #endif

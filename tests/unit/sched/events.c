@@ -358,7 +358,8 @@ static void a_lane_may_change_what_it_serves_while_it_runs(void **state)
     serve_lane(f, 5, 0, 1, one);
     assert_rejected(f, 1, GPULET_REJECT_NOT_SERVED); /* nobody serves model 0 any more … */
     done(f, 11, batch);
-    assert_true(action_of(f, GPULET_ACTION_REPLY)->u.reply.in_time); /* … but what ran is answered */
+    assert_true(
+        action_of(f, GPULET_ACTION_REPLY)->u.reply.in_time); /* … but what ran is answered */
     done(f, 21, sent(f, 1, 1));
     assert_int_equal(action_of(f, GPULET_ACTION_REPLY)->u.reply.request, 2);
     assert_true(gpulet_sched_idle(f->sched));
