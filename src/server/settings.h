@@ -44,6 +44,14 @@ typedef struct gpulet_settings {
     double slo_fraction;
     double rate_percentile;
     bool use_spare;
+    bool all_devices;
+    bool follow;
+    bool follow_given; /* not a setting: whether the one above was */
+    double replan_period_s;
+    double replan_hold_s;
+    double rate_window_s;
+    double replan_better;
+    double transition_limit_s;
     uint64_t batch_max;
     char *store;
     char *model_cache;

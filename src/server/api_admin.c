@@ -1,0 +1,422 @@
+/* The plan, the rates and the events from outside (docs/protocol.md "Administration"). A request
+ * for another plan is answered when that is served, or will not be. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <jansson.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/parse.h"
+#include "server/follow.h"
+#include "server/gpulets.h"
+#include "server/planning.h"
+
+static const double rate_rps_max = 1e9;
+
+struct server_asker {
+    server_asker_t *next;
+    gpulet_http_request_t *http;
+    uint64_t seq; /* asks_seq of what it asked for */
+};
+
+/* ---- waiting ---- */
+
+static bool wait_for(gpulet_server_t *server, gpulet_http_request_t *http, uint64_t seq)
+{
+    server_asker_t *asker = calloc(1, sizeof(*asker));
+    if (asker == NULL) {
+        server_respond_error(http, 503, "out of memory");
+        return false;
+    }
+    *asker = (server_asker_t){server->askers, http, seq};
+    server->askers = asker;
+    return true;
+}
+
+static void respond_json(gpulet_http_request_t *http, int status, json_t *root)
+{
+    char *text = root != NULL ? json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
+    json_decref(root);
+    if (text == NULL)
+        server_respond_error(http, 503, "out of memory");
+    else
+        gpulet_http_respond_text(http, status, "application/json", text, strlen(text));
+    free(text);
+}
+
+static void respond_outcome(gpulet_http_request_t *http, server_outcome_t outcome,
+                            double duration_ms, const char *why)
+{
+    json_t *reason = json_string(why);
+    if (reason == NULL)
+        reason = json_string("(not UTF-8)");
+    respond_json(http, outcome == SERVER_OUTCOME_FAILED ? 503 : 200,
+                 json_pack("{s:s, s:f, s:o}", "outcome", server_outcome_text(outcome),
+                           "duration_ms", duration_ms, "reason", reason));
+}
+
+void server_admin_settled(gpulet_server_t *server, uint64_t asks_seen, server_outcome_t outcome,
+                          double duration_ms, const char *why)
+{
+    for (server_asker_t **at = &server->askers; *at != NULL;) {
+        server_asker_t *asker = *at;
+        if (asker->seq > asks_seen) {
+            at = &asker->next;
+            continue;
+        }
+        *at = asker->next;
+        respond_outcome(asker->http, outcome, duration_ms, why);
+        free(asker);
+    }
+}
+
+void server_admin_refused(gpulet_server_t *server, uint64_t asks_seen, const char *why)
+{
+    for (server_asker_t **at = &server->askers; *at != NULL;) {
+        server_asker_t *asker = *at;
+        if (asker->seq <= asks_seen) {
+            at = &asker->next;
+            continue;
+        }
+        *at = asker->next;
+        respond_outcome(asker->http, SERVER_OUTCOME_FAILED, 0, why);
+        free(asker);
+    }
+}
+
+void server_admin_finished(gpulet_server_t *server, gpulet_http_request_t *http)
+{
+    for (server_asker_t **at = &server->askers; *at != NULL; at = &(*at)->next) {
+        server_asker_t *asker = *at;
+        if (asker->http != http)
+            continue;
+        *at = asker->next;
+        free(asker);
+        return;
+    }
+}
+
+/* ---- what is asked ---- */
+
+/* The value of a name in "a=1&b=2"; NULL when it is not there. */
+static const char *query_value(const char *query, const char *name, size_t *size)
+{
+    size_t name_size = strlen(name);
+    for (const char *at = query; *at != '\0';) {
+        size_t part = strcspn(at, "&");
+        if (part > name_size && strncmp(at, name, name_size) == 0 && at[name_size] == '=') {
+            *size = part - name_size - 1;
+            return at + name_size + 1;
+        }
+        at += part;
+        at += *at == '&';
+    }
+    return NULL;
+}
+
+static bool parse_number(uint64_t *out, gpulet_http_request_t *http, const char *name,
+                         uint64_t otherwise)
+{
+    char text[96];
+    size_t size = 0;
+    const char *value = query_value(gpulet_http_query(http), name, &size);
+    *out = otherwise;
+    if (value == NULL || gpulet_parse_u64(out, value, size) == GPULET_OK)
+        return true;
+    (void)snprintf(text, sizeof(text), "%s: expected a whole number", name);
+    server_respond_error(http, 400, text);
+    return false;
+}
+
+static bool refuse_while_ending(const gpulet_server_t *server, gpulet_http_request_t *http)
+{
+    bool ends = server->draining || server->stop;
+    if (ends || !server->ready)
+        server_respond_error(http, 503,
+                             ends ? "the server is shutting down" : "the server is not ready yet");
+    return ends || !server->ready;
+}
+
+/* ---- the plan ---- */
+
+void server_admin_plan(gpulet_server_t *server, gpulet_http_request_t *http)
+{
+    gpulet_buf_t out = GPULET_BUF_INIT;
+    if (server->plan == NULL) {
+        server_respond_error(http, 404, "there is no plan yet: the first one is being reached");
+        return;
+    }
+    if (gpulet_plan_format_json(&out, server->plan) != GPULET_OK)
+        out.failed = true;
+    server_respond_buf(http, &out);
+}
+
+static const server_device_t *find_device(const gpulet_server_t *server,
+                                          const gpulet_plan_device_t *device)
+{
+    for (uint32_t i = 0; i < server->devices_count; i++) {
+        if (strcmp(server->devices[i].desc.type, device->type) == 0 &&
+            server->devices[i].desc.index == device->index)
+            return &server->devices[i];
+    }
+    return NULL;
+}
+
+static gpulet_status_t check_share(gpulet_server_t *server, const gpulet_plan_gpulet_t *g,
+                                   const char *path, size_t s, gpulet_error_t *err)
+{
+    const gpulet_plan_share_t *share = &g->shares[s];
+    const server_model_t *model = server_model_by_key(server, share->model);
+    if (model == NULL)
+        return gpulet_fail(err, GPULET_E_INVALID, "%s.models[%zu].model: no model is called '%s'",
+                           path, s, share->model);
+    if (!server_model_wanted(model))
+        return gpulet_fail(err, GPULET_E_INVALID, "%s.models[%zu].model: '%s' is not loaded", path,
+                           s, share->model);
+    if (share->batch > model->batch_max)
+        return gpulet_fail(err, GPULET_E_INVALID,
+                           "%s.models[%zu].batch: expected at most %u, found %u", path, s,
+                           model->batch_max, share->batch);
+    for (size_t i = 0; i < s; i++) {
+        if (strcmp(g->shares[i].model, share->model) == 0)
+            return gpulet_fail(err, GPULET_E_INVALID,
+                               "%s.models[%zu].model: '%s' stands twice in one gpu-let", path, s,
+                               share->model);
+    }
+    return GPULET_OK;
+}
+
+static gpulet_status_t check_gpulet(gpulet_server_t *server, const gpulet_device_type_t *type,
+                                    const gpulet_plan_gpulet_t *g, const char *path,
+                                    gpulet_error_t *err)
+{
+    gpulet_status_t st = GPULET_OK;
+    if (gpulet_device_type_size_index(type, g->units) < 0)
+        return gpulet_fail(err, GPULET_E_INVALID, "%s.units: %u is no size of device type %s", path,
+                           g->units, type->name);
+    for (size_t s = 0; s < g->shares_count && st == GPULET_OK; s++)
+        st = check_share(server, g, path, s, err);
+    return st;
+}
+
+static gpulet_status_t check_device(gpulet_server_t *server, const gpulet_plan_t *plan, size_t d,
+                                    gpulet_error_t *err)
+{
+    const gpulet_plan_device_t *planned = &plan->devices[d];
+    const server_device_t *device = find_device(server, planned);
+    int type = gpulet_device_set_find(server->device_set, planned->type);
+    gpulet_status_t st = GPULET_OK;
+    uint64_t units = 0;
+    char path[64];
+    if (device == NULL || type < 0)
+        return gpulet_fail(err, GPULET_E_INVALID,
+                           "devices[%zu]: device %s %u is not on this machine", d, planned->type,
+                           planned->index);
+    if (device->gone)
+        return gpulet_fail(err, GPULET_E_INVALID, "devices[%zu]: device %s %u is gone", d,
+                           planned->type, planned->index);
+    for (size_t i = 0; i < d; i++) {
+        if (find_device(server, &plan->devices[i]) == device)
+            return gpulet_fail(err, GPULET_E_INVALID, "devices[%zu]: device %s %u stands twice", d,
+                               planned->type, planned->index);
+    }
+    for (size_t i = 0; i < planned->gpulets_count && st == GPULET_OK; i++) {
+        (void)snprintf(path, sizeof(path), "devices[%zu].gpulets[%zu]", d, i);
+        st =
+            check_gpulet(server, &server->device_set->types[type], &planned->gpulets[i], path, err);
+        units += planned->gpulets[i].units;
+    }
+    if (st == GPULET_OK && units > device->desc.units)
+        return gpulet_fail(err, GPULET_E_INVALID,
+                           "devices[%zu].gpulets: %llu units together, the device has %u", d,
+                           (unsigned long long)units, device->desc.units);
+    if (st == GPULET_OK && planned->gpulets_count > device->desc.gpulets_max)
+        return gpulet_fail(err, GPULET_E_INVALID,
+                           "devices[%zu].gpulets: %zu of them, the device takes %u", d,
+                           planned->gpulets_count, device->desc.gpulets_max);
+    return st;
+}
+
+static gpulet_status_t read_plan(gpulet_plan_t **out, gpulet_server_t *server, const char *body,
+                                 size_t size, gpulet_error_t *err)
+{
+    gpulet_plan_t *plan = NULL;
+    gpulet_status_t st = gpulet_plan_parse_json(&plan, body, size, "plan", err);
+    for (size_t d = 0; st == GPULET_OK && d < plan->devices_count; d++)
+        st = check_device(server, plan, d, err);
+    if (st == GPULET_OK)
+        st = server_planning_complete(plan, server, "request", err);
+    if (st != GPULET_OK) {
+        gpulet_plan_destroy(plan);
+        return st;
+    }
+    *out = plan;
+    return GPULET_OK;
+}
+
+void server_admin_put_plan(gpulet_server_t *server, gpulet_http_request_t *http, const char *body,
+                           size_t size)
+{
+    gpulet_error_t err = {""};
+    uint64_t wait = 1;
+    server_plan_job_t job = {.reason = GPULET_FOLLOW_ASKED,
+                             .wanted_ns = gpulet_clock_ns(),
+                             .note = {.multiple = 1, .could_hold = 1}};
+    if (refuse_while_ending(server, http) || !parse_number(&wait, http, "wait", 1))
+        return;
+    gpulet_status_t st = read_plan(&job.plan, server, body, size, &err);
+    if (st != GPULET_OK) {
+        server_respond_status(http, st, err.text);
+        return;
+    }
+    if (wait != 0 && !wait_for(server, http, server->asks_seq + 1)) {
+        server_planning_job_deinit(&job);
+        return;
+    }
+    server->plans_seq++; /* What is being planned now comes too late. */
+    job.asks_seen = ++server->asks_seq;
+    job.models_seen = server->models_seq;
+    st = server_transition_begin(server, &job);
+    if (st != GPULET_OK) {
+        server_transition_failed(server, &job);
+        if (wait == 0)
+            server_respond_status(http, GPULET_E_UNAVAILABLE, job.err.text);
+    } else if (wait == 0) {
+        respond_json(http, 202, json_pack("{s:s}", "outcome", "begun"));
+    }
+    server_planning_job_deinit(&job);
+    server_gpulets_step(server);
+}
+
+/* ---- another plan, now ---- */
+
+static bool parse_replan(bool *force, bool *wait, const char *body, size_t size,
+                         gpulet_error_t *err)
+{
+    const char *key = NULL;
+    json_t *value = NULL;
+    bool ok = true;
+    json_t *root = size > 0 ? json_loadb(body, size, JSON_REJECT_DUPLICATES, NULL) : json_object();
+    if (!json_is_object(root)) {
+        (void)gpulet_fail(err, GPULET_E_INVALID,
+                          "expected an object, perhaps with booleans \"force\" and \"wait\"");
+        ok = false;
+    }
+    json_object_foreach(root, key, value)
+    {
+        bool *out = strcmp(key, "force") == 0 ? force : strcmp(key, "wait") == 0 ? wait : NULL;
+        if (!ok)
+            break;
+        ok = out != NULL && json_is_boolean(value);
+        if (ok)
+            *out = json_is_true(value);
+        else
+            (void)gpulet_fail(err, GPULET_E_INVALID, "%.60s: %s", key,
+                              out != NULL ? "expected a boolean" : "no such field");
+    }
+    json_decref(root);
+    return ok;
+}
+
+void server_admin_replan(gpulet_server_t *server, gpulet_http_request_t *http, const char *body,
+                         size_t size)
+{
+    gpulet_error_t err = {""};
+    bool force = false;
+    bool wait = true;
+    uint64_t wait_query = 1;
+    if (refuse_while_ending(server, http) || !parse_number(&wait_query, http, "wait", 1))
+        return;
+    if (!parse_replan(&force, &wait, body, size, &err)) {
+        server_respond_error(http, 400, err.text);
+        return;
+    }
+    wait = wait && wait_query != 0;
+    if (wait && !wait_for(server, http, server->asks_seq + 1))
+        return;
+    server->asks_seq++;
+    server->ask_forced |= force;
+    if (!wait)
+        respond_json(http, 202, json_pack("{s:s}", "outcome", "begun"));
+    server_follow_ask(server, GPULET_FOLLOW_ASKED);
+}
+
+/* ---- rates ---- */
+
+void server_admin_rates(gpulet_server_t *server, gpulet_http_request_t *http)
+{
+    json_t *models = json_array();
+    for (uint32_t i = 0; i < server->named_count; i++) {
+        const server_model_t *model = server->named[i];
+        gpulet_follow_rate_t rate;
+        server_follow_rate(server, model, &rate);
+        (void)json_array_append_new(
+            models,
+            json_pack("{s:s, s:f, s:f, s:f, s:f, s:o}", "model", model->entry->key, "average_rps",
+                      rate.average_rps, "now_rps", rate.now_rps, "planned_rps", rate.planned_rps,
+                      "covered_rps", rate.covered_rps, "pinned_rps",
+                      isnan(rate.pinned_rps) ? json_null() : json_real(rate.pinned_rps)));
+    }
+    respond_json(http, 200, json_pack("{s:o}", "models", models));
+}
+
+static bool check_pins(gpulet_server_t *server, json_t *root, gpulet_error_t *err)
+{
+    const char *key = NULL;
+    json_t *value = NULL;
+    if (!json_is_object(root))
+        return gpulet_fail(err, GPULET_E_INVALID, "expected an object of models and their rates") ==
+               GPULET_OK;
+    json_object_foreach(root, key, value)
+    {
+        const server_model_t *model = server_model_by_key(server, key);
+        double rate = json_number_value(value);
+        if (model == NULL)
+            return gpulet_fail(err, GPULET_E_INVALID, "%.200s: no model is called so", key) ==
+                   GPULET_OK;
+        if (!json_is_null(value) &&
+            (!json_is_number(value) || !(rate >= 0 && rate <= rate_rps_max)))
+            return gpulet_fail(err, GPULET_E_INVALID,
+                               "%.200s: expected items a second, 0 or more, or null",
+                               key) == GPULET_OK;
+    }
+    return true;
+}
+
+void server_admin_pin(gpulet_server_t *server, gpulet_http_request_t *http, const char *body,
+                      size_t size)
+{
+    gpulet_error_t err = {""};
+    const char *key = NULL;
+    json_t *value = NULL;
+    json_t *root = json_loadb(body, size, JSON_REJECT_DUPLICATES, NULL);
+    if (!check_pins(server, root, &err)) {
+        json_decref(root);
+        server_respond_error(http, 400, err.text);
+        return;
+    }
+    json_object_foreach(root, key, value)
+    {
+        const server_model_t *model = server_model_by_key(server, key);
+        if (model != NULL)
+            server_follow_pin(server, model, json_is_null(value) ? NAN : json_number_value(value));
+    }
+    json_decref(root);
+    server_admin_rates(server, http);
+    server_follow_ask(server, GPULET_FOLLOW_ASKED);
+}
+
+/* ---- events ---- */
+
+void server_admin_events(gpulet_server_t *server, gpulet_http_request_t *http)
+{
+    gpulet_buf_t out = GPULET_BUF_INIT;
+    uint64_t since = 0;
+    if (!parse_number(&since, http, "since", 0))
+        return;
+    server_events_write(&out, server->events, since);
+    server_respond_buf(http, &out);
+}
