@@ -154,99 +154,13 @@ void server_admin_plan(gpulet_server_t *server, gpulet_http_request_t *http)
     server_respond_buf(http, &out);
 }
 
-static const server_device_t *find_device(const gpulet_server_t *server,
-                                          const gpulet_plan_device_t *device)
-{
-    for (uint32_t i = 0; i < server->devices_count; i++) {
-        if (strcmp(server->devices[i].desc.type, device->type) == 0 &&
-            server->devices[i].desc.index == device->index)
-            return &server->devices[i];
-    }
-    return NULL;
-}
-
-static gpulet_status_t check_share(gpulet_server_t *server, const gpulet_plan_gpulet_t *g,
-                                   const char *path, size_t s, gpulet_error_t *err)
-{
-    const gpulet_plan_share_t *share = &g->shares[s];
-    const server_model_t *model = server_model_by_key(server, share->model);
-    if (model == NULL)
-        return gpulet_fail(err, GPULET_E_INVALID, "%s.models[%zu].model: no model is called '%s'",
-                           path, s, share->model);
-    if (!server_model_wanted(model))
-        return gpulet_fail(err, GPULET_E_INVALID, "%s.models[%zu].model: '%s' is not loaded", path,
-                           s, share->model);
-    if (share->batch > model->batch_max)
-        return gpulet_fail(err, GPULET_E_INVALID,
-                           "%s.models[%zu].batch: expected at most %u, found %u", path, s,
-                           model->batch_max, share->batch);
-    for (size_t i = 0; i < s; i++) {
-        if (strcmp(g->shares[i].model, share->model) == 0)
-            return gpulet_fail(err, GPULET_E_INVALID,
-                               "%s.models[%zu].model: '%s' stands twice in one gpu-let", path, s,
-                               share->model);
-    }
-    return GPULET_OK;
-}
-
-static gpulet_status_t check_gpulet(gpulet_server_t *server, const gpulet_device_type_t *type,
-                                    const gpulet_plan_gpulet_t *g, const char *path,
-                                    gpulet_error_t *err)
-{
-    gpulet_status_t st = GPULET_OK;
-    if (gpulet_device_type_size_index(type, g->units) < 0)
-        return gpulet_fail(err, GPULET_E_INVALID, "%s.units: %u is no size of device type %s", path,
-                           g->units, type->name);
-    for (size_t s = 0; s < g->shares_count && st == GPULET_OK; s++)
-        st = check_share(server, g, path, s, err);
-    return st;
-}
-
-static gpulet_status_t check_device(gpulet_server_t *server, const gpulet_plan_t *plan, size_t d,
-                                    gpulet_error_t *err)
-{
-    const gpulet_plan_device_t *planned = &plan->devices[d];
-    const server_device_t *device = find_device(server, planned);
-    int type = gpulet_device_set_find(server->device_set, planned->type);
-    gpulet_status_t st = GPULET_OK;
-    uint64_t units = 0;
-    char path[64];
-    if (device == NULL || type < 0)
-        return gpulet_fail(err, GPULET_E_INVALID,
-                           "devices[%zu]: device %s %u is not on this machine", d, planned->type,
-                           planned->index);
-    if (device->gone)
-        return gpulet_fail(err, GPULET_E_INVALID, "devices[%zu]: device %s %u is gone", d,
-                           planned->type, planned->index);
-    for (size_t i = 0; i < d; i++) {
-        if (find_device(server, &plan->devices[i]) == device)
-            return gpulet_fail(err, GPULET_E_INVALID, "devices[%zu]: device %s %u stands twice", d,
-                               planned->type, planned->index);
-    }
-    for (size_t i = 0; i < planned->gpulets_count && st == GPULET_OK; i++) {
-        (void)snprintf(path, sizeof(path), "devices[%zu].gpulets[%zu]", d, i);
-        st =
-            check_gpulet(server, &server->device_set->types[type], &planned->gpulets[i], path, err);
-        units += planned->gpulets[i].units;
-    }
-    if (st == GPULET_OK && units > device->desc.units)
-        return gpulet_fail(err, GPULET_E_INVALID,
-                           "devices[%zu].gpulets: %llu units together, the device has %u", d,
-                           (unsigned long long)units, device->desc.units);
-    if (st == GPULET_OK && planned->gpulets_count > device->desc.gpulets_max)
-        return gpulet_fail(err, GPULET_E_INVALID,
-                           "devices[%zu].gpulets: %zu of them, the device takes %u", d,
-                           planned->gpulets_count, device->desc.gpulets_max);
-    return st;
-}
-
 static gpulet_status_t read_plan(gpulet_plan_t **out, gpulet_server_t *server, const char *body,
                                  size_t size, gpulet_error_t *err)
 {
     gpulet_plan_t *plan = NULL;
     gpulet_status_t st = gpulet_plan_parse_json(&plan, body, size, "plan", err);
-    for (size_t d = 0; st == GPULET_OK && d < plan->devices_count; d++)
-        st = check_device(server, plan, d, err);
+    if (st == GPULET_OK)
+        st = server_plan_check(server, plan, err);
     if (st == GPULET_OK)
         st = server_planning_complete(plan, server, "request", err);
     if (st != GPULET_OK) {

@@ -63,6 +63,11 @@ void server_planning_close(gpulet_server_t *server)
     gpulet_device_set_destroy(server->device_set);
 }
 
+double server_planning_slo_ms(const server_model_t *model)
+{
+    return model->slo_ms > 0 ? model->slo_ms : BEST_EFFORT_SLO_MS;
+}
+
 static gpulet_status_t make_workload(gpulet_workload_t **out, gpulet_server_t *server,
                                      gpulet_error_t *err)
 {
@@ -77,7 +82,7 @@ static gpulet_status_t make_workload(gpulet_workload_t **out, gpulet_server_t *s
             continue;
         (void)snprintf(demand.model, sizeof(demand.model), "%s", model->entry->key);
         demand.rate_rps = server_follow_rate_rps(server, model);
-        demand.slo_ms = model->slo_ms > 0 ? model->slo_ms : BEST_EFFORT_SLO_MS;
+        demand.slo_ms = server_planning_slo_ms(model);
         st = gpulet_workload_add(workload, &demand, err);
     }
     if (st != GPULET_OK) {
@@ -202,7 +207,7 @@ static gpulet_status_t make_provisional(gpulet_plan_t **out, const gpulet_server
     return GPULET_OK;
 }
 
-static bool all_profiled(const gpulet_server_t *server)
+bool server_planning_all_profiled(const gpulet_server_t *server)
 {
     for (uint32_t i = 0; i < server->models_count; i++) {
         if (server_model_wanted(&server->models[i]) &&
@@ -214,9 +219,9 @@ static bool all_profiled(const gpulet_server_t *server)
 
 /* ---- plans made elsewhere ---- */
 
-static void make_input(gpulet_plan_input_t *out, const gpulet_server_t *server,
-                       const gpulet_profile_t *profile, const gpulet_device_set_t *devices,
-                       const gpulet_workload_t *workload)
+void server_planning_input(gpulet_plan_input_t *out, const gpulet_server_t *server,
+                           const gpulet_profile_t *profile, const gpulet_device_set_t *devices,
+                           const gpulet_workload_t *workload)
 {
     *out = (gpulet_plan_input_t){
         .profile = profile,
@@ -240,8 +245,9 @@ gpulet_status_t server_planning_complete(gpulet_plan_t *plan, gpulet_server_t *s
     gpulet_status_t st = make_workload(&workload, server, err);
     if (st != GPULET_OK)
         return st;
-    make_input(&input, server, server->profile, server->device_set, workload);
-    if (all_profiled(server) && gpulet_plan_verify(plan, &input, &why) != GPULET_OK) {
+    server_planning_input(&input, server, server->profile, server->device_set, workload);
+    if (server_planning_all_profiled(server) &&
+        gpulet_plan_verify(plan, &input, &why) != GPULET_OK) {
         char text[GPULET_ERROR_TEXT_MAX * 2];
         GPULET_LOG(WARNING, "event=plan_unverified source=%s reason=%s", source,
                    gpulet_log_quote(text, sizeof(text), why.text));
@@ -303,7 +309,7 @@ gpulet_status_t server_planning_prepare(server_plan_job_t *job, gpulet_server_t 
         st = gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
     if (st != GPULET_OK)
         return st;
-    make_input(&job->input, server, job->profile, job->devices, job->workload);
+    server_planning_input(&job->input, server, job->profile, job->devices, job->workload);
     job->input.from = job->from;
     job->options = (gpulet_serving_options_t){
         .planner = gpulet_planner_find(server->settings.planner),
@@ -343,7 +349,7 @@ bool server_planning_without_planner(server_plan_job_t *job, gpulet_server_t *se
     bool first = server->plan == NULL;
     if (server->settings.plan != NULL && (first || !server->settings.follow)) {
         job->status = load_given_plan(&job->plan, server, &job->err);
-    } else if (!all_profiled(server)) {
+    } else if (!server_planning_all_profiled(server)) {
         job->provisional = true;
         job->status = make_provisional(&job->plan, server, &job->err);
     } else {

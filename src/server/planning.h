@@ -51,6 +51,21 @@ void server_planning_make(server_plan_job_t *job, gpulet_server_t *server);
 gpulet_status_t server_planning_complete(gpulet_plan_t *plan, gpulet_server_t *server,
                                          const char *source, gpulet_error_t *err) GPULET_MUST_USE;
 
+void server_planning_input(gpulet_plan_input_t *out, const gpulet_server_t *server,
+                           const gpulet_profile_t *profile, const gpulet_device_set_t *devices,
+                           const gpulet_workload_t *workload);
+/* What the model is planned with: a model without an objective has a far one. */
+double server_planning_slo_ms(const server_model_t *model);
+bool server_planning_all_profiled(const gpulet_server_t *server);
+
+/* plan_check.c */
+/* The plan is for devices, sizes and models that are there; the error names the field that is not.
+ */
+gpulet_status_t server_plan_check(gpulet_server_t *server, const gpulet_plan_t *plan,
+                                  gpulet_error_t *err) GPULET_MUST_USE;
+/* The plan that was served last, from the store, if it may be served again. */
+bool server_planning_stored(server_plan_job_t *job, gpulet_server_t *server);
+
 /* planning_thread.c: one job at a time. */
 gpulet_status_t server_planner_open(gpulet_server_t *server, gpulet_error_t *err) GPULET_MUST_USE;
 /* Waits for the job under way, whose answer nobody wants. */

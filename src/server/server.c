@@ -301,7 +301,8 @@ static void wait_for_workers(gpulet_server_t *server)
 static gpulet_status_t begin_first_plan(gpulet_server_t *server, gpulet_error_t *err)
 {
     server_plan_job_t job = {.reason = GPULET_FOLLOW_START, .wanted_ns = gpulet_clock_ns()};
-    server_planning_make(&job, server);
+    if (!server_planning_stored(&job, server))
+        server_planning_make(&job, server);
     if (job.status == GPULET_OK)
         job.status = server_transition_begin(server, &job);
     gpulet_status_t st =

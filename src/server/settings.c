@@ -64,6 +64,8 @@ const gpulet_option_t gpulet_settings_table[] = {
      "which planner: elastic or temporal", "Planning"},
     {"plan", GPULET_OPTION_STRING, AT(plan), NULL, ANY, "FILE",
      "serve this plan (JSON of gpulet plan) instead of making one", NULL},
+    {"fresh-plan", GPULET_OPTION_BOOL, AT(fresh_plan), NULL, ANY, NULL,
+     "begin with a new plan, not with the one that was served last", NULL},
     {"profiles", GPULET_OPTION_STRING, AT(profiles), NULL, ANY, "FILE",
      "measured latencies (CSV of gpulet profile); without it what is missing is measured when idle",
      NULL},

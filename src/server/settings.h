@@ -38,6 +38,7 @@ typedef struct gpulet_settings {
     char *devices;
     char *planner;
     char *plan;
+    bool fresh_plan;
     double interference_quantile;
     bool utilisation_scaled;
     double latency_margin;
