@@ -62,6 +62,7 @@ gpulet_status_t server_gpulets_open(gpulet_server_t *server, gpulet_error_t *err
         return gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
     server->device_options.reserve_cores = server->settings.reserve_cores;
     server->device_options.fake_spec = server->settings.fake_devices;
+    server->device_options.fake_gone = server->settings.fake_gone;
     server->device_options.mps_step = (uint32_t)server->settings.mps_step;
     return open_devices(server, err);
 }
@@ -286,7 +287,8 @@ static void step_one(server_gpulet_t *g, uint64_t now_ns)
     if (g->state == SERVER_GPULET_BACKOFF && g->retired && !g->running) {
         g->stopped = true;
         expect_back(g, false, now_ns);
-    } else if (g->state == SERVER_GPULET_BACKOFF && now_ns >= g->restart_at_ns && !g->server->stop)
+    } else if (g->state == SERVER_GPULET_BACKOFF && now_ns >= g->restart_at_ns &&
+               !g->server->stop && !g->server->devices[g->device].gone)
         server_gpulet_restart(g, now_ns);
     if (g->state == SERVER_GPULET_WAITING && g->running) {
         server_gpulet_add_lane(

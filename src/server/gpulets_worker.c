@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "server/follow.h"
 #include "server/gpulets.h"
 
 enum { BACKOFF_MS_MIN = 100, BACKOFF_MS_MAX = 10000, HEALTHY_MS = 500, BACKGROUND_NICE = 10 };
@@ -196,6 +197,20 @@ static void note_start_failure(server_gpulet_t *g, const char *why)
                           "gpu-let %s cannot be started: %s", g->name, why);
 }
 
+static void note_lost(const server_gpulet_t *g, const char *why)
+{
+    gpulet_server_t *server = g->server;
+    server_event_t event = {.kind = SERVER_EVENT_WORKER_LOST,
+                            .reason = GPULET_FOLLOW_LOST,
+                            .outcome = SERVER_OUTCOME_REACHED,
+                            .devices_before = server_devices_used(server),
+                            .devices_after = server_devices_used(server),
+                            .headroom = server_follow_headroom(server),
+                            .shortfall = server_follow_shortfall(server)};
+    (void)snprintf(event.text, sizeof(event.text), "%s: %s", g->name, why);
+    server_events_add(server->events, &event);
+}
+
 static void on_lost(void *context, gpulet_worker_t *worker, const char *why)
 {
     server_gpulet_t *g = context;
@@ -205,8 +220,10 @@ static void on_lost(void *context, gpulet_worker_t *worker, const char *why)
                (int)gpulet_worker_pid(worker), gpulet_log_quote(text, sizeof(text), why));
     /* What it had answered before it died may have been read just now, and the next batch refused:
      * then the loss is counted already. */
-    if (!g->lost)
+    if (!g->lost) {
         g->lost_count++;
+        note_lost(g, why);
+    }
     g->lost = true;
     g->server->gpulets_dirty = true;
 }

@@ -10,6 +10,7 @@
  *   planning*.c   from profiles and rates to a plan, on a thread of its own (planning.h)
  *   follow.c      when a plan is wanted, and whether it is gone over to (follow.h)
  *   transition.c  from the running plan to another; events.c: what became of it
+ *   devices.c     devices that are gone, and back
  *   api_admin.c   the plan, the rates and the events from outside
  *   reload.c      models read anew from the repository at run time
  *   calibrate.c   measures what has no profile while nothing else is to do
@@ -302,6 +303,7 @@ struct gpulet_server {
     uint64_t plans_seq;   /* plans that came from outside */
     uint64_t asks_seq;    /* plans that a person asked for */
     bool ask_forced;
+    bool devices_blamed;        /* devices.c: a change that no plan was asked for yet */
     struct gpulet_store *store; /* NULL: nothing is kept */
     bool calibration_wanted;
     server_calibration_t *calibration;
@@ -503,6 +505,12 @@ void server_metrics_write(gpulet_buf_t *out, gpulet_server_t *server);
 
 /* status.c */
 gpulet_status_t server_status_write(gpulet_buf_t *out, gpulet_server_t *server);
+
+/* devices.c: about every second */
+void server_devices_check(gpulet_server_t *server);
+/* A plan is about to be given up: devices on which none of its workers live are not planned for
+ * next time. */
+void server_devices_blame(gpulet_server_t *server, uint64_t now_ns);
 
 /* calibrate.c */
 gpulet_status_t server_calibrate_begin(gpulet_server_t *server);

@@ -16,7 +16,7 @@
 #include "server/planning.h"
 #include "store/store.h"
 
-enum { TICK_MS = 100, TRIM_TICKS = 20, PATH_SIZE = 4096 };
+enum { TICK_MS = 100, TRIM_TICKS = 20, HEALTH_TICKS = 10, PATH_SIZE = 4096 };
 
 static void on_sched_timer(evutil_socket_t fd, short what, void *context)
 {
@@ -69,6 +69,8 @@ static void on_tick(evutil_socket_t fd, short what, void *context)
     server_reload_reap(server);
     if (++server->ticks % TRIM_TICKS == 0)
         server_catalog_trim(server);
+    if (server->ticks % HEALTH_TICKS == 0 && !server->stop)
+        server_devices_check(server);
     check_drain(server, gpulet_clock_ns());
 }
 
@@ -300,7 +302,10 @@ static void wait_for_workers(gpulet_server_t *server)
 
 static gpulet_status_t begin_first_plan(gpulet_server_t *server, gpulet_error_t *err)
 {
-    server_plan_job_t job = {.reason = GPULET_FOLLOW_START, .wanted_ns = gpulet_clock_ns()};
+    server_devices_check(server);
+    server_plan_job_t job = {.reason = GPULET_FOLLOW_START,
+                             .wanted_ns = gpulet_clock_ns(),
+                             .devices_seen = server->devices_seq};
     if (!server_planning_stored(&job, server))
         server_planning_make(&job, server);
     if (job.status == GPULET_OK)

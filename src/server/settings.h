@@ -26,6 +26,7 @@ typedef struct gpulet_settings {
     uint64_t http_idle_timeout_ms;
     char *device;
     char *fake_devices;
+    char *fake_gone;
     char *reserve_cores;
     uint64_t mps_step;
     char *engine;

@@ -110,6 +110,16 @@ static void add_plan(json_t *root, const gpulet_server_t *server, uint64_t now_n
     (void)json_object_set_new(root, "transition", transition_json(server, now_ns));
 }
 
+static json_t *device_json(const server_device_t *device)
+{
+    return json_pack("{s:s, s:i, s:i, s:s, s:s}", "type", device->desc.type, "index",
+                     (int)device->desc.index, "units", (int)device->desc.units, "text",
+                     device->desc.text, "state",
+                     device->gone      ? "gone"
+                     : device->failing ? "failing"
+                                       : "there");
+}
+
 gpulet_status_t server_status_write(gpulet_buf_t *out, gpulet_server_t *server)
 {
     uint64_t now_ns = gpulet_clock_ns();
@@ -121,11 +131,7 @@ gpulet_status_t server_status_write(gpulet_buf_t *out, gpulet_server_t *server)
     for (const server_gpulet_t *g = server->gpulets; g != NULL; g = g->next)
         (void)json_array_append_new(gpulets, gpulet_json(server, g, now_ns));
     for (uint32_t i = 0; i < server->devices_count; i++)
-        (void)json_array_append_new(devices, json_pack("{s:s, s:i, s:i, s:s}", "type",
-                                                       server->devices[i].desc.type, "index",
-                                                       (int)server->devices[i].desc.index, "units",
-                                                       (int)server->devices[i].desc.units, "text",
-                                                       server->devices[i].desc.text));
+        (void)json_array_append_new(devices, device_json(&server->devices[i]));
     json_t *root =
         json_pack("{s:s, s:b, s:b, s:f, s:s, s:b, s:I, s:i, s:i, s:o, s:o, s:o}", "version",
                   GPULET_VERSION, "ready", (int)server->ready, "draining", (int)server->draining,

@@ -289,8 +289,9 @@ void server_transition_step(gpulet_server_t *server, uint64_t now_ns)
     server->stop = nothing_starts(server);
     if (server->stop)
         server->exit_status = GPULET_E_UNAVAILABLE;
-    else if (old_is_better(server))
+    else if (old_is_better(server)) {
+        server_devices_blame(server, now_ns);
         roll_back(server, "a gpu-let or a model of it cannot be had", now_ns);
-    else
+    } else
         switch_over(server, now_ns);
 }

@@ -458,6 +458,90 @@ class Asking(Case):
         self.assertIn(found[0].status, (200, 503))
 
 
+class Devices(Case):
+    def begin(self, **options):
+        self.gone = self.repository.join(".gone")
+        self.script = self.repository.join(".down")
+        server = self.planned({"a": 300, "b": 300}, latency_ms=4, count=3, fake_gone=self.gone, replan_period_s=1000, **options)
+        self.assertEqual(server.status()["devices_used"], 3)
+        return server
+
+    def used(self):
+        return {g["index"] for g in self.gpulets()}
+
+    def test_a_device_that_is_gone_is_done_without_until_it_is_back(self):
+        server = self.begin(follow="false")
+        load = self.load("a", "b")
+        for gone in (1, 0):
+            self.repository.write(".gone", "fake/%d\n" % gone)
+            wait_for(lambda: self.used() == {0, 1, 2} - {gone} and not server.status()["transition"], "planned for what is left")
+            self.assertEqual([d["state"] for d in server.status()["devices"]], ["gone" if i == gone else "there" for i in range(3)])
+            for model in ("a", "b"):
+                identity_infer(server, model=model)
+            os.unlink(self.gone)
+            wait_for(lambda: self.used() == {0, 1, 2} and not server.status()["transition"], "used again")
+        load.stop_event.set()
+        self.assertEqual([e["text"].split(":")[0] for e in self.events() if e["kind"] == "device_lost"], ["fake 1", "fake 0"])
+        self.assertEqual(len(self.events(kind="device_back")), 2)
+        self.assertTrue([e for e in self.events(kind="replan") if e["reason"] == "lost"])
+        server.note_workers()
+        server.stop()
+
+    def test_all_devices_gone_and_back(self):
+        server = self.begin(follow="false")
+        self.repository.write(".gone", "fake/0\nfake/1\nfake/2\n")
+        wait_for(lambda: not self.gpulets(), "nothing serves")
+        wait_for(lambda: [e for e in self.events() if e["outcome"] == "failed" and "no device is left" in e["text"]], "told")
+        os.unlink(self.gone)
+        wait_for(lambda: self.used() == {0, 1, 2}, "used again")
+        for model in ("a", "b"):
+            identity_infer(server, model=model)
+        server.note_workers()
+        server.stop()
+
+    def test_a_device_that_is_gone_at_the_start(self):
+        self.repository.write(".gone", "fake/0\n")
+        self.gone = self.repository.join(".gone")
+        self.add("a")
+        server = self.serve(fake_devices="fake:100:2", fake_gone=self.gone)
+        self.assertEqual(self.used(), {1})
+        identity_infer(server, model="a")
+        server.stop()
+
+    def test_a_device_on_which_no_worker_lives_is_left(self):
+        flag = self.repository.join(".down")
+        program = self.repository.write(".worker", "#!/bin/sh\n[ -e '%s' ] && case \"$*\" in *fake1.*) exit 3;; esac\nexec '%s' \"$@\"\n" %
+                                        (flag, os.path.join(os.path.dirname(os.path.abspath(GPULET)), "gpulet-worker")))
+        os.chmod(program, 0o755)
+        server = self.begin(follow="false", worker_program=program)
+        self.repository.write(".down", "")
+        for g in self.gpulets():
+            if g["index"] == 1:
+                os.kill(g["pid"], signal.SIGKILL)
+        wait_for(lambda: [d["state"] for d in server.status()["devices"]] == ["there", "failing", "there"], "given up")
+        wait_for(lambda: self.used() == {0, 2} and not server.status()["transition"], "planned for what is left")
+        self.assertTrue(self.events(kind="worker_lost"))
+        self.assertIn("fake 1", self.events(kind="device_lost")[0]["text"])
+        server.note_workers()
+        server.stop()
+
+    def test_a_plan_that_a_failing_device_spoils_is_made_anew_without_it(self):
+        flag = self.repository.join(".down")
+        program = self.repository.write(".worker", "#!/bin/sh\n[ -e '%s' ] && case \"$*\" in *fake1.*) exit 3;; esac\nexec '%s' \"$@\"\n" %
+                                        (flag, os.path.join(os.path.dirname(os.path.abspath(GPULET)), "gpulet-worker")))
+        os.chmod(program, 0o755)
+        self.repository.write(".down", "")
+        server = self.planned({"a": 1, "b": 1}, latency_ms=4, count=3, worker_program=program, follow="false")
+        self.assertEqual(self.used(), {0})
+        load = self.load("a", "b")
+        self.post("rates", '{"a": 300, "b": 200}')
+        wait_for(lambda: self.used() == {0, 2}, "planned for what is left")
+        self.assertTrue(self.events(kind="rollback"))
+        self.all_were_answered(load, "a", "b")
+        server.note_workers()
+        server.stop()
+
+
 class Restart(Case):
     """The server dies, and goes on with what it served."""
 
