@@ -91,13 +91,22 @@ bool server_gpulets_serve(const gpulet_server_t *server, uint32_t model)
     return false;
 }
 
+/* It was served until room was made for the plan that is being reached, and will be again should
+ * that be given up. */
+static bool is_given_up(const gpulet_server_t *server, uint32_t model)
+{
+    const server_transition_t *t = &server->transition;
+    return server->switching && t->broken > 0 && !t->restores &&
+           gpulet_plan_routed_rps(server->plan, server->models[model].entry->key) > 0;
+}
+
 bool server_gpulets_may_serve(const gpulet_server_t *server, uint32_t model)
 {
     for (server_gpulet_t *g = server->gpulets; g != NULL; g = g->next) {
         if (holds(g, model, false) && (!g->retired || g->lane != SERVER_LANE_NONE))
             return true;
     }
-    return false;
+    return is_given_up(server, model);
 }
 
 bool server_gpulets_plan_loses(const gpulet_server_t *server, uint32_t model)
@@ -114,7 +123,7 @@ bool server_gpulets_plan_loses(const gpulet_server_t *server, uint32_t model)
         wanted |= stays;
         served |= !stays && g->lane != SERVER_LANE_NONE && s->loaded;
     }
-    return served && wanted;
+    return (served || is_given_up(server, model)) && wanted;
 }
 
 void server_gpulets_refresh_models(gpulet_server_t *server)
@@ -325,7 +334,7 @@ void server_gpulets_step(gpulet_server_t *server)
         removed = true;
     }
     if (removed) {
-        server_gpulets_start_held(server);
+        server_memory_begin_held(server);
         settle(server);
     }
     if (server->stop)

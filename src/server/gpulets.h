@@ -59,9 +59,21 @@ void server_gpulet_change_end(server_gpulet_t *g, uint64_t now_ns);
 /* All that the next plan wants of it is loaded, or refused. */
 bool server_gpulet_is_loaded(const server_gpulet_t *g);
 
-/* gpulets_plan.c */
-/* A gpu-let of the new plan is started, for which there was no memory. */
-void server_gpulets_start_held(gpulet_server_t *server);
+/* What goes is no longer served, before the switch: its memory is needed. */
+void server_gpulet_change_early(server_gpulet_t *g, uint64_t now_ns);
+
+/* memory.c: never more on a device than it holds */
+/* Of the device, for gpu-lets; INFINITY: not known. */
+double server_memory_limit_mb(const gpulet_server_t *server, uint32_t device);
+double server_memory_service_mb(const server_gpulet_t *g, const server_service_t *service);
+/* What the process of a gpu-let takes beside its models. */
+double server_memory_process_mb(const server_gpulet_t *g);
+/* Taken by what is there, or has been begun. */
+double server_memory_used_mb(const gpulet_server_t *server, uint32_t device);
+/* Break before make: as few as possible of those that go make room for what is held. */
+void server_memory_make_room(gpulet_server_t *server, uint64_t now_ns);
+/* Something is gone: what was held, and has room now, is begun. */
+void server_memory_begin_held(gpulet_server_t *server);
 
 /* transition.c */
 /* Takes the steps towards the plan that is being reached, or gives it up. */

@@ -150,6 +150,15 @@ static void serve(server_gpulet_t *g, uint64_t now_ns, bool with_going)
     server->gpulets_dirty = true;
 }
 
+void server_gpulet_change_early(server_gpulet_t *g, uint64_t now_ns)
+{
+    serve(g, now_ns, false);
+    for (uint32_t i = g->services_count; i-- > 0;) {
+        if (g->services[i].going)
+            drop_service(g, i);
+    }
+}
+
 void server_gpulet_change_widen(server_gpulet_t *g, uint64_t now_ns)
 {
     g->changed = has_coming(g) || has_going(g);

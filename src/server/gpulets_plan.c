@@ -16,6 +16,7 @@ typedef struct wanted {
     server_gpulet_t *kept;  /* it goes on from this one; NULL: it is started */
     server_service_t *merged;
     uint32_t merged_count;
+    bool held; /* there is no memory for it yet */
 } wanted_t;
 
 typedef struct wanted_list {
@@ -176,8 +177,7 @@ static uint32_t in_common(server_gpulet_t *g, const server_gpulet_t *fresh)
         const server_service_t *w = &fresh->services[i];
         const server_service_t *s = server_gpulet_service(g, w->model);
         const server_model_t *model = &server->models[w->model];
-        if (s == NULL &&
-            (model->role != SERVER_MODEL_CURRENT || model->state != SERVER_MODEL_READY))
+        if (s == NULL && (model->role != SERVER_MODEL_CURRENT || model->load_ns == 0))
             return 0;
         if (s != NULL && (s->failed || (!any_batch && s->asked && w->batch > s->batch_loaded)))
             return 0;
@@ -232,6 +232,43 @@ static gpulet_status_t merge_kept(wanted_list_t *list, gpulet_error_t *err)
     return GPULET_OK;
 }
 
+/* ---- memory ---- */
+
+static double added_mb(const wanted_t *w)
+{
+    double mb = w->kept == NULL ? server_memory_process_mb(w->fresh) : 0;
+    const server_service_t *services = w->kept == NULL ? w->fresh->services : w->merged;
+    uint32_t count = w->kept == NULL ? w->fresh->services_count : w->merged_count;
+    for (uint32_t i = 0; i < count; i++) {
+        if (w->kept == NULL || (services[i].coming && !services[i].asked))
+            mb += server_memory_service_mb(w->fresh, &services[i]);
+    }
+    return mb;
+}
+
+static void hold(wanted_t *w)
+{
+    w->held = true;
+    for (uint32_t i = 0; i < w->merged_count; i++)
+        w->merged[i].held = w->merged[i].coming && !w->merged[i].asked;
+}
+
+/* What does not fit beside what is there waits. */
+static void hold_some(wanted_list_t *list, const gpulet_server_t *server)
+{
+    for (uint32_t d = 0; d < server->devices_count; d++) {
+        double room_mb = server_memory_limit_mb(server, d) - server_memory_used_mb(server, d);
+        for (size_t i = 0; i < list->count; i++) {
+            wanted_t *w = &list->items[i];
+            double mb = w->fresh->device == d ? added_mb(w) : 0;
+            if (mb > 0 && mb > room_mb)
+                hold(w);
+            else
+                room_mb -= mb;
+        }
+    }
+}
+
 /* ---- starting the others ---- */
 
 /* Units may be shared for a while with gpu-lets that the new plan does not keep, never between two
@@ -257,7 +294,10 @@ static gpulet_status_t start_fresh(wanted_list_t *list, gpulet_server_t *server,
         st = server->backend->carve(&g->partition, device, g->units, 1, err);
         g->overlaps = true;
     }
-    return st == GPULET_OK ? server_gpulet_start(g, err) : st;
+    if (st != GPULET_OK || !w->held)
+        return st == GPULET_OK ? server_gpulet_start(g, err) : st;
+    g->state = SERVER_GPULET_HELD;
+    return GPULET_OK;
 }
 
 static gpulet_status_t start_all(wanted_list_t *list, gpulet_server_t *server, gpulet_error_t *err)
@@ -329,8 +369,10 @@ gpulet_status_t server_gpulets_apply(gpulet_server_t *server, gpulet_plan_t *pla
         match_alike(&list, server);
         st = merge_kept(&list, err);
     }
-    if (st == GPULET_OK)
+    if (st == GPULET_OK) {
+        hold_some(&list, server);
         st = start_all(&list, server, err);
+    }
     if (st != GPULET_OK) {
         list_deinit(&list);
         gpulet_plan_destroy(plan);
@@ -342,10 +384,6 @@ gpulet_status_t server_gpulets_apply(gpulet_server_t *server, gpulet_plan_t *pla
     server->plan_next = plan;
     server->switching = true;
     server->gpulets_dirty = true;
+    server_memory_make_room(server, gpulet_clock_ns());
     return GPULET_OK;
-}
-
-void server_gpulets_start_held(gpulet_server_t *server)
-{
-    (void)server;
 }

@@ -43,7 +43,7 @@ void server_gpulet_load_missing(server_gpulet_t *g)
     bool serves = g->lane != SERVER_LANE_NONE;
     for (uint32_t i = 0; i < g->services_count; i++) {
         server_service_t *service = &g->services[i];
-        if (service->asked || (service->coming && g->running && !serves))
+        if (service->asked || service->held || (service->coming && g->running && !serves))
             continue;
         if (ask_load(g, service, &err) != GPULET_OK) {
             GPULET_LOG(ERROR, "event=load_failed gpulet=%s model=%s error=%s", g->name,

@@ -163,6 +163,7 @@ typedef struct server_service {
     bool failed;  /* its worker refused the model: served by other gpu-lets, if any */
     bool coming;  /* only the plan that is being reached has it here: served from the switch on */
     bool going;   /* that plan has it here no more: served until then */
+    bool held;    /* coming, and there is no memory for it until others are gone */
     bool widened; /* there is a copy for lent units */
     bool widen_asked;
 } server_service_t;
@@ -258,6 +259,8 @@ typedef struct server_transition {
     uint32_t kept;   /* those that change their models included */
     uint32_t loaded; /* models, in all gpu-lets together */
     uint32_t unloaded;
+    uint32_t broken; /* gpu-lets that had to give up models before others had them, for memory */
+    bool restores;   /* it leads back to the running plan, of which such are missing */
 } server_transition_t;
 
 struct gpulet_server {

@@ -43,7 +43,7 @@ static bool is_refused_heir(const gpulet_server_t *server, uint32_t id)
 static bool old_is_better(const gpulet_server_t *server)
 {
     bool hopeless = false;
-    bool serving = false;
+    bool serving = server->transition.broken > 0 && !server->transition.restores;
     for (const server_gpulet_t *g = server->gpulets; g != NULL; g = g->next) {
         hopeless |= server_gpulet_is_hopeless(g);
         serving |= g->running && g->state == SERVER_GPULET_SERVING;
@@ -91,14 +91,19 @@ static void note(gpulet_server_t *server, server_event_kind_t kind, server_outco
         .headroom = server_follow_headroom(server),
         .shortfall = server_follow_shortfall(server),
     };
-    (void)snprintf(event.text, sizeof(event.text), "%s", text);
+    if (t->broken > 0)
+        (void)snprintf(event.text, sizeof(event.text),
+                       "%u gpu-lets gave up models before others had them, for lack of memory%s%s",
+                       t->broken, text[0] != '\0' ? "; " : "", text);
+    else
+        (void)snprintf(event.text, sizeof(event.text), "%.*s", SERVER_EVENT_TEXT_MAX, text);
     server_events_add(server->events, &event);
     GPULET_LOG(INFO,
                "event=replan reason=%s outcome=%s started=%u stopped=%u kept=%u loaded=%u "
-               "unloaded=%u devices=%u plan_ms=%.1f duration_ms=%.1f",
+               "unloaded=%u broken=%u devices=%u plan_ms=%.1f duration_ms=%.1f",
                gpulet_follow_reason_text(t->reason), server_outcome_text(outcome), t->started,
-               t->stopped, t->kept, t->loaded, t->unloaded, event.devices_after, event.plan_ms,
-               event.duration_ms);
+               t->stopped, t->kept, t->loaded, t->unloaded, t->broken, event.devices_after,
+               event.plan_ms, event.duration_ms);
 }
 
 /* A restart begins with what was served last. */
@@ -180,6 +185,23 @@ gpulet_status_t server_transition_begin(gpulet_server_t *server, server_plan_job
     return GPULET_OK;
 }
 
+/* Of the running plan some is missing that had to make room: it is begun anew. */
+static void restore(gpulet_server_t *server, uint64_t now_ns)
+{
+    server_plan_job_t job = {.reason = server->transition.reason,
+                             .wanted_ns = now_ns,
+                             .models_seen = server->transition.models_seen,
+                             .asks_seen = server->transition.asks_seen,
+                             .note = server->note};
+    job.status = gpulet_plan_clone(&job.plan, server->plan);
+    if (job.status == GPULET_OK)
+        job.status = server_transition_begin(server, &job);
+    if (job.status != GPULET_OK)
+        GPULET_LOG(ERROR, "event=restore_failed error=\"%s\"", job.err.text);
+    server->transition.restores = job.status == GPULET_OK;
+    server_planning_job_deinit(&job);
+}
+
 /* What serves goes on serving, and the rest of the new plan ends. */
 static void roll_back(gpulet_server_t *server, const char *why, uint64_t now_ns)
 {
@@ -200,6 +222,8 @@ static void roll_back(gpulet_server_t *server, const char *why, uint64_t now_ns)
     server_follow_reached(server, now_ns, false);
     note(server, SERVER_EVENT_ROLLBACK, SERVER_OUTCOME_FAILED, why, now_ns);
     settle_waiters(server, SERVER_OUTCOME_FAILED, why, now_ns);
+    if (server->transition.broken > 0 && !server->transition.restores)
+        restore(server, now_ns);
 }
 
 /* The first plan, and not one worker of it could be started: there is nothing to be ready for. */

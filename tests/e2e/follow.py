@@ -458,6 +458,67 @@ class Asking(Case):
         self.assertIn(found[0].status, (200, 503))
 
 
+class Memory(Case):
+    """Two plans at once are more than the device holds."""
+
+    def begin(self, memory_mb, **models_mb):
+        self.add(*models_mb, latency_ms=1)
+        profile = profile_csv({m: 1 for m in models_mb}, sizes=(20, 25, 30, 40, 50, 60, 75, 80, 100), memory_mb=models_mb)
+        self.server = self.serve(profiles=self.write("p.csv", profile), fake_devices="fake:100:1:%d" % memory_mb, follow="false",
+                                 plan=self.write("plan.json", plan_json([(50, None, [("a", 4, 5)]), (50, None, [("b", 4, 5)])])))
+        return self.server
+
+    def broken(self):
+        return self.server.log().count("event=break_before_make")
+
+    def test_what_fits_is_made_before_anything_is_broken(self):
+        server = self.begin(1200, a=300, b=300)
+        self.put([(60, None, [("a", 4, 5)]), (40, None, [("b", 4, 5)])])
+        self.assertEqual(self.broken(), 0)
+        server.stop()
+
+    def test_as_little_as_possible_is_broken_first(self):
+        server = self.begin(1000, a=300, b=300)
+        load = self.load("a", "b")
+        for i in range(6):
+            self.put([(60, None, [("a", 4, 5)]), (40, None, [("b", 4, 5)])] if i % 2 == 0 else
+                     [(80, None, [("a", 4, 5)]), (20, None, [("b", 4, 5)])])
+            self.assertEqual(self.broken(), i + 1)
+        self.assertIn("for lack of memory", self.events(kind="replan")[-1]["text"])
+        self.assertEqual(self.cut(), [(20, ("b",)), (80, ("a",))])
+        self.all_were_answered(load, "a", "b")
+        server.stop()
+
+    def test_nothing_fits_beside_what_runs(self):
+        server = self.begin(600, a=300, b=300)
+        load = self.load("a", "b")
+        self.put([(60, None, [("a", 4, 5)]), (40, None, [("b", 4, 5)])])
+        self.assertEqual(self.broken(), 2)
+        self.all_were_answered(load, "a", "b")
+        server.stop()
+
+    def test_a_gpu_let_that_goes_on_gives_up_a_model_for_another(self):
+        server = self.begin(1000, a=100, b=100, x=400, y=400)
+        self.put([(50, None, [("a", 4, 5), ("x", 4, 5)]), (50, None, [("b", 4, 5), ("y", 4, 5)])])
+        pids = self.pids()
+        load = self.load("a", "b", "x", "y")
+        self.put([(50, None, [("a", 4, 5), ("y", 4, 5)]), (50, None, [("b", 4, 5), ("x", 4, 5)])])
+        self.assertEqual(self.pids(), pids)
+        self.assertGreaterEqual(self.broken(), 1)
+        self.all_were_answered(load, "a", "b", "x", "y")
+        server.stop()
+
+    def test_what_made_room_in_vain_comes_back(self):
+        server = self.begin(600, a=300, b=300)
+        os.unlink(self.repository.join("b", "1", "model.onnx"))
+        self.repository.add("b", script(latency_ms=1, fail_load="its weights are upside down", load_units=40))
+        self.put([(60, None, [("a", 4, 5)]), (40, None, [("b", 4, 5)])], status=503)
+        wait_for(lambda: self.cut() == [(50, ("a",)), (50, ("b",))], "as it was")
+        for model in ("a", "b"):
+            identity_infer(server, model=model)
+        server.stop()
+
+
 class Devices(Case):
     def begin(self, **options):
         self.gone = self.repository.join(".gone")
