@@ -183,6 +183,11 @@ void server_follow_ask(gpulet_server_t *server, gpulet_follow_reason_t reason)
 
 /* ---- the answer ---- */
 
+static double cost_of(const gpulet_plan_t *plan)
+{
+    return isnan(plan->cost) ? (double)plan->devices_used : plan->cost;
+}
+
 static void describe(gpulet_follow_plan_t *out, const gpulet_server_t *server,
                      const gpulet_plan_t *plan)
 {
@@ -210,7 +215,7 @@ static bool is_improvement(const gpulet_server_t *server, const gpulet_follow_pl
         more |= rate.covered_rps < rate.planned_rps && next->covers_rps[i] > rate.covered_rps;
         least = fmin(least, next->covers_rps[i] / rate.planned_rps);
     }
-    return more || server->plan == NULL || next->cost < (double)server->plan->devices_used ||
+    return more || server->plan == NULL || next->cost < cost_of(server->plan) ||
            least >= server->settings.replan_better * server_follow_headroom(server);
 }
 

@@ -161,11 +161,11 @@ void server_gpulet_change_early(server_gpulet_t *g, uint64_t now_ns)
 
 void server_gpulet_change_widen(server_gpulet_t *g, uint64_t now_ns)
 {
-    g->changed = has_coming(g) || has_going(g);
-    bool both = has_coming(g) && has_going(g);
+    bool wider = has_coming(g);
+    g->changed = has_going(g);
     for (uint32_t i = 0; i < g->services_count; i++)
         g->services[i].coming = false;
-    if (both)
+    if (wider)
         serve(g, now_ns, true);
 }
 

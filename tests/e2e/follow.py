@@ -134,7 +134,10 @@ class Changes(Case):
         self.add("a", "b", "c", latency_ms=1)
         server = self.serve(plan=self.write("plan.json", plan_json([(40, None, [("a", 4, 5)]), (60, None, [("b", 4, 5), ("c", 4, 5)])])))
         pids = self.pids()
-        load = self.load("a", "b", "c")
+        load = self.load("a", "b", "c", threads=3)
+        for _ in range(10):
+            self.put([(40, None, [("a", 4, 5), ("b", 2, 5)]), (60, None, [("c", 8, 5)])])
+            self.put([(40, None, [("a", 4, 5)]), (60, None, [("b", 4, 5), ("c", 4, 5)])])
         self.put([(40, None, [("a", 4, 5), ("b", 2, 5)]), (60, None, [("c", 8, 5)])])
         self.assertEqual(self.pids(), pids)
         self.assertEqual(self.cut(), [(40, ("a", "b")), (60, ("c",))])
@@ -151,7 +154,7 @@ class Changes(Case):
         self.add("x", "y", "a", "b", latency_ms=1)
         server = self.serve(plan=self.write("plan.json", plan_json(one)))
         pids = self.pids()
-        load = self.load("x", "y", "a", "b")
+        load = self.load("x", "y", "a", "b", threads=2)
         for i in range(10):
             self.put(one if i % 2 else two)
         self.assertEqual(self.pids(), pids)
