@@ -28,6 +28,7 @@ extern const cmd_row_t cmd_rows[];
 
 extern const gpulet_option_t cmd_plan_options[];
 extern const gpulet_option_t cmd_study_options[];
+extern const gpulet_option_t cmd_sim_options[];
 extern const gpulet_option_t cmd_slo_options[];
 extern const gpulet_option_t cmd_fit_options[];
 extern const gpulet_option_t cmd_profile_options[];
@@ -38,6 +39,7 @@ extern const gpulet_option_t cmd_doctor_options[];
 
 int cmd_plan(int argc, char **argv);
 int cmd_study(int argc, char **argv);
+int cmd_sim(int argc, char **argv);
 int cmd_slo(int argc, char **argv);
 int cmd_fit(int argc, char **argv);
 int cmd_profile(int argc, char **argv);

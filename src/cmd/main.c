@@ -12,6 +12,8 @@ const cmd_row_t cmd_rows[] = {
      cmd_plan},
     {"study", "", "how many of many workloads each planner can schedule", cmd_study_options,
      cmd_study},
+    {"sim", "", "serve a workload in virtual time, with the server's own brain and planners",
+     cmd_sim_options, cmd_sim},
     {"slo", "", "objectives by the rule of twice the latency of a large batch", cmd_slo_options,
      cmd_slo},
     {"fit", "", "how gpu-lets slow one another down, from measured pairs", cmd_fit_options,
