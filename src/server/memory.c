@@ -145,7 +145,29 @@ static void give_up(server_gpulet_t *g, uint64_t now_ns)
     server_brain_apply(server, gpulet_sched_lane_drain(server->sched, now_ns, g->lane));
 }
 
-static void make_room_on(gpulet_server_t *server, uint32_t device, uint64_t now_ns)
+/* Another gpu-let serves the model meanwhile. */
+static bool is_served_beside(const server_gpulet_t *g, uint32_t model)
+{
+    for (server_gpulet_t *other = g->server->gpulets; other != NULL; other = other->next) {
+        const server_service_t *s = server_gpulet_service(other, model);
+        if (other != g && s != NULL && s->loaded && !s->coming && other->running &&
+            other->state == SERVER_GPULET_SERVING && other->lane != SERVER_LANE_NONE)
+            return true;
+    }
+    return false;
+}
+
+/* Nobody would miss what it gives up. */
+static bool is_spared(const server_gpulet_t *g)
+{
+    for (uint32_t i = 0; i < g->services_count; i++) {
+        if ((g->retired || g->services[i].going) && !is_served_beside(g, g->services[i].model))
+            return false;
+    }
+    return true;
+}
+
+static void make_room_on(gpulet_server_t *server, uint32_t device, bool spared, uint64_t now_ns)
 {
     server_gpulet_t *candidates[CANDIDATES_MAX];
     double sizes[CANDIDATES_MAX];
@@ -156,22 +178,25 @@ static void make_room_on(gpulet_server_t *server, uint32_t device, uint64_t now_
         return;
     for (server_gpulet_t *g = server->gpulets; g != NULL && count < CANDIDATES_MAX; g = g->next) {
         double mb = g->device == device ? spare_mb(g) : 0;
-        if (mb <= 0)
+        if (mb <= 0 || (spared && !is_spared(g)))
             continue;
         candidates[count] = g;
         sizes[count++] = mb;
     }
     (void)gpulet_room_choose(chosen, sizes, count, missing);
     for (size_t i = 0; i < count; i++) {
-        if (chosen[i])
+        /* The first of two that serve a model has gone by now. */
+        if (chosen[i] && (!spared || is_spared(candidates[i])))
             give_up(candidates[i], now_ns);
     }
 }
 
 void server_memory_make_room(gpulet_server_t *server, uint64_t now_ns)
 {
-    for (uint32_t d = 0; d < server->devices_count; d++)
-        make_room_on(server, d, now_ns);
+    for (uint32_t d = 0; d < server->devices_count; d++) {
+        make_room_on(server, d, true, now_ns);
+        make_room_on(server, d, false, now_ns);
+    }
     server_gpulets_refresh_models(server);
     server_memory_begin_held(server);
 }

@@ -492,6 +492,23 @@ class Memory(Case):
         self.all_were_answered(load, "a", "b")
         server.stop()
 
+    def test_what_is_served_elsewhere_too_makes_room_first(self):
+        server = self.begin(1000, a=300, b=300)
+        self.put([(25, None, [("a", 4, 5)]), (25, None, [("a", 4, 5)]), (50, None, [("b", 4, 5)])])
+        broken = self.broken()
+        load = self.load("b", threads=2)
+        self.put([(25, None, [("a", 4, 5)]), (75, None, [("b", 4, 5)])])
+        self.assertEqual(self.broken(), broken + 1)
+        self.assertEqual(self.last_given_up(), "a")
+        self.all_were_answered(load, "b")
+        server.stop()
+
+    def last_given_up(self):
+        """The model of the gpu-let that gave up its memory last."""
+        lines = self.server.log().splitlines()
+        held = {l.split("gpulet=")[1].split()[0]: l.split("model=")[1].split()[0] for l in lines if "event=model_loaded" in l}
+        return held[[l.split("gpulet=")[1].split()[0] for l in lines if "event=break_before_make" in l][-1]]
+
     def test_nothing_fits_beside_what_runs(self):
         server = self.begin(600, a=300, b=300)
         load = self.load("a", "b")
