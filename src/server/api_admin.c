@@ -9,12 +9,10 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/parse.h"
+#include "server/admin_request.h"
 #include "server/follow.h"
 #include "server/gpulets.h"
 #include "server/planning.h"
-
-static const double rate_rps_max = 1e9;
 
 struct server_asker {
     server_asker_t *next;
@@ -101,33 +99,12 @@ void server_admin_finished(gpulet_server_t *server, gpulet_http_request_t *http)
 
 /* ---- what is asked ---- */
 
-/* The value of a name in "a=1&b=2"; NULL when it is not there. */
-static const char *query_value(const char *query, const char *name, size_t *size)
+static bool parse_number(uint64_t *out, gpulet_http_request_t *http, const char *name)
 {
-    size_t name_size = strlen(name);
-    for (const char *at = query; *at != '\0';) {
-        size_t part = strcspn(at, "&");
-        if (part > name_size && strncmp(at, name, name_size) == 0 && at[name_size] == '=') {
-            *size = part - name_size - 1;
-            return at + name_size + 1;
-        }
-        at += part;
-        at += *at == '&';
-    }
-    return NULL;
-}
-
-static bool parse_number(uint64_t *out, gpulet_http_request_t *http, const char *name,
-                         uint64_t otherwise)
-{
-    char text[96];
-    size_t size = 0;
-    const char *value = query_value(gpulet_http_query(http), name, &size);
-    *out = otherwise;
-    if (value == NULL || gpulet_parse_u64(out, value, size) == GPULET_OK)
+    gpulet_error_t err = {""};
+    if (server_admin_query_u64(out, gpulet_http_query(http), name, &err) == GPULET_OK)
         return true;
-    (void)snprintf(text, sizeof(text), "%s: expected a whole number", name);
-    server_respond_error(http, 400, text);
+    server_respond_error(http, 400, err.text);
     return false;
 }
 
@@ -179,7 +156,7 @@ void server_admin_put_plan(gpulet_server_t *server, gpulet_http_request_t *http,
     server_plan_job_t job = {.reason = GPULET_FOLLOW_ASKED,
                              .wanted_ns = gpulet_clock_ns(),
                              .note = {.multiple = 1, .could_hold = 1}};
-    if (refuse_while_ending(server, http) || !parse_number(&wait, http, "wait", 1))
+    if (refuse_while_ending(server, http) || !parse_number(&wait, http, "wait"))
         return;
     gpulet_status_t st = read_plan(&job.plan, server, body, size, &err);
     if (st != GPULET_OK) {
@@ -207,53 +184,25 @@ void server_admin_put_plan(gpulet_server_t *server, gpulet_http_request_t *http,
 
 /* ---- another plan, now ---- */
 
-static bool parse_replan(bool *force, bool *wait, const char *body, size_t size,
-                         gpulet_error_t *err)
-{
-    const char *key = NULL;
-    json_t *value = NULL;
-    bool ok = true;
-    json_t *root = size > 0 ? json_loadb(body, size, JSON_REJECT_DUPLICATES, NULL) : json_object();
-    if (!json_is_object(root)) {
-        (void)gpulet_fail(err, GPULET_E_INVALID,
-                          "expected an object, perhaps with booleans \"force\" and \"wait\"");
-        ok = false;
-    }
-    json_object_foreach(root, key, value)
-    {
-        bool *out = strcmp(key, "force") == 0 ? force : strcmp(key, "wait") == 0 ? wait : NULL;
-        if (!ok)
-            break;
-        ok = out != NULL && json_is_boolean(value);
-        if (ok)
-            *out = json_is_true(value);
-        else
-            (void)gpulet_fail(err, GPULET_E_INVALID, "%.60s: %s", key,
-                              out != NULL ? "expected a boolean" : "no such field");
-    }
-    json_decref(root);
-    return ok;
-}
-
 void server_admin_replan(gpulet_server_t *server, gpulet_http_request_t *http, const char *body,
                          size_t size)
 {
     gpulet_error_t err = {""};
-    bool force = false;
-    bool wait = true;
-    uint64_t wait_query = 1;
-    if (refuse_while_ending(server, http) || !parse_number(&wait_query, http, "wait", 1))
+    server_replan_request_t request;
+    uint64_t wait = 1;
+    if (refuse_while_ending(server, http) || !parse_number(&wait, http, "wait"))
         return;
-    if (!parse_replan(&force, &wait, body, size, &err)) {
-        server_respond_error(http, 400, err.text);
+    gpulet_status_t st = server_admin_parse_replan(&request, body, size, &err);
+    if (st != GPULET_OK) {
+        server_respond_status(http, st, err.text);
         return;
     }
-    wait = wait && wait_query != 0;
-    if (wait && !wait_for(server, http, server->asks_seq + 1))
+    request.wait = request.wait && wait != 0;
+    if (request.wait && !wait_for(server, http, server->asks_seq + 1))
         return;
     server->asks_seq++;
-    server->ask_forced |= force;
-    if (!wait)
+    server->ask_forced |= request.force;
+    if (!request.wait)
         respond_json(http, 202, json_pack("{s:s}", "outcome", "begun"));
     server_follow_ask(server, GPULET_FOLLOW_ASKED);
 }
@@ -277,48 +226,25 @@ void server_admin_rates(gpulet_server_t *server, gpulet_http_request_t *http)
     respond_json(http, 200, json_pack("{s:o}", "models", models));
 }
 
-static bool check_pins(gpulet_server_t *server, json_t *root, gpulet_error_t *err)
-{
-    const char *key = NULL;
-    json_t *value = NULL;
-    if (!json_is_object(root))
-        return gpulet_fail(err, GPULET_E_INVALID, "expected an object of models and their rates") ==
-               GPULET_OK;
-    json_object_foreach(root, key, value)
-    {
-        const server_model_t *model = server_model_by_key(server, key);
-        double rate = json_number_value(value);
-        if (model == NULL)
-            return gpulet_fail(err, GPULET_E_INVALID, "%.200s: no model is called so", key) ==
-                   GPULET_OK;
-        if (!json_is_null(value) &&
-            (!json_is_number(value) || !(rate >= 0 && rate <= rate_rps_max)))
-            return gpulet_fail(err, GPULET_E_INVALID,
-                               "%.200s: expected items a second, 0 or more, or null",
-                               key) == GPULET_OK;
-    }
-    return true;
-}
-
 void server_admin_pin(gpulet_server_t *server, gpulet_http_request_t *http, const char *body,
                       size_t size)
 {
     gpulet_error_t err = {""};
-    const char *key = NULL;
-    json_t *value = NULL;
-    json_t *root = json_loadb(body, size, JSON_REJECT_DUPLICATES, NULL);
-    if (!check_pins(server, root, &err)) {
-        json_decref(root);
-        server_respond_error(http, 400, err.text);
+    server_pin_t *pins = NULL;
+    size_t count = 0;
+    gpulet_status_t st = server_admin_parse_pins(&pins, &count, body, size, &err);
+    for (size_t i = 0; st == GPULET_OK && i < count; i++) {
+        if (server_model_by_key(server, pins[i].model) == NULL)
+            st =
+                gpulet_fail(&err, GPULET_E_INVALID, "%.200s: no model is called so", pins[i].model);
+    }
+    for (size_t i = 0; st == GPULET_OK && i < count; i++)
+        server_follow_pin(server, server_model_by_key(server, pins[i].model), pins[i].rate_rps);
+    server_admin_pins_free(pins, count);
+    if (st != GPULET_OK) {
+        server_respond_status(http, st, err.text);
         return;
     }
-    json_object_foreach(root, key, value)
-    {
-        const server_model_t *model = server_model_by_key(server, key);
-        if (model != NULL)
-            server_follow_pin(server, model, json_is_null(value) ? NAN : json_number_value(value));
-    }
-    json_decref(root);
     server_admin_rates(server, http);
     server_follow_ask(server, GPULET_FOLLOW_ASKED);
 }
@@ -329,7 +255,7 @@ void server_admin_events(gpulet_server_t *server, gpulet_http_request_t *http)
 {
     gpulet_buf_t out = GPULET_BUF_INIT;
     uint64_t since = 0;
-    if (!parse_number(&since, http, "since", 0))
+    if (!parse_number(&since, http, "since"))
         return;
     server_events_write(&out, server->events, since);
     server_respond_buf(http, &out);

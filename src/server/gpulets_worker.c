@@ -45,9 +45,17 @@ void server_gpulet_load_missing(server_gpulet_t *g)
         server_service_t *service = &g->services[i];
         if (service->asked || service->held || (service->coming && g->running && !serves))
             continue;
-        if (ask_load(g, service, &err) != GPULET_OK) {
+        gpulet_status_t st = ask_load(g, service, &err);
+        if (st != GPULET_OK) {
             GPULET_LOG(ERROR, "event=load_failed gpulet=%s model=%s error=%s", g->name,
                        g->server->models[service->model].entry->key, err.text);
+            if (serves && st != GPULET_E_CLOSED) { /* What it serves need not suffer for that. */
+                service->asked = true;
+                service->failed = true;
+                g->refused_count++;
+                g->server->gpulets_dirty = true;
+                continue;
+            }
             g->lost = true;
             g->server->gpulets_dirty = true;
             return;
