@@ -92,6 +92,7 @@ static size_t prune(gpulet_choice_t *items, size_t count, bool ascending)
             drop = dominates(&items[k], &items[i]);
         if (drop)
             continue;
+        // NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage): read_curve wrote `count` of them
         least_ms = fmin(least_ms, items[i].latency_ms);
         items[kept++] = items[i];
     }
