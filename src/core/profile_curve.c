@@ -21,15 +21,7 @@ static bool bracket(const gpulet_curve_t *curve, uint32_t batch,
                     const gpulet_profile_point_t **lower, const gpulet_profile_point_t **upper,
                     double *part)
 {
-    uint32_t low = 0;
-    uint32_t high = curve->points_count;
-    while (low < high) {
-        uint32_t middle = low + (high - low) / 2;
-        if (curve->points[middle].batch < batch)
-            low = middle + 1;
-        else
-            high = middle;
-    }
+    uint32_t low = gpulet_curve_point_index(curve, batch);
     if (low == curve->points_count || batch < curve->points[0].batch)
         return false;
     *upper = &curve->points[low];
