@@ -34,6 +34,7 @@ extern const gpulet_option_t cmd_fit_options[];
 extern const gpulet_option_t cmd_profile_options[];
 extern const gpulet_option_t cmd_bench_options[];
 extern const gpulet_option_t cmd_status_options[];
+extern const gpulet_option_t cmd_top_options[];
 extern const gpulet_option_t cmd_models_options[];
 extern const gpulet_option_t cmd_doctor_options[];
 
@@ -45,6 +46,7 @@ int cmd_fit(int argc, char **argv);
 int cmd_profile(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
 int cmd_status(int argc, char **argv);
+int cmd_top(int argc, char **argv);
 int cmd_models(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
 

@@ -22,6 +22,8 @@ const cmd_row_t cmd_rows[] = {
     {"bench", "", "open-loop load on any server of the Open Inference Protocol", cmd_bench_options,
      cmd_bench},
     {"status", "", "what a running server does", cmd_status_options, cmd_status},
+    {"top", "", "the same, live: gpu-lets to scale, models, rates, misses, events", cmd_top_options,
+     cmd_top},
     {"models", "[list | load MODEL | unload MODEL]", "the models of a running server",
      cmd_models_options, cmd_models},
     {"doctor", "", "what this machine can do, and what stands in the way", cmd_doctor_options,

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/plan_movement.h"
+#include "plan/reach.h"
 
 /* One making of a plan to serve. */
 typedef struct serving {
@@ -141,44 +142,87 @@ static gpulet_status_t use_spare(gpulet_plan_t **plan, serving_t *s,
     gpulet_status_t st = find_multiple(&holds, s, workload);
     s->note.could_hold = holds;
     /* Planners are no monotone functions: what fits at the limit may not fit below it. */
-    for (double factor = 1 + part * (holds - 1);
-         st == GPULET_OK && holds > 1 && factor <= holds && s->note.multiple <= 1;
-         factor += (holds - factor) / 2 + (holds - 1) / 16) {
+    double factor = 1 + part * (holds - 1);
+    while (st == GPULET_OK && holds > 1 && factor <= holds && s->note.multiple <= 1) {
         gpulet_plan_t *next = NULL;
         st = plan_multiple(&next, s, s->options->planner, workload, factor);
-        if (st != GPULET_OK || !next->feasible) {
-            gpulet_plan_destroy(next);
-            continue;
+        if (st == GPULET_OK && next->feasible) {
+            gpulet_plan_t *before = *plan;
+            *plan = next;
+            next = before;
+            s->note.multiple = factor;
         }
-        gpulet_plan_destroy(*plan);
-        *plan = next;
-        s->note.multiple = factor;
+        gpulet_plan_destroy(next);
+        factor += (holds - factor) / 2 + (holds - 1) / 16;
     }
     return st;
 }
 
-/* The same from the running plan with less movement, where there is such a plan. */
-static gpulet_status_t move_less(gpulet_plan_t **plan, serving_t *s,
-                                 const gpulet_workload_t *workload)
+/* How hard a plan is to reach from the running one. */
+typedef struct way {
+    double gap_rps; /* that nobody serves meanwhile */
+    double weight;  /* of what is moved */
+} way_t;
+
+static gpulet_status_t way_to(way_t *out, const gpulet_plan_t *plan, const serving_t *s)
 {
-    const gpulet_planner_t *incremental = gpulet_planner_find("incremental");
+    gpulet_status_t st = gpulet_plan_reach_gap(&out->gap_rps, s->input.from, plan, &s->input);
+    out->weight = gpulet_plan_movement_weight(&plan->movement);
+    return st;
+}
+
+static bool costs_more(const gpulet_plan_t *plan, const gpulet_plan_t *than)
+{
+    return isnan(plan->cost) ? plan->devices_used > than->devices_used
+                             : plan->cost > than->cost * (1 + 1e-9);
+}
+
+/* Plans of the multiple from the running plan: the planner's, or one of little movement. */
+static gpulet_status_t try_way(gpulet_plan_t **plan, way_t *best, serving_t *s,
+                               const gpulet_planner_t *planner, const gpulet_workload_t *workload,
+                               double multiple)
+{
     gpulet_plan_t *next = NULL;
-    if (s->input.from == NULL || !s->options->planner->free_form)
-        return GPULET_OK;
-    gpulet_status_t st = plan_multiple(&next, s, incremental, workload, s->note.multiple);
-    if (st != GPULET_OK)
-        return st;
-    bool costs_more = isnan(next->cost) ? next->devices_used > (*plan)->devices_used
-                                        : next->cost > (*plan)->cost * (1 + 1e-9);
-    bool moves_less = gpulet_plan_movement_weight(&next->movement) <
-                      gpulet_plan_movement_weight(&(*plan)->movement);
-    if (next->feasible && !costs_more && moves_less) {
-        gpulet_plan_t *swapped = *plan;
-        *plan = next;
-        next = swapped;
+    way_t way;
+    gpulet_status_t st = plan_multiple(&next, s, planner, workload, multiple);
+    if (st == GPULET_OK && next->feasible && !costs_more(next, *plan)) {
+        st = way_to(&way, next, s);
+        bool easier = way.gap_rps < best->gap_rps ||
+                      (way.gap_rps <= best->gap_rps && way.weight < best->weight);
+        if (st == GPULET_OK && easier) {
+            gpulet_plan_t *before = *plan;
+            *plan = next;
+            next = before;
+            *best = way;
+            s->note.multiple = multiple;
+        }
     }
     gpulet_plan_destroy(next);
-    return GPULET_OK;
+    return st;
+}
+
+/* The same from the running plan by an easier way, where there is one: with less movement; and
+ * where a model would not be served meanwhile, rather with less to spare than that. */
+static gpulet_status_t ease_way(gpulet_plan_t **plan, serving_t *s,
+                                const gpulet_workload_t *workload)
+{
+    static const double parts[] = {1, 0.5, 0.25, 0};
+    const gpulet_planner_t *incremental = gpulet_planner_find("incremental");
+    const double wanted = s->note.multiple;
+    way_t best;
+    if (s->input.from == NULL || !s->options->planner->free_form)
+        return GPULET_OK;
+    gpulet_status_t st = way_to(&best, *plan, s);
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]) && st == GPULET_OK; i++) {
+        double multiple = 1 + parts[i] * (wanted - 1);
+        if (i > 0 && (best.gap_rps <= 0 || wanted <= 1))
+            break;
+        st = try_way(plan, &best, s, incremental, workload, multiple);
+        if (st == GPULET_OK && i > 0 && best.gap_rps > 0)
+            st = try_way(plan, &best, s, s->options->planner, workload, multiple);
+    }
+    (*plan)->movement.gap_rps = best.gap_rps;
+    return st;
 }
 
 gpulet_status_t gpulet_plan_serving(gpulet_plan_t **out, gpulet_serving_note_t *note,
@@ -196,7 +240,7 @@ gpulet_status_t gpulet_plan_serving(gpulet_plan_t **out, gpulet_serving_note_t *
         if (options->use_spare && input->workload->count <= GPULET_SERVING_SPARE_MODELS_MAX)
             st = use_spare(&plan, &s, input->workload);
         if (st == GPULET_OK)
-            st = move_less(&plan, &s, input->workload);
+            st = ease_way(&plan, &s, input->workload);
         if (st != GPULET_OK)
             (void)gpulet_fail(err, st, "%s", gpulet_status_text(st));
     } else if (st == GPULET_OK) {

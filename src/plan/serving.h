@@ -29,9 +29,10 @@ typedef struct gpulet_serving_options {
  * included. Where no plan meets every objective: the largest percentile of arrivals that can be
  * held down to the bare rates; where not even those, the planner's best plan with every model that
  * it leaves out added to the gpu-let where the fewest requests are late for it, `feasible` false
- * and `reason` saying what is missed. note may be NULL. With input->from the plan is the one of
- * least movement among those that cost no more (only planners of free form; core/plan_movement.h).
- */
+ * and `reason` saying what is missed. note may be NULL. With input->from (and a planner of free
+ * form) the plan is the one that is easiest to reach among some that cost no more: that leaves the
+ * fewest requests unserved on the way (reach.h), if need be with less to spare, then that moves
+ * least (core/plan_movement.h). */
 gpulet_status_t gpulet_plan_serving(gpulet_plan_t **out, gpulet_serving_note_t *note,
                                     const gpulet_plan_input_t *input,
                                     const gpulet_serving_options_t *options,

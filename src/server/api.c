@@ -102,7 +102,7 @@ static void handle_root(gpulet_server_t *server, gpulet_http_request_t *http,
     gpulet_buf_printf(&out,
                       "{\"name\":\"gpulet\",\"version\":\"%s\",\"ready\":%s,\"models\":%u,"
                       "\"api\":{\"inference\":\"/v2\",\"status\":\"/gpulet/v1/status\",\"plan\":\"/"
-                      "gpulet/v1/plan\"},"
+                      "gpulet/v1/plan\",\"page\":\"/gpulet/\"},"
                       "\"documentation\":\"docs/README.md of the installation; GET /v2 for the "
                       "Open Inference Protocol v2\"}\n",
                       GPULET_VERSION, server->ready ? "true" : "false", server->named_count);
@@ -335,6 +335,18 @@ static void handle_status(gpulet_server_t *server, gpulet_http_request_t *http,
     server_respond_buf(http, &out);
 }
 
+/* The status as a picture, for a browser. */
+static void handle_page(gpulet_server_t *server, gpulet_http_request_t *http,
+                        const route_match_t *match, const char *body, size_t size)
+{
+    (void)server;
+    (void)match;
+    (void)body;
+    (void)size;
+    gpulet_http_respond_text(http, 200, "text/html; charset=utf-8", (const char *)server_page,
+                             server_page_size);
+}
+
 static const route_t routes[] = {
     {"/v2/models/{m}/infer", GPULET_HTTP_POST, false, handle_infer},
     {"/v2/models/{m}/versions/{v}/infer", GPULET_HTTP_POST, false, handle_infer},
@@ -354,6 +366,7 @@ static const route_t routes[] = {
     {"/v2/repository/index", GPULET_HTTP_POST, true, handle_index},
     {"/v2/repository/models/{m}/load", GPULET_HTTP_POST, true, handle_load},
     {"/v2/repository/models/{m}/unload", GPULET_HTTP_POST, true, handle_unload},
+    {"/gpulet/", GPULET_HTTP_GET, false, handle_page},
     {"/gpulet/v1/plan", GPULET_HTTP_GET, false, handle_plan},
     {"/gpulet/v1/status", GPULET_HTTP_GET, false, handle_status},
 };

@@ -425,6 +425,10 @@ void server_repository_finished(gpulet_server_t *server, gpulet_http_request_t *
 /* metrics.c */
 void server_metrics_write(gpulet_buf_t *out, gpulet_server_t *server);
 
+/* page.html, as it is served at /gpulet/; the build writes the file. */
+extern const unsigned char server_page[];
+extern const size_t server_page_size;
+
 /* status.c */
 gpulet_status_t server_status_write(gpulet_buf_t *out, gpulet_server_t *server);
 

@@ -14,7 +14,8 @@ static gpulet_follow_plan_t seen_by_follow(const sim_t *sim, const gpulet_plan_t
         covers[i] = gpulet_plan_covers_rps(plan, sim->o->planning.workload->demands[i].model);
     return (gpulet_follow_plan_t){.covers_rps = covers,
                                   .count = (uint32_t)sim->models_count,
-                                  .cost = isnan(plan->cost) ? plan->devices_used : plan->cost};
+                                  .cost = isnan(plan->cost) ? plan->devices_used : plan->cost,
+                                  .gap_rps = plan->movement.gap_rps};
 }
 
 static void schedule_tick(sim_t *sim)
