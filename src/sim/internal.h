@@ -307,6 +307,7 @@ void sim_stats_rejected(sim_t *sim, const sim_request_t *r);
 void sim_stats_cancelled(sim_t *sim, const sim_request_t *r);
 /* Gpu-lets came or went. */
 void sim_stats_devices(sim_t *sim);
+void sim_stats_schedule_window(sim_t *sim, uint64_t begin_ns);
 void sim_stats_window(sim_t *sim);
 void sim_stats_finish(sim_t *sim);
 
