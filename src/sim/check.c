@@ -50,6 +50,7 @@ void sim_check_run(const sim_t *sim, const gpulet_action_t *action)
     for (uint32_t i = 0; i < action->u.run.requests_count; i++) {
         const sim_request_t *r = request_of(sim, action->u.run.requests[i]);
         CHECK(sim, r->state == SIM_REQUEST_WAITING && r->model == action->u.run.model);
+        CHECK(sim, sim->o->late_serve || sim->now_ns <= r->deadline_ns);
         items += r->items;
     }
     CHECK(sim, items == action->u.run.items);
