@@ -132,6 +132,7 @@ typedef struct sim_gpulet {
     bool retired;          /* it has not */
     bool loading;          /* serves, and loads what the plan under way adds */
     bool fresh;            /* begun for the plan under way, and has not served yet */
+    bool early;            /* serves for the plan under way before all of it is there */
     bool lost;             /* its worker died in this event */
     uint32_t speed;        /* what the brain calls its size: differs with type and instances */
     uint32_t loads_left;

@@ -318,8 +318,10 @@ static void make_room(sim_t *sim)
     sim->transition.broke = true;
     for (size_t i = 0; i < sim->gpulets_count; i++) {
         sim_gpulet_t *g = sim->gpulets[i];
-        if (g != NULL && g->fresh && g->state == SIM_GPULET_READY)
-            sim_gpulet_add_lanes(sim, g);
+        if (g == NULL || !g->fresh || g->state != SIM_GPULET_READY)
+            continue;
+        g->early = true;
+        sim_gpulet_add_lanes(sim, g);
     }
     for (size_t i = 0; i < sim->gpulets_count; i++) {
         if (sim->gpulets[i] != NULL && sim->gpulets[i]->state == SIM_GPULET_BLOCKED)
@@ -402,7 +404,7 @@ static void switch_over(sim_t *sim)
         sim_gpulet_t *g = sim->gpulets[i];
         if (g == NULL)
             continue;
-        g->heir = false;
+        g->heir = g->early = false;
         if (g->retired && g->state != SIM_GPULET_DRAINING)
             sim_gpulet_drain(sim, g);
     }
@@ -443,6 +445,31 @@ void sim_transition_progress(sim_t *sim)
         switch_over(sim);
 }
 
+static uint64_t units_of(const sim_t *sim, uint32_t device)
+{
+    uint64_t units = 0;
+    for (size_t i = 0; i < sim->devices[device].gpulets_count; i++) {
+        const sim_gpulet_t *g = sim->gpulets[sim->devices[device].gpulets[i]];
+        units += g->state != SIM_GPULET_DRAINING ? g->units : 0;
+    }
+    return units;
+}
+
+/* What serves already for a plan that is given up goes on where there is room beside what ran
+ * before. */
+static void drop_early(sim_t *sim)
+{
+    for (size_t i = 0; i < sim->gpulets_count; i++) {
+        sim_gpulet_t *g = sim->gpulets[i];
+        if (g == NULL || !g->early)
+            continue;
+        g->early = false;
+        if (g->state != SIM_GPULET_DRAINING &&
+            units_of(sim, g->device) > type_of(sim, g->device)->units)
+            sim_gpulet_drain(sim, g);
+    }
+}
+
 void sim_transition_give_up(sim_t *sim)
 {
     sim_transition_t *t = &sim->transition;
@@ -467,6 +494,7 @@ void sim_transition_give_up(sim_t *sim)
         if (dead && !sim->devices[g->device].gone)
             sim_gpulet_start(sim, g); /* its heir does not come */
     }
+    drop_early(sim);
     gpulet_plan_destroy(t->plan);
     t->plan = NULL;
     t->active = false;
