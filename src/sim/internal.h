@@ -4,6 +4,7 @@
  *   run.c         the loop over events, and what the brain's actions do
  *   lane.c        batches on lanes: how long they take
  *   gpulet.c      gpu-lets: start, load, serve, drain, die
+ *   device.c      what stands on a device, and what room there is
  *   transition.c  from one plan to the next
  *   planning.c    plans for what is wanted, on the devices that are there
  *   following.c   when a plan is wanted
@@ -264,8 +265,23 @@ void sim_gpulet_drain(sim_t *sim, sim_gpulet_t *g);
 void sim_gpulet_lose(sim_t *sim, sim_gpulet_t *g);
 void sim_gpulet_lane_idle(sim_t *sim, uint32_t index);
 
-/* transition.c */
+/* device.c */
 uint32_t sim_device_get(sim_t *sim, uint32_t type, uint32_t index); /* SIM_NONE: no memory */
+const gpulet_device_type_t *sim_device_type(const sim_t *sim, uint32_t device);
+/* Whether the gpu-let is there at all. */
+bool sim_gpulet_takes_room(const sim_gpulet_t *g);
+bool sim_device_slots_overlap(const gpulet_device_type_t *type, const sim_gpulet_t *a,
+                              const sim_gpulet_t *b);
+/* Whether the gpu-let could start on its device beside all but those in `without` (by place; may
+ * be NULL). */
+bool sim_device_fits(const sim_t *sim, const sim_gpulet_t *wanted, const bool *without);
+/* Of all gpu-lets but those that drain. */
+uint64_t sim_device_units(const sim_t *sim, uint32_t device);
+/* The true interference must know every two that may run beside one another, whether or not they
+ * happen to; else the run has failed. */
+void sim_device_check_truth(sim_t *sim);
+
+/* transition.c */
 /* The first plan: all of it serves at once. */
 void sim_transition_first(sim_t *sim, gpulet_plan_t *plan);
 /* Takes the plan over. */
