@@ -6,7 +6,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "server/internal.h"
+#include "server/follow.h"
 #include "server/profiler.h"
 #include "store/store.h"
 
@@ -191,9 +191,7 @@ static void warn_of_others(const server_calibration_t *c)
 void server_calibrate_step(gpulet_server_t *server)
 {
     server_calibration_t *c = server->calibration;
-    gpulet_plan_t *plan = NULL;
     gpulet_error_t err = {""};
-    bool provisional = false;
     if (c == NULL || !c->ended || server->switching)
         return;
     GPULET_LOG(INFO, "event=calibration_end seconds=%.1f",
@@ -206,14 +204,5 @@ void server_calibrate_step(gpulet_server_t *server)
         GPULET_LOG(WARNING, "event=interpolation_failed error=\"%s\"", err.text);
     if (server->draining || server->stop)
         return;
-    gpulet_status_t st = server_planning_make(&plan, &provisional, server, &err);
-    if (st == GPULET_OK && provisional) {
-        gpulet_plan_destroy(
-            plan); /* Some model could not be measured: the plan that runs is as good. */
-        return;
-    }
-    if (st == GPULET_OK)
-        st = server_gpulets_apply(server, plan, &err);
-    if (st != GPULET_OK)
-        GPULET_LOG(ERROR, "event=replan_failed error=\"%s\"", err.text);
+    server_follow_ask(server, GPULET_FOLLOW_PROFILE);
 }
