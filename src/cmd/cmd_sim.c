@@ -66,22 +66,20 @@ const gpulet_option_t cmd_sim_options[] = {
     {"follow", GPULET_OPTION_STRING, AT(follow), "auto", ANY, "WHEN",
      "plan again as the load changes: on, off, or auto (with --rates or a file of arrivals)",
      "Following the load"},
-    {"follow-period-s", GPULET_OPTION_F64, AT(follow_period_s), "20", 0.1, 1e6, "S",
+    {"replan-period-s", GPULET_OPTION_F64, AT(replan_period_s), "20", 0.1, 86400, "S",
      "so often it is asked whether another plan would be better", NULL},
-    {"follow-sample-s", GPULET_OPTION_F64, AT(follow_sample_s), "0.5", 0.01, 1e4, "S",
-     "rates are counted in samples of so long", NULL},
-    {"follow-window", GPULET_OPTION_U64, AT(follow_window), "40", GPULET_FOLLOW_WINDOW_MIN,
-     GPULET_FOLLOW_WINDOW_MAX, "N", "... and seen over so many of them", NULL},
-    {"follow-hold-s", GPULET_OPTION_F64, AT(follow_hold_s), "2", 0.01, 1e6, "S",
-     "between one plan and the next at least", NULL},
-    {"follow-confidence", GPULET_OPTION_F64, AT(follow_confidence), "0.999", 0.51, 0.999999, "P",
-     "of the rates that are planned for", NULL},
+    {"replan-hold-s", GPULET_OPTION_F64, AT(replan_hold_s), "2", 0.01, 86400, "S",
+     "between two plans at least, also in need", NULL},
+    {"rate-window-s", GPULET_OPTION_F64, AT(rate_window_s), "20", 4, 128, "S",
+     "rates are seen over so long a time", NULL},
+    {"replan-better", GPULET_OPTION_F64, AT(replan_better), "1.25", 1, 100, "X",
+     "a plan that is not needed is gone over to when it covers so many times more", NULL},
     {"start-s", GPULET_OPTION_STRING, AT(start_s), "10-15", ANY, "S",
      "a gpu-let starts in so many seconds; A-B: drawn from that range", NULL},
     {"load-s", GPULET_OPTION_F64, AT(load_s), "0.5", 0, 1e5, "S",
      "a model loads in so many seconds", NULL},
     {"plan-s", GPULET_OPTION_F64, AT(plan_s), "0.1", 0, 1e5, "S", "planning takes so long", NULL},
-    {"transition-limit-s", GPULET_OPTION_F64, AT(transition_limit_s), "120", 0.01, 1e6, "S",
+    {"transition-limit-s", GPULET_OPTION_F64, AT(transition_limit_s), "60", 0.01, 86400, "S",
      "a plan that is not reached by then is given up", NULL},
     {"faults", GPULET_OPTION_STRING, AT(faults), NULL, ANY, "SPEC",
      "what goes wrong, such as worker-death=0.001,slow=0.01x10 (see docs/simulation.md)",
@@ -187,12 +185,12 @@ static gpulet_status_t choose_following(gpulet_sim_options_t *o, const sim_setti
     else if (strcmp(s->follow, "off") != 0)
         return gpulet_fail(err, GPULET_E_INVALID, "--follow: expected on, off or auto, found '%s'",
                            s->follow);
+    /* Samples of half a second, as the server's. */
     o->following = (gpulet_follow_options_t){
-        .sample_ns = (uint64_t)(s->follow_sample_s * 1e9),
-        .window = (uint32_t)s->follow_window,
-        .period_ns = (uint64_t)(s->follow_period_s * 1e9),
-        .hold_ns = (uint64_t)(s->follow_hold_s * 1e9),
-        .confidence = s->follow_confidence,
+        .window = (uint32_t)(s->rate_window_s * 2),
+        .period_ns = (uint64_t)(s->replan_period_s * 1e9),
+        .hold_ns = (uint64_t)(s->replan_hold_s * 1e9),
+        .better = s->replan_better,
     };
     return GPULET_OK;
 }
