@@ -14,11 +14,30 @@ enum { SMALL_WORLD = 64, RARELY = 64 };
             broken((sim), #condition, __LINE__);                                                   \
     } while (0)
 
+/* What there was, for whoever looks into it. */
+static void put_gpulets(const sim_t *sim)
+{
+    static const char *const states[] = {"blocked", "starting", "loading", "ready",
+                                         "serving", "draining", "dead"};
+    for (size_t i = 0; i < sim->gpulets_count; i++) {
+        const sim_gpulet_t *g = sim->gpulets[i];
+        if (g == NULL)
+            continue;
+        const sim_device_t *device = &sim->devices[g->device];
+        (void)fprintf(stderr, "  %s %u%s: %u units, slot %d, %s%s%s%s, %zu lanes\n",
+                      sim->o->planning.devices->types[device->type].name, device->index,
+                      device->gone ? " (gone)" : "", g->units, g->slot, states[g->state],
+                      g->heir ? ", heir" : "", g->retired ? ", retired" : "",
+                      g->loading ? ", loading" : "", g->lanes_count);
+    }
+}
+
 static _Noreturn void broken(const sim_t *sim, const char *condition, int line)
 {
     (void)fprintf(stderr, "seed=%llu t=%.9f s: broken promise: %s (check.c:%d)\n",
                   (unsigned long long)sim->o->seed,
                   ((double)sim->now_ns - (double)sim->count_from_ns) / 1e9, condition, line);
+    put_gpulets(sim);
     abort();
 }
 
@@ -50,6 +69,7 @@ void sim_check_run(const sim_t *sim, const gpulet_action_t *action)
     for (uint32_t i = 0; i < action->u.run.requests_count; i++) {
         const sim_request_t *r = request_of(sim, action->u.run.requests[i]);
         CHECK(sim, r->state == SIM_REQUEST_WAITING && r->model == action->u.run.model);
+        CHECK(sim, sim->o->late_serve || sim->now_ns <= r->deadline_ns);
         items += r->items;
     }
     CHECK(sim, items == action->u.run.items);

@@ -4,6 +4,7 @@
  *   run.c         the loop over events, and what the brain's actions do
  *   lane.c        batches on lanes: how long they take
  *   gpulet.c      gpu-lets: start, load, serve, drain, die
+ *   device.c      what stands on a device, and what room there is
  *   transition.c  from one plan to the next
  *   planning.c    plans for what is wanted, on the devices that are there
  *   following.c   when a plan is wanted
@@ -132,6 +133,7 @@ typedef struct sim_gpulet {
     bool retired;          /* it has not */
     bool loading;          /* serves, and loads what the plan under way adds */
     bool fresh;            /* begun for the plan under way, and has not served yet */
+    bool early;            /* serves for the plan under way before all of it is there */
     bool lost;             /* its worker died in this event */
     uint32_t speed;        /* what the brain calls its size: differs with type and instances */
     uint32_t loads_left;
@@ -263,8 +265,23 @@ void sim_gpulet_drain(sim_t *sim, sim_gpulet_t *g);
 void sim_gpulet_lose(sim_t *sim, sim_gpulet_t *g);
 void sim_gpulet_lane_idle(sim_t *sim, uint32_t index);
 
-/* transition.c */
+/* device.c */
 uint32_t sim_device_get(sim_t *sim, uint32_t type, uint32_t index); /* SIM_NONE: no memory */
+const gpulet_device_type_t *sim_device_type(const sim_t *sim, uint32_t device);
+/* Whether the gpu-let is there at all. */
+bool sim_gpulet_takes_room(const sim_gpulet_t *g);
+bool sim_device_slots_overlap(const gpulet_device_type_t *type, const sim_gpulet_t *a,
+                              const sim_gpulet_t *b);
+/* Whether the gpu-let could start on its device beside all but those in `without` (by place; may
+ * be NULL). */
+bool sim_device_fits(const sim_t *sim, const sim_gpulet_t *wanted, const bool *without);
+/* Of all gpu-lets but those that drain. */
+uint64_t sim_device_units(const sim_t *sim, uint32_t device);
+/* The true interference must know every two that may run beside one another, whether or not they
+ * happen to; else the run has failed. */
+void sim_device_check_truth(sim_t *sim);
+
+/* transition.c */
 /* The first plan: all of it serves at once. */
 void sim_transition_first(sim_t *sim, gpulet_plan_t *plan);
 /* Takes the plan over. */
@@ -307,6 +324,7 @@ void sim_stats_rejected(sim_t *sim, const sim_request_t *r);
 void sim_stats_cancelled(sim_t *sim, const sim_request_t *r);
 /* Gpu-lets came or went. */
 void sim_stats_devices(sim_t *sim);
+void sim_stats_schedule_window(sim_t *sim, uint64_t begin_ns);
 void sim_stats_window(sim_t *sim);
 void sim_stats_finish(sim_t *sim);
 

@@ -125,8 +125,7 @@ static void begin(sim_t *sim)
     if (sim->o->trace != NULL)
         sim_schedule_trace(sim);
     if (sim->o->series_s > 0)
-        sim_add_event(sim, SIM_EVENT_WINDOW,
-                      sim->count_from_ns + (uint64_t)(sim->o->series_s * 1e9), 0, 0);
+        sim_stats_schedule_window(sim, sim->count_from_ns);
     if (sim->o->follow && sim->status == GPULET_OK)
         sim_follow_begin(sim);
     sim_faults_begin(sim);

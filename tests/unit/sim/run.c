@@ -209,6 +209,8 @@ static void windows_add_up(void **state)
         sums[0] += r.windows[i].offered;
         sums[1] += r.windows[i].in_time;
         sums[2] += r.windows[i].missed;
+        assert_int_equal(r.windows[i].devices_used, 1);
+        assert_true(r.windows[i].planned_rps > 0);
     }
     assert_int_equal(sums[0], r.models[0].offered);
     assert_int_equal(sums[1], r.models[0].in_time);
