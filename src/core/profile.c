@@ -45,8 +45,7 @@ static size_t lower_bound(const gpulet_profile_t *profile, const gpulet_profile_
     return low;
 }
 
-/* Index of the first point whose batch is not below. */
-static uint32_t point_index(const gpulet_curve_t *curve, uint32_t batch)
+uint32_t gpulet_curve_point_index(const gpulet_curve_t *curve, uint32_t batch)
 {
     uint32_t low = 0;
     uint32_t high = curve->points_count;
@@ -140,7 +139,7 @@ static gpulet_status_t insert_point(gpulet_profile_node_t *node,
                                     const gpulet_profile_point_t *point,
                                     gpulet_profile_extras_t extras, bool replace)
 {
-    uint32_t index = point_index(&node->curve, point->batch);
+    uint32_t index = gpulet_curve_point_index(&node->curve, point->batch);
     assert(index <= node->curve.points_count);
     uint32_t after = node->curve.points_count - index;
     if (after > 0 && node->points[index].batch == point->batch) {
@@ -219,6 +218,24 @@ void gpulet_profile_destroy(gpulet_profile_t *profile)
     free(profile->names);
     free(profile->extras_names);
     free(profile);
+}
+
+gpulet_status_t gpulet_profile_clone(gpulet_profile_t **out, const gpulet_profile_t *profile)
+{
+    gpulet_profile_t *copy = NULL;
+    gpulet_status_t st = gpulet_profile_create(&copy);
+    for (size_t i = 0; st == GPULET_OK && i < profile->count; i++) {
+        const gpulet_curve_t *c = &profile->nodes[i]->curve;
+        const gpulet_profile_key_t key = {c->device, c->model, c->units, c->instances};
+        for (uint32_t p = 0; st == GPULET_OK && p < c->points_count; p++)
+            st = gpulet_profile_insert(copy, &key, &c->points[p], NULL, false);
+    }
+    if (st != GPULET_OK) {
+        gpulet_profile_destroy(copy);
+        return st;
+    }
+    *out = copy;
+    return GPULET_OK;
 }
 
 static gpulet_status_t check_whole(const char *field, uint32_t value, uint32_t max,

@@ -111,7 +111,7 @@ static gpulet_status_t set_problem(apps_problem_t *p, bool rates_included, gpule
         return fail_memory(err);
     add_direct(p, p->input->workload);
     add_stages(p, rates_included);
-    return apps_options(p, err);
+    return GPULET_OK;
 }
 
 static void clear_problem(apps_problem_t *p)
@@ -375,6 +375,8 @@ gpulet_status_t gpulet_apps_plan_split(gpulet_apps_plan_t **out, const gpulet_pl
     if (st == GPULET_OK)
         st = set_problem(&problem, options->rates_included, err);
     if (st == GPULET_OK)
+        st = apps_options(&problem, err);
+    if (st == GPULET_OK)
         st = choose(&contest, options->rule, err);
     if (st == GPULET_OK)
         st = fill_split(split, &problem, contest.best, err);
@@ -402,6 +404,82 @@ static double worst_of(const gpulet_plan_t *plan, const char *model)
         }
     }
     return worst;
+}
+
+/* ---- a plan from elsewhere ---- */
+
+static double slo_of(const gpulet_plan_t *plan, const char *model)
+{
+    for (size_t i = 0; i < plan->models_count; i++) {
+        if (strcmp(plan->models[i].model, model) == 0)
+            return plan->models[i].slo_ms;
+    }
+    return NAN;
+}
+
+/* Every model's SLO as the plan was made for, or as long as it takes. NULL, or a model that the
+ * plan says nothing of. */
+static const char *read_slos(const apps_problem_t *p, const gpulet_plan_t *plan, bool worst,
+                             double *slo_ms)
+{
+    const double fraction = p->input->slo_fraction > 0 ? p->input->slo_fraction : 1;
+    for (size_t i = 0; i < p->items_count; i++) {
+        const apps_item_t *item = &p->items[i];
+        double slo = worst ? worst_of(plan, item->model) / fraction : slo_of(plan, item->model);
+        if (item->staged && !(slo > 0 && isfinite(slo)))
+            return item->model;
+        slo_ms[i] = item->staged ? fmin(slo, item->cap_ms) : item->cap_ms;
+    }
+    return NULL;
+}
+
+static gpulet_status_t adopt_slos(const apps_problem_t *p, const gpulet_plan_t *plan,
+                                  double *slo_ms, gpulet_error_t *err)
+{
+    if (read_slos(p, plan, false, slo_ms) != NULL || !apps_fits(p, slo_ms)) {
+        const char *unknown = read_slos(p, plan, true, slo_ms);
+        if (unknown != NULL)
+            return gpulet_fail(err, GPULET_E_NOT_FOUND,
+                               "the plan does not say how long model %s takes", unknown);
+    }
+    for (size_t e = 0; e < p->split->count; e++) {
+        const gpulet_apps_entry_t *entry = &p->split->entries[e];
+        double longest_ms = apps_longest_ms(p, e, slo_ms);
+        if (longest_ms > entry->slo_ms * (1 + 1e-9))
+            return gpulet_fail(err, GPULET_E_INFEASIBLE,
+                               "application %s takes %.6g ms by the plan, its SLO is %.6g ms",
+                               entry->app->name, longest_ms, entry->slo_ms);
+    }
+    apps_spread(p, slo_ms);
+    return GPULET_OK;
+}
+
+gpulet_status_t gpulet_apps_plan_adopt(gpulet_apps_plan_t **out, const gpulet_plan_t *plan,
+                                       const gpulet_plan_input_t *input, const gpulet_apps_t *apps,
+                                       const gpulet_apps_options_t *options, gpulet_error_t *err)
+{
+    double *slo_ms = NULL;
+    gpulet_apps_plan_t *split = calloc(1, sizeof(*split));
+    if (split == NULL)
+        return fail_memory(err);
+    apps_problem_t problem = {.input = input, .split = split};
+    gpulet_status_t st = set_entries(split, apps, options, err);
+    if (st == GPULET_OK)
+        st = set_problem(&problem, options->rates_included, err);
+    if (st == GPULET_OK && (slo_ms = calloc(problem.items_count + 1, sizeof(*slo_ms))) == NULL)
+        st = fail_memory(err);
+    if (st == GPULET_OK)
+        st = adopt_slos(&problem, plan, slo_ms, err);
+    if (st == GPULET_OK)
+        st = fill_split(split, &problem, slo_ms, err);
+    free(slo_ms);
+    clear_problem(&problem);
+    if (st != GPULET_OK) {
+        gpulet_apps_plan_destroy(split);
+        return st;
+    }
+    *out = split;
+    return GPULET_OK;
 }
 
 void gpulet_apps_plan_worst(gpulet_apps_plan_t *split, const gpulet_plan_t *plan)

@@ -58,6 +58,15 @@ gpulet_status_t gpulet_apps_plan_split(gpulet_apps_plan_t **out, const gpulet_pl
                                        const gpulet_apps_t *apps,
                                        const gpulet_apps_options_t *options,
                                        gpulet_error_t *err) GPULET_MUST_USE;
+/* The shares that a plan from elsewhere leaves: those that it was made for, by its models[], or,
+ * where these do not fit, in the proportions of what its gpu-lets take at worst; what is left over
+ * is shared out as well. Of the options only the defaults and rates_included count.
+ * E_INFEASIBLE: an application's SLO is too short for the plan; E_NOT_FOUND: the plan does not say
+ * how long a model takes; E_INVALID as above. */
+gpulet_status_t gpulet_apps_plan_adopt(gpulet_apps_plan_t **out, const gpulet_plan_t *plan,
+                                       const gpulet_plan_input_t *input, const gpulet_apps_t *apps,
+                                       const gpulet_apps_options_t *options,
+                                       gpulet_error_t *err) GPULET_MUST_USE;
 void gpulet_apps_plan_destroy(gpulet_apps_plan_t *split); /* NULL is fine */
 /* Fills in worst_ms from a plan of the workload: the longest of the gpu-lets that hold the model.
  */

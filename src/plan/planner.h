@@ -77,6 +77,7 @@ typedef struct gpulet_plan_input {
     const gpulet_solver_t *solver; /* NULL: `optimal` answers as `elastic` does */
     bool brief; /* the reason of an infeasible plan leaves out what would be enough, which takes
                    planning again */
+    bool any;   /* any plan that serves all will do: a search for fewer devices ends at the first */
 } gpulet_plan_input_t;
 
 typedef gpulet_status_t (*gpulet_planner_fn)(gpulet_plan_t **out, const gpulet_plan_input_t *input,
@@ -89,6 +90,8 @@ typedef struct gpulet_planner {
     bool slow;      /* takes too long to be asked over and over: gpulet_planner_quick */
     bool proves;    /* looks for a plan or a proof; where it found neither the question is open */
     bool from_plan; /* needs input->from */
+    bool
+        free_form; /* cuts and takes turns as it likes, so that `incremental` may stand in for it */
 } gpulet_planner_t;
 
 /* NULL-name-terminated table. */

@@ -4,10 +4,10 @@
  *
  * Rates are counted in samples of half a second and seen in two ways: an exponential average (the
  * constants of arXiv 2109.01611's prototype: 40 samples, α = 2/41), for people, and the longest
- * window of the last samples whose halves do not contradict one another, which is steady while the
- * rate is and forgets at once when it jumps. What is planned for is the upper end of the second,
- * or of a straight line through the samples where they rise, as far ahead as it takes until a plan
- * made now could be replaced by the next.
+ * stretch of up to 120 samples whose parts do not contradict one another, which is steady while the
+ * rate is and forgets at once when it jumps. What is planned for is the upper end of the second; or
+ * where the rate has risen over the last two windows, what it comes to if it goes on like that
+ * until a plan made now could be replaced by the next.
  *
  * Pure: no clock, I/O, threads, globals; the server and the simulator run the same code. One owner;
  * memory is allocated at creation only. `now_ns` never goes back. */
@@ -21,7 +21,7 @@
 
 typedef struct gpulet_follow gpulet_follow_t;
 
-enum { GPULET_FOLLOW_WINDOW_MAX = 256 };
+enum { GPULET_FOLLOW_WINDOW_MIN = 8, GPULET_FOLLOW_WINDOW_MAX = 256 };
 
 /* 0: the default. */
 typedef struct gpulet_follow_options {
@@ -43,11 +43,11 @@ typedef struct gpulet_follow_options {
 #define GPULET_FOLLOW_MAP(X)                                                                       \
     X(NONE, "none")                                                                                \
     X(START, "start")                                                                              \
-    X(PERIOD, "period") /* time to look, and rates have changed since the last look */             \
-    X(BURST, "burst")   /* more is asked of a model than the plan covers */                        \
-    X(MODELS, "models") /* models come, change or go */                                            \
-    X(LOST, "lost")     /* a device or gpu-let is gone, or back */                                 \
-    X(ASKED, "asked")   /* by a person */                                                          \
+    X(PERIOD, "period")   /* time to look, and rates have changed since the last look */           \
+    X(BURST, "burst")     /* more is asked of a model than the plan covers */                      \
+    X(MODELS, "models")   /* models come, change or go */                                          \
+    X(LOST, "lost")       /* a device or gpu-let is gone, or back */                               \
+    X(ASKED, "asked")     /* by a person */                                                        \
     X(PROFILE, "profile") /* latencies are known that were not */
 
 typedef enum gpulet_follow_reason {
@@ -66,6 +66,9 @@ void gpulet_follow_destroy(gpulet_follow_t *follow); /* NULL is fine */
 /* The model is followed from now on; rate_rps: what is expected of it before anything was seen. A
  * model that is followed already is left as it is. */
 void gpulet_follow_model_add(gpulet_follow_t *follow, uint32_t model, double rate_rps);
+/* Somebody who was not there before is expected to ask so much of the model; nothing where it is
+ * not followed. */
+void gpulet_follow_model_raise(gpulet_follow_t *follow, uint32_t model, double rate_rps);
 void gpulet_follow_model_remove(gpulet_follow_t *follow, uint32_t model);
 /* rate_rps ≥ 0: this is what is planned for, whatever is seen; NAN: what is seen again. */
 void gpulet_follow_pin(gpulet_follow_t *follow, uint32_t model, double rate_rps);
@@ -98,20 +101,24 @@ typedef struct gpulet_follow_plan {
     const double *covers_rps; /* what it can serve of model i, by model number; borrowed */
     uint32_t count;           /* others: nothing */
     double cost;              /* of the devices used */
+    double gap_rps;           /* requests a second that nobody serves until it is reached */
 } gpulet_follow_plan_t;
 
 /* Answers a tick that wanted a plan; without one (NULL), or when this says false, what runs goes
  * on. Whether to go over to it: it covers more of what is to be planned for; or as much on fewer
  * devices, found twice in a row; or, while what runs has little to spare, clearly more beyond it.
- * Always true when the plan was wanted for another reason than the rates. */
+ * And a gap on the way must cost less than what is gained until the next look; for what is not
+ * needed there must be none. Always true when the plan was wanted for another reason than the
+ * rates. */
 bool gpulet_follow_answered(gpulet_follow_t *follow, uint64_t now_ns,
                             const gpulet_follow_plan_t *plan);
 /* The plan is what runs from now on. took_ns: from the tick that wanted it; 0: it was always there.
- */
+ * plan NULL: it could not be reached, what ran before goes on; then nothing is wanted for the
+ * rates' sake for a while that doubles each time, up to a period. */
 void gpulet_follow_reached(gpulet_follow_t *follow, uint64_t now_ns, uint64_t took_ns,
                            const gpulet_follow_plan_t *plan);
 
-/* The share of what is to be planned for that the running plan does not cover, and how many times
+/* The share of what is expected that the running plan does not cover, and how many times
  * the rates it covers (of the model that it covers least; HUGE_VAL when nothing is asked). */
 double gpulet_follow_shortfall(const gpulet_follow_t *follow);
 double gpulet_follow_headroom(const gpulet_follow_t *follow);

@@ -16,6 +16,7 @@ struct server_ensemble {
     server_model_t *models[GPULET_APP_STAGES_MAX]; /* of its stages; NULL while it is not linked */
     bool linked;
     bool unloaded;     /* by a client */
+    bool returning;    /* it was, until it was loaded again last */
     char problem[512]; /* why it is not linked */
     gpulet_app_gate_t gate;
     gpulet_sched_model_stats_t stats; /* of whole requests; `running` are those under way */

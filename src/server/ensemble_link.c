@@ -276,6 +276,7 @@ void server_ensembles_link(gpulet_server_t *server)
         (void)snprintf(e->problem, sizeof(e->problem), "%.511s", err.text);
     }
     server_ensembles_refresh(server);
+    server_ensembles_share(server);
 }
 
 /* UNAVAILABLE where a model is, READY where all are. */
@@ -324,7 +325,14 @@ void server_ensembles_refresh(gpulet_server_t *server)
 
 void server_ensemble_unload(server_model_t *model, bool unloaded)
 {
+    model->ensemble->returning = model->ensemble->unloaded && !unloaded;
     model->ensemble->unloaded = unloaded;
+}
+
+void server_ensemble_give_up(server_model_t *model)
+{
+    if (model->ensemble->returning)
+        server_ensemble_unload(model, true);
 }
 
 const server_labels_t *server_ensemble_labels(const server_model_t *model, uint32_t output)
@@ -342,123 +350,4 @@ const server_labels_t *server_ensemble_labels(const server_model_t *model, uint3
             return &maker->labels[i];
     }
     return NULL;
-}
-
-/* ---- in planning ---- */
-
-/* What plans to come are to hold. */
-static bool is_planned(const server_model_t *model)
-{
-    const server_ensemble_t *e = model->ensemble;
-    bool stays = model->role == SERVER_MODEL_CURRENT && model->successor == NULL && !model->dropped;
-    return e != NULL && (stays || model->role == SERVER_MODEL_COMING) && e->linked && !e->unloaded;
-}
-
-double server_model_rate_rps(const gpulet_server_t *server, const server_model_t *model)
-{
-    const double rate_rps_default = 1;
-    double rate_rps = model->rate_rps;
-    for (uint32_t i = 0; i < server->models_count; i++) {
-        const server_model_t *whole = &server->models[i];
-        if (!is_planned(whole))
-            continue;
-        for (size_t s = 0; s < whole->ensemble->app->stages_count; s++) {
-            if (whole->ensemble->models[s] == model)
-                rate_rps += whole->rate_rps > 0 ? whole->rate_rps : rate_rps_default;
-        }
-    }
-    return rate_rps > 0 ? rate_rps : rate_rps_default;
-}
-
-static gpulet_status_t describe_one(gpulet_apps_t *apps, const server_model_t *model,
-                                    gpulet_error_t *err)
-{
-    const server_ensemble_t *e = model->ensemble;
-    gpulet_app_t *app = NULL;
-    uint32_t index = 0;
-    gpulet_status_t st = gpulet_app_create(&app, model->entry->key, err);
-    if (st != GPULET_OK)
-        return st;
-    app->slo_ms = model->slo_ms;
-    app->rate_rps = model->rate_rps;
-    for (size_t s = 0; s < e->app->stages_count && st == GPULET_OK; s++)
-        st = gpulet_app_add_stage(app, &index, e->app->stages[s].name, e->models[s]->entry->key,
-                                  err);
-    for (uint32_t s = 0; s < e->app->stages_count && st == GPULET_OK; s++) {
-        for (gpulet_app_set_t left = e->app->stages[s].before; left != 0; left &= left - 1)
-            gpulet_app_add_after(app, s, (uint32_t)__builtin_ctzll(left));
-    }
-    if (st == GPULET_OK)
-        st = gpulet_app_finish(app, err);
-    if (st == GPULET_OK)
-        return gpulet_apps_add(apps, app, err);
-    gpulet_app_destroy(app);
-    return st;
-}
-
-gpulet_status_t server_ensembles_describe(gpulet_apps_t **out, const gpulet_server_t *server,
-                                          gpulet_error_t *err)
-{
-    gpulet_apps_t *apps = NULL;
-    gpulet_status_t st = gpulet_apps_create(&apps);
-    if (st != GPULET_OK)
-        return gpulet_fail(err, st, "out of memory");
-    for (uint32_t i = 0; i < server->models_count && st == GPULET_OK; i++) {
-        const server_model_t *model = &server->models[i];
-        if (is_planned(model) && model->slo_ms > 0)
-            st = describe_one(apps, model, err);
-    }
-    if (st != GPULET_OK || apps->count == 0) {
-        gpulet_apps_destroy(apps);
-        apps = NULL;
-    }
-    *out = apps;
-    return st;
-}
-
-/* The share of one stage; smaller than what is there already. */
-static void leave_share(server_model_t *model, double share_ms)
-{
-    if (model != NULL && (model->stage_slo_ms <= 0 || share_ms < model->stage_slo_ms))
-        model->stage_slo_ms = share_ms;
-}
-
-static const gpulet_apps_entry_t *find_entry(const gpulet_apps_plan_t *split, const char *key)
-{
-    for (size_t i = 0; split != NULL && i < split->count; i++) {
-        if (strcmp(split->entries[i].app->name, key) == 0)
-            return &split->entries[i];
-    }
-    return NULL;
-}
-
-static void leave_shares(const server_model_t *model, const gpulet_apps_plan_t *split)
-{
-    const server_ensemble_t *e = model->ensemble;
-    const gpulet_apps_entry_t *entry = find_entry(split, model->entry->key);
-    double one[GPULET_APP_STAGES_MAX];
-    for (size_t s = 0; s < e->app->stages_count; s++)
-        one[s] = 1;
-    const double equal_ms = model->slo_ms / gpulet_app_rest_ms(NULL, e->app, one);
-    for (size_t s = 0; s < e->app->stages_count; s++)
-        leave_share(e->models[s], entry != NULL && entry->app->stages_count == e->app->stages_count
-                                      ? entry->stages[s].share_ms
-                                      : equal_ms);
-}
-
-void server_ensembles_adopt(gpulet_server_t *server, const gpulet_apps_plan_t *split)
-{
-    for (uint32_t i = 0; i < server->models_count; i++)
-        server->models[i].stage_slo_ms = 0;
-    for (uint32_t i = 0; i < server->models_count; i++) {
-        if (is_planned(&server->models[i]) && server->models[i].slo_ms > 0)
-            leave_shares(&server->models[i], split);
-    }
-    for (uint32_t i = 0; i < server->models_count; i++) {
-        server_model_t *model = &server->models[i];
-        /* The brain knows the model already, so this takes no memory. */
-        if (model->role != SERVER_MODEL_FREE && model->ensemble == NULL &&
-            model->entry->problem == NULL && server_model_publish(server, model) != GPULET_OK)
-            GPULET_LOG(ERROR, "event=publish_failed model=%s", model->entry->key);
-    }
 }

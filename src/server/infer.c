@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/parse.h"
+#include "server/follow.h"
 #include "server/infer.h"
 
 static uint64_t align_up(uint64_t value)
@@ -109,6 +110,7 @@ void server_infer_submit_all(gpulet_server_t *server, server_infer_t **infers, u
             .size_class = size_class(infer),
         };
         describe(&requests[i], infer);
+        server_follow_arrived(server, infer->model, infer->layout.items);
         infer->state = INFER_QUEUED;
     }
     gpulet_actions_t actions =

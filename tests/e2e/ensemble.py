@@ -360,13 +360,14 @@ class Ends(Ensembles):
         s.stop()
 
     def test_a_client_that_goes_away_calls_all_steps_off(self):
-        self.add_diamond(left={"latency_ms": 400}, right={"latency_ms": 400})
+        self.add_diamond(left={"latency_ms": 1000}, right={"latency_ms": 1000})
         self.add_ensemble("e", ensemble(*DIAMOND))
         s = self.serve()
         body = infer_json(tensor("I", "FP32", [1, 16], [0.0] * 16))
         clients = [Client(s.port) for _ in range(6)]
         for c in clients:
             c.send(head("POST", "/v2/models/e/infer", body) + body)
+        wait_for(lambda: s.model_status("e")["offered"] == 6, "all six read")
         wait_for(lambda: s.model_status("left")["waiting"] + s.model_status("right")["waiting"] >= 2, "steps that wait")
         for c in clients:
             c.close()
@@ -655,16 +656,19 @@ class Planning(Ensembles):
         steps = [step("identity", {"INPUT": "I"}, {"OUTPUT": "M"}), step("identity", {"INPUT": "M"}, {"OUTPUT": "O"})]
         self.add_ensemble("long", ensemble({"I": "16"}, {"O": "16"}, steps, slo_ms=1000, rate_rps=5))
         self.add_ensemble("short", ensemble({"I": "16"}, {"O": "16"}, steps, slo_ms=100, rate_rps=7))
-        s = self.serve(profiles=self.profile(identity=(1, 1)), planner="elastic", rate_percentile="0", use_spare="false")
+        s = self.serve(profiles=self.profile(identity=(1, 1)), planner="elastic", rate_percentile="0", use_spare="false",
+                       follow="false")
         (model,) = s.get("/gpulet/v1/plan").json()["models"]
         self.assertAlmostEqual(model["slo_ms"], 50, 3)
         self.assertEqual(model["rate_rps"], 3 + 2 * 5 + 2 * 7)
+        self.assertAlmostEqual(s.model_status("identity")["step_slo_ms"], 50, 3)
         # An ensemble that goes takes its demand along.
         for name, slo_ms, rate in (("short", 90, 13), ("long", 90, 3)):
             self.assertEqual(s.post("/v2/repository/models/%s/unload" % name).status, 200)
             (model,) = s.get("/gpulet/v1/plan").json()["models"]
             self.assertAlmostEqual(model["slo_ms"], slo_ms, 3)
             self.assertEqual(model["rate_rps"], rate)
+        self.assertEqual(s.model_status("identity")["step_slo_ms"], 0)
         s.stop()
 
     def test_clients_of_a_step_alone_are_not_held_to_its_share(self):
