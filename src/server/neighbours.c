@@ -17,6 +17,7 @@ enum {
     TICK_MS = 20,
     LEAD_MS = 5, /* a neighbour that was told to run does so by then */
     CALIBRATE_MS = 150,
+    END_MS = 10000,
     RUNS_MIN = 3,
     RUNS_MAX = 20000,
     NEIGHBOUR_RUNS_MAX = 100000,
@@ -46,6 +47,7 @@ typedef struct party {
     bool measured;
     bool failed; /* to load or to measure */
     bool lost;
+    bool stopped;
     uint32_t runs;
     double p50_ms;
     char text[256];
@@ -173,12 +175,25 @@ static void on_lost(void *context, gpulet_worker_t *worker, const char *why)
 
 static void on_stopped(void *context, gpulet_worker_t *worker)
 {
-    (void)context;
     (void)worker;
+    ((party_t *)context)->stopped = true;
+}
+
+/* Has the worker end by itself where its device minds being left in a hurry: what is measured next
+ * would feel it. */
+static void end_worker(party_t *p)
+{
+    if (p->worker == NULL || p->lost || p->run->options->backend->detach == NULL)
+        return;
+    p->stopped = false;
+    gpulet_worker_stop(p->worker, END_MS * GPULET_NS_PER_MS);
+    while (!p->stopped && !p->lost)
+        turn(p->run);
 }
 
 static void drop_worker(party_t *p)
 {
+    end_worker(p);
     if (p->readable != NULL)
         event_free(p->readable);
     p->readable = NULL;
@@ -345,6 +360,14 @@ static gpulet_status_t beside_traffic(double *p50_ms, run_t *run, slices_t *s, c
     return st == GPULET_OK ? gpulet_traffic_check(run->traffic, err) : st;
 }
 
+/* A neighbour of another batch than before first chooses its kernels, on some devices, for longer
+ * than a slice: not while it is listened to. */
+static gpulet_status_t bring_to_batch(party_t *p, uint32_t batch, gpulet_error_t *err)
+{
+    gpulet_status_t st = begin(p, batch, 1, 1, 0.0, err);
+    return st == GPULET_OK ? finish(p, err) : st;
+}
+
 /* Again with more time where the neighbour was through before the slice was. */
 static gpulet_status_t beside_model(double *p50_ms, run_t *run, slices_t *s, const neighbour_t *n,
                                     gpulet_error_t *err)
@@ -380,7 +403,9 @@ static gpulet_status_t measure_rounds(gpulet_pair_t *pair, run_t *run, const nei
     uint32_t rounds = run->options->rounds;
     slices_t s = {.batch = pair->self.batch};
     double before_ms = 0.0;
-    gpulet_status_t st = slice(&before_ms, run, &s, err); /* the caches fill */
+    gpulet_status_t st = n->kind == NULL ? bring_to_batch(&run->other, n->batch, err) : GPULET_OK;
+    if (st == GPULET_OK)
+        st = slice(&before_ms, run, &s, err); /* the caches fill */
     if (st == GPULET_OK)
         st = slice(&before_ms, run, &s, err);
     for (uint32_t i = 0; st == GPULET_OK && i < rounds; i++) {

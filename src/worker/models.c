@@ -26,6 +26,8 @@ static void model_destroy(gpulet_work_t *work, gpulet_work_model_t *m)
     work->ops->unload(m->engine_model);
     if (m->input_base != NULL)
         (void)munmap(m->input_base, (size_t)m->input_size);
+    free(m->name);
+    free(m->path);
     free(m);
 }
 
@@ -123,26 +125,38 @@ static void load_failed(gpulet_work_t *work, uint32_t model, gpulet_status_t st,
     gpulet_work_send(work, &answer, -1);
 }
 
-static gpulet_engine_load_options_t load_options(const gpulet_work_t *work,
-                                                 const gpulet_control_t *message)
+static gpulet_engine_load_options_t load_options(const gpulet_work_t *work, const char *name,
+                                                 const char *path, uint64_t limit_ns)
 {
     return (gpulet_engine_load_options_t){
-        .name = message->name,
-        .path = message->text,
+        .name = name,
+        .path = path,
         .threads = work->entry.threads,
         .provider = work->entry.provider,
         .ordinal = work->entry.ordinal,
         .stream = work->entry.stream,
         .units = work->units,
         .spin = work->spin,
-        .load_limit_ns = message->ns,
+        .load_limit_ns = limit_ns,
     };
+}
+
+/* Further sessions are loaded from the same file. */
+static gpulet_status_t remember(gpulet_work_model_t *m, const gpulet_engine_load_options_t *options,
+                                gpulet_error_t *err)
+{
+    m->load_limit_ns = options->load_limit_ns;
+    m->name = strdup(options->name);
+    m->path = strdup(options->path);
+    return m->name != NULL && m->path != NULL ? GPULET_OK
+                                              : gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
 }
 
 static gpulet_status_t model_load(gpulet_work_model_t *m, gpulet_work_t *work,
                                   const gpulet_control_t *message, int fd, gpulet_error_t *err)
 {
-    gpulet_engine_load_options_t options = load_options(work, message);
+    gpulet_engine_load_options_t options =
+        load_options(work, message->name, message->text, message->ns);
     gpulet_status_t st;
     if (gpulet_work_model_find(work, message->model) != NULL)
         return gpulet_fail(err, GPULET_E_EXISTS, "model %u is loaded already", message->model);
@@ -153,9 +167,10 @@ static gpulet_status_t model_load(gpulet_work_model_t *m, gpulet_work_t *work,
     if (message->prepared[0] != '\0') {
         options.path = message->prepared;
         st = work->ops->load(&m->engine_model, work->engine, &options, err);
-        options.path = message->text;
         if (st == GPULET_E_TIMEOUT)
             return st; /* A thread of the library hangs: the process is to end. */
+        if (st != GPULET_OK)
+            options.path = message->text;
         if (st != GPULET_OK)
             GPULET_LOG(WARNING, "event=prepared_refused model=%s status=%s", message->name,
                        gpulet_status_name(st));
@@ -167,32 +182,47 @@ static gpulet_status_t model_load(gpulet_work_model_t *m, gpulet_work_t *work,
     if (m->io->inputs_count > GPULET_MODEL_IO_MAX || m->io->outputs_count > GPULET_MODEL_IO_MAX)
         return gpulet_fail(err, GPULET_E_UNSUPPORTED, "more than %d inputs or outputs",
                            GPULET_MODEL_IO_MAX);
-    return GPULET_OK;
+    return remember(m, &options, err);
 }
 
-/* Sessions for smaller batches than the planned one, each run once: a GPU chooses its kernels when
- * it first sees a shape. One that cannot be had, for lack of memory perhaps, is done without. */
-static void copies_load(gpulet_work_t *work, gpulet_work_model_t *m,
-                        const gpulet_control_t *message)
+/* Sessions for smaller batches than the largest, each run once: a GPU chooses its kernels when it
+ * first sees a shape. One that cannot be had, for lack of memory perhaps, is done without. Those
+ * that are there already stay. */
+static void copies_load(gpulet_work_t *work, gpulet_work_model_t *m, uint32_t largest)
 {
-    const gpulet_engine_load_options_t options = load_options(work, message);
+    const gpulet_engine_load_options_t options =
+        load_options(work, m->name, m->path, m->load_limit_ns);
     gpulet_tensor_view_t inputs[GPULET_MODEL_IO_MAX];
-    uint32_t planned = message->runs;
     gpulet_error_t err;
-    if (!m->batched || m->outputs_whole || m->batch_fixed > 0 || planned <= 1 ||
-        strcmp(work->entry.provider, "cpu") == 0)
-        return;
-    m->batch_padded = planned;
-    for (uint32_t b = 1; b < planned && m->copies_count < GPULET_WORK_COPIES_MAX;
-         b *= COPIES_FACTOR) {
+    uint64_t b =
+        m->copies_count > 0 ? (uint64_t)m->copies[m->copies_count - 1].batch * COPIES_FACTOR : 1;
+    for (; b < largest && m->copies_count < GPULET_WORK_COPIES_MAX; b *= COPIES_FACTOR) {
         gpulet_work_copy_t *copy = &m->copies[m->copies_count];
         if (work->ops->load(&copy->engine_model, work->engine, &options, &err) != GPULET_OK)
             break;
-        copy->batch = b;
+        copy->batch = (uint32_t)b;
         m->copies_count++;
-        if (recipe_find(inputs, work, m, b, &err) != GPULET_OK)
+        if (recipe_find(inputs, work, m, copy->batch, &err) != GPULET_OK)
             break;
     }
+}
+
+static bool has_copies(const gpulet_work_t *work, const gpulet_work_model_t *m)
+{
+    return m->batched && !m->outputs_whole && m->batch_fixed == 0 &&
+           strcmp(work->entry.provider, "cpu") != 0;
+}
+
+static void copies_load_planned(gpulet_work_t *work, gpulet_work_model_t *m,
+                                const gpulet_control_t *message)
+{
+    gpulet_tensor_view_t inputs[GPULET_MODEL_IO_MAX];
+    uint32_t planned = message->runs;
+    gpulet_error_t err;
+    if (!has_copies(work, m) || planned <= 1)
+        return;
+    m->batch_padded = planned;
+    copies_load(work, m, planned);
     (void)recipe_find(inputs, work, m, planned, &err);
 }
 
@@ -220,7 +250,7 @@ static void model_warm(gpulet_work_t *work, gpulet_work_model_t *m, const gpulet
     work->unbatched_seen = false;
     gpulet_status_t st = model_try(work, m, &err);
     if (st == GPULET_OK)
-        copies_load(work, m, message);
+        copies_load_planned(work, m, message);
     memory_settle(work);
     gpulet_work_outputs_trim(work); /* those of two items are of no size that will be asked for */
     if (st != GPULET_OK) {
@@ -352,6 +382,9 @@ static gpulet_status_t measure_runs(gpulet_control_t *answer, uint64_t *times, g
 {
     gpulet_tensor_view_t inputs[GPULET_MODEL_IO_MAX];
     const uint32_t items = items_measured(m, message->batch);
+    /* The sessions that a worker which serves this batch has are part of what it takes. */
+    if (has_copies(work, m))
+        copies_load(work, m, items);
     gpulet_status_t st = recipe_find(inputs, work, m, items, err);
     /* The first run of a shape is not like the others, on a GPU not even the second. */
     for (int i = 1; i < WARM_RUNS && st == GPULET_OK && strcmp(work->entry.provider, "cpu") != 0;

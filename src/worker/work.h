@@ -43,6 +43,9 @@ typedef struct gpulet_work_model {
     void *input_base;            /* the model's input segment, read-only */
     uint64_t input_size;
     uint64_t memory_bytes; /* growth of the memory in use it is held responsible for */
+    char *name;
+    char *path; /* of the file that engine_model was loaded from */
+    uint64_t load_limit_ns;
     uint32_t model;
     uint32_t batch_fixed;
     int recipe; /* which made-up inputs it ran with; -1: none yet */
