@@ -7,6 +7,7 @@ device; everything between is a formula of this file. Standard library only; the
 
   make_paper_data.py [DIR]      writes the files into DIR (default: this folder)
 """
+import math
 import os
 import sys
 
@@ -184,12 +185,55 @@ def glet_files():
             "glet/tasks.csv": "5\n0,50,5,\n6,50,66,\n7,50,108,\n8,50,202,\n9,50,142,\n"}
 
 
+# Rates over time. Waves: each model between 10 and 100 % of what four devices carry of all five at once (500 requests a second of
+# each, by `gpulet plan --max-multiple --rate-percentile 0.99`), each with a period, s, and a phase of its own.
+WAVES_PEAK_RPS = 500
+WAVES_S, WAVES_STEP_S = 1800, 5
+WAVES = {"lenet": (450, 0.0), "googlenet": (600, 0.25), "resnet50": (720, 0.5), "ssd-mobilenet": (540, 0.75), "vgg16": (900, 0.4)}
+# The paper's experiment of growing and shrinking (second version, read off its figure within about 25 requests a second): rates of
+# the three models every 100 s from 100 s on; here on a straight line between.
+SCALING_MODELS = ("mobilenet_v2", "vgg16", "resnet50")
+SCALING_STEP_S = 20
+SCALING = ((62, 88, 88), (175, 188, 188), (288, 288, 287), (350, 350, 338), (375, 487, 488), (375, 550, 475), (375, 612, 488),
+           (380, 720, 510), (288, 475, 288), (138, 238, 88), (62, 188, 62), (62, 188, 62), (75, 238, 100), (200, 325, 212),
+           (312, 425, 312), (350, 525, 338), (450, 588, 500), (550, 675, 588), (638, 762, 688), (720, 860, 690),
+           (812, 712, 762), (725, 788, 862), (800, 862, 762), (825, 925, 825), (838, 975, 850), (888, 875, 862),
+           (688, 875, 688), (450, 700, 412), (238, 462, 225), (38, 238, 50), (38, 50, 50), (38, 50, 50))
+
+
+def rates_of_waves():
+    for time in range(0, WAVES_S, WAVES_STEP_S):
+        for model, (period, phase) in WAVES.items():
+            yield time, model, WAVES_PEAK_RPS * (0.55 - 0.45 * math.cos(2 * math.pi * (time / period + phase)))
+
+
+def rates_of_scaling():
+    points = [(0, SCALING[0])] + [(100 * (i + 1), rates) for i, rates in enumerate(SCALING)]
+    for (begin, before), (end, after) in zip(points, points[1:]):
+        for time in range(begin, end, SCALING_STEP_S):
+            for model, a, b in zip(SCALING_MODELS, before, after):
+                yield time, model, a + (b - a) * (time - begin) / (end - begin)
+
+
+def load_files():
+    out = {}
+    for name, rates, slos in (("waves", rates_of_waves, V1), ("scaling", rates_of_scaling, V2)):
+        rows = list(rates())
+        first = {model: rate for _, model, rate in reversed(rows)}
+        out["rates_%s.csv" % name] = NOTE + "time_s,model,rate_rps\n" + "".join("%d,%s,%.1f\n" % row for row in rows)
+        out["workload_%s.csv" % name] = NOTE + "model,rate_rps,slo_ms\n" + "".join(
+            "%s,%.1f,%s\n" % (model, first[model], number(MODELS[model][0 if slos is V1 else 1]))
+            for model in (WAVES if slos is V1 else SCALING_MODELS))
+    return out
+
+
 def files():
     out = {"profile_2080ti_synthetic_v1.csv": profile(1, V1), "profile_2080ti_synthetic_v2.csv": profile(2, V2),
            "host_cost_synthetic.csv": host_cost(), "devices_2080ti.yaml": devices(), "devices_2080ti_limits.yaml": limits(),
            "interference_2080ti.csv": "# The coefficients of the paper's linear model for an RTX 2080 Ti.\n"
            "device,l2_self,l2_other,dram_self,dram_other,constant\n%s,%s\n" % (DEVICE, ",".join("%g" % c for c in COEFFICIENTS))}
     out.update(workloads())
+    out.update(load_files())
     out.update(glet_files())
     return out
 

@@ -98,8 +98,18 @@ def measure(planner, workload):
     with Server("--model-repository", load_repository(), "--workload", workload, "--planner", planner) as server:
         result = subprocess.run([BIN / "gpulet", "bench", "--url", server.url, "--workload", workload, "--duration-s", str(SECONDS),
                                  "--warmup-s", "2", "--json"], stdout=subprocess.PIPE, check=True, text=True)
-        status = subprocess.run([BIN / "gpulet", "status", "--url", server.url], stdout=subprocess.PIPE, check=True, text=True)
-        return json.loads(result.stdout)["models"], status.stdout.split("\n\n")[1]
+        ask = [BIN / "gpulet", "status", "--url", server.url]
+        status = subprocess.run(ask, stdout=subprocess.PIPE, check=True, text=True)
+        plan = json.loads(subprocess.run([*ask, "--json"], stdout=subprocess.PIPE, check=True, text=True).stdout)
+        gpulets = status.stdout.split("\n\n")[1]
+        return json.loads(result.stdout)["models"], f"{gpulets}\n{verdict(plan)}"
+
+
+def verdict(status):
+    """Whether the plan that is served meets the objectives, and if not, what it misses; older servers do not say what."""
+    if status["feasible"]:
+        return "The plan meets every objective."
+    return "The plan does not meet every objective: " + (status.get("plan_reason") or "see gpuletd's log").rstrip(".") + "."
 
 
 def show_mixed_load():

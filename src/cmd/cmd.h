@@ -28,21 +28,25 @@ extern const cmd_row_t cmd_rows[];
 
 extern const gpulet_option_t cmd_plan_options[];
 extern const gpulet_option_t cmd_study_options[];
+extern const gpulet_option_t cmd_sim_options[];
 extern const gpulet_option_t cmd_slo_options[];
 extern const gpulet_option_t cmd_fit_options[];
 extern const gpulet_option_t cmd_profile_options[];
 extern const gpulet_option_t cmd_bench_options[];
 extern const gpulet_option_t cmd_status_options[];
+extern const gpulet_option_t cmd_top_options[];
 extern const gpulet_option_t cmd_models_options[];
 extern const gpulet_option_t cmd_doctor_options[];
 
 int cmd_plan(int argc, char **argv);
 int cmd_study(int argc, char **argv);
+int cmd_sim(int argc, char **argv);
 int cmd_slo(int argc, char **argv);
 int cmd_fit(int argc, char **argv);
 int cmd_profile(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
 int cmd_status(int argc, char **argv);
+int cmd_top(int argc, char **argv);
 int cmd_models(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
 

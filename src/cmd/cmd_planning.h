@@ -53,9 +53,10 @@ typedef struct cmd_planning {
         (name), GPULET_OPTION_U64, offsetof(T, planning.field), (value), (min), (max),             \
             (value_name), (help), NULL                                                             \
     }
-#define CMD_PLANNING_BOOL(T, name, field, help)                                                    \
+#define CMD_PLANNING_BOOL(T, name, field, help) CMD_PLANNING_BOOL_OF(T, name, field, NULL, help)
+#define CMD_PLANNING_BOOL_OF(T, name, field, value, help)                                          \
     {                                                                                              \
-        (name), GPULET_OPTION_BOOL, offsetof(T, planning.field), NULL, 1, 0, NULL, (help), NULL    \
+        (name), GPULET_OPTION_BOOL, offsetof(T, planning.field), (value), 1, 0, NULL, (help), NULL \
     }
 
 /* Rows for the table of a command whose settings are of type T. */
@@ -86,7 +87,9 @@ typedef struct cmd_planning {
                         "cost of batching on the host (CSV model,batch,ms), added to latencies",   \
                         NULL)
 
-#define CMD_PLANNING_RULES(T)                                                                      \
+#define CMD_PLANNING_RULES(T) CMD_PLANNING_RULES_OF(T, "0", NULL)
+/* The same with other defaults of --rate-percentile and --p99: a server's. */
+#define CMD_PLANNING_RULES_OF(T, percentile, with_p99)                                             \
     CMD_PLANNING_STRING(T, "count", count, NULL, "N",                                              \
                         "devices, over the file's: N, or type=N,...; -1: as many as needed",       \
                         NULL),                                                                     \
@@ -94,10 +97,11 @@ typedef struct cmd_planning {
                      "multiplies every latency"),                                                  \
     CMD_PLANNING_F64(T, "slo-fraction", slo_fraction, "1.0", 0.001, 1, "X",                        \
                      "multiplies every SLO"),                                                      \
-    CMD_PLANNING_F64(T, "rate-percentile", rate_percentile, "0", 0, 0.99999, "P",                  \
+    CMD_PLANNING_F64(T, "rate-percentile", rate_percentile, percentile, 0, 0.99999, "P",           \
                      "hold this percentile of Poisson arrivals over a duty cycle; 0: the bare "    \
                      "rate"),                                                                      \
-    CMD_PLANNING_BOOL(T, "p99", p99, "plan with latency_ms_p99 where the profile has it"),         \
+    CMD_PLANNING_BOOL_OF(T, "p99", p99, with_p99,                                                  \
+                         "plan with latency_ms_p99 where the profile has it"),                     \
     CMD_PLANNING_BOOL(T, "prototype-duty", prototype_duty,                                         \
                       "the stricter rule duty + sum of latencies <= SLO"),                         \
     CMD_PLANNING_BOOL(T, "interpolate-units", interpolate_units,                                   \

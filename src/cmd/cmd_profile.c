@@ -15,7 +15,7 @@
 #include "cmd/cmd_profile.h"
 #include "server/profiler.h"
 
-enum { RUNS_MIN = 5, PATH_SIZE = 4096 };
+enum { RUNS_MIN = 5, PATH_SIZE = 4096, EARLY_TICKS = 200 };
 
 #define AT(field) offsetof(profile_settings_t, field)
 #define ANY       1, 0
@@ -212,6 +212,21 @@ static bool is_known(void *context, const gpulet_repository_model_t *model, uint
     return false;
 }
 
+/* Says so as soon as it is clear: who measures may still stop what disturbs. */
+static void look_at_others(profile_run_t *run)
+{
+    const gpulet_cpu_meter_t *meter = gpulet_profiler_meter(run->profiler);
+    run->others = gpulet_cpu_meter_others(meter);
+    run->disturbed = gpulet_cpu_meter_disturbed(meter);
+    if (!run->disturbed || run->warned || meter->sum.all < EARLY_TICKS)
+        return;
+    (void)fprintf(stderr,
+                  "gpulet profile: warning: other processes have %.0f %% of the CPUs, latencies "
+                  "come out too high\n",
+                  100 * run->others);
+    run->warned = true;
+}
+
 static void on_row(void *context, const gpulet_profiler_row_t *row)
 {
     profile_run_t *run = context;
@@ -219,6 +234,7 @@ static void on_row(void *context, const gpulet_profiler_row_t *row)
     gpulet_profile_point_t point = {
         row->batch, row->latency_ms, row->latency_ms_p99, NAN, row->memory_mb, NAN, NAN, NAN};
     run->measured++;
+    look_at_others(run);
     (void)fprintf(stderr,
                   "%-20s %4u units  batch %4u  p50 %9.3f ms  p99 %9.3f ms  %7.1f MiB  %5u runs\n",
                   row->model->key, row->units, row->batch, row->latency_ms, row->latency_ms_p99,
@@ -253,7 +269,6 @@ static void on_end(void *context, gpulet_status_t status, const char *text)
 static gpulet_status_t measure(profile_run_t *run, gpulet_error_t *err)
 {
     const profile_settings_t *s = run->settings;
-    gpulet_profiler_t *profiler = NULL;
     char worker[PATH_SIZE];
     uint32_t batches[PROFILE_LIST_MAX];
     uint32_t given[PROFILE_LIST_MAX];
@@ -296,10 +311,11 @@ static gpulet_status_t measure(profile_run_t *run, gpulet_error_t *err)
         .is_known = is_known,
         .on_end = on_end,
     };
-    st = gpulet_profiler_start(&profiler, &options, err);
+    st = gpulet_profiler_start(&run->profiler, &options, err);
     while (st == GPULET_OK && !run->ended)
         (void)event_base_loop(run->base, EVLOOP_ONCE);
-    gpulet_profiler_destroy(profiler);
+    gpulet_profiler_destroy(run->profiler);
+    run->profiler = NULL;
     free(chosen);
     return st;
 }
@@ -307,6 +323,11 @@ static gpulet_status_t measure(profile_run_t *run, gpulet_error_t *err)
 static gpulet_status_t write_out(profile_run_t *run, gpulet_error_t *err)
 {
     gpulet_buf_t csv = GPULET_BUF_INIT;
+    if (run->disturbed)
+        gpulet_buf_printf(&csv,
+                          "# Measured while other processes had %.0f %% of the CPUs: latencies may "
+                          "be too high.\n",
+                          100 * run->others);
     gpulet_status_t st = gpulet_profile_format_csv(&csv, run->profile);
     if (st == GPULET_OK)
         st = gpulet_file_write(run->settings->out, csv.data, csv.size, err);
@@ -316,18 +337,27 @@ static gpulet_status_t write_out(profile_run_t *run, gpulet_error_t *err)
 
 static void sum_up(const profile_run_t *run, double seconds)
 {
+    char others[32] = "null";
+    if (!isnan(run->others))
+        (void)snprintf(others, sizeof(others), "%.1f", 100 * run->others);
     if (run->settings->json)
         (void)printf("{\"models\": %zu, \"measured\": %llu, \"known\": %llu, \"pairs_measured\": "
-                     "%llu, \"pairs_known\": %llu, \"problems\": %llu, \"seconds\": %.3f}\n",
+                     "%llu, \"pairs_known\": %llu, \"problems\": %llu, \"seconds\": %.3f, "
+                     "\"others_percent\": %s}\n",
                      run->models_count, (unsigned long long)run->measured,
                      (unsigned long long)run->known, (unsigned long long)run->pairs_measured,
                      (unsigned long long)run->pairs_known, (unsigned long long)run->problems,
-                     seconds);
+                     seconds, others);
     else
         (void)fprintf(
             stderr, "%zu models: %llu points measured, %llu known before, %llu problems, %.1f s\n",
             run->models_count, (unsigned long long)run->measured, (unsigned long long)run->known,
             (unsigned long long)run->problems, seconds);
+    if (run->disturbed)
+        (void)fprintf(stderr,
+                      "gpulet profile: warning: other processes had %.0f %% of the CPUs while this "
+                      "was measured; measure again with --fresh when the machine is quiet\n",
+                      100 * run->others);
 }
 
 /* NULL when all is well. */
@@ -348,7 +378,7 @@ static const char *usage_problem(const profile_settings_t *s, gpulet_log_level_t
 int cmd_profile(int argc, char **argv)
 {
     profile_settings_t s = {0};
-    profile_run_t run = {.settings = &s};
+    profile_run_t run = {.settings = &s, .others = NAN};
     gpulet_error_t err = {"out of memory"};
     gpulet_log_level_t level = GPULET_LOG_ERROR;
     int words = 0;

@@ -11,6 +11,7 @@
 #include "core/pairs.h"
 #include "core/profile.h"
 #include "device/backend.h"
+#include "server/profiler.h"
 #include "server/repository.h"
 #include "store/store.h"
 
@@ -65,6 +66,10 @@ typedef struct profile_run {
     uint64_t pairs_known;
     uint64_t pairs_unsteady; /* measured now, whose rounds differ much */
     uint64_t problems;
+    gpulet_profiler_t *profiler; /* while it measures */
+    double others;  /* part of the CPUs that other processes had meanwhile; NAN: not known */
+    bool disturbed; /* … which is too much */
+    bool warned;
     bool ended;
 } profile_run_t;
 

@@ -90,26 +90,47 @@ static void print_models(const json_t *root)
 {
     size_t i = 0;
     json_t *m = NULL;
-    (void)printf("\n%-20s %-11s %8s %10s %9s %9s %9s %8s %8s %8s\n", "model", "state", "SLO ms",
-                 "offered", "in time", "p50 ms", "p99 ms", "late", "rejected", "failed");
+    (void)printf("\n%-20s %-11s %8s %8s %8s %10s %9s %9s %9s %8s %8s %8s\n", "model", "state",
+                 "SLO ms", "rate/s", "covered", "offered", "in time", "p50 ms", "p99 ms", "late",
+                 "rejected", "failed");
     json_array_foreach(json_object_get(root, "models"), i, m)
     {
-        (void)printf("%-20s %-11s %8.1f %10.0f %8.2f%% %9.3f %9.3f %8.0f %8.0f %8.0f\n",
+        (void)printf("%-20s %-11s %8.1f %8.1f %8.1f %10.0f %8.2f%% %9.3f %9.3f %8.0f %8.0f %8.0f\n",
                      text_of(m, "model"), text_of(m, "state"), number_of(m, "slo_ms"),
+                     number_of(m, "rate_now_rps"), number_of(m, "rate_covered_rps"),
                      number_of(m, "offered"), 100 * number_of(m, "attainment"),
                      number_of(m, "latency_ms_p50"), number_of(m, "latency_ms_p99"),
                      number_of(m, "late"), number_of(m, "rejected"), number_of(m, "failed"));
     }
 }
 
+/* What the plan cannot promise, and what it leaves to spare. */
+static void print_plan(const json_t *root)
+{
+    const json_t *transition = json_object_get(root, "transition");
+    const json_t *headroom = json_object_get(root, "headroom");
+    const char *missed = text_of(root, "plan_reason");
+    if (missed[0] != '\0')
+        (void)printf("not every objective is met: %s\n", missed);
+    (void)printf("%.0f device%s used", number_of(root, "devices_used"),
+                 number_of(root, "devices_used") == 1 ? "" : "s");
+    if (json_is_number(headroom))
+        (void)printf(", the plan covers %.3g times the rates", json_number_value(headroom));
+    if (json_is_object(transition))
+        (void)printf(", on the way to another plan (%s) for %.1f s", text_of(transition, "reason"),
+                     number_of(transition, "since_ms") / 1e3);
+    (void)printf("\n\n");
+}
+
 static void print_status(const json_t *root)
 {
     (void)printf(
-        "gpulet %s, %s, up %.0f s, plan %s%s, %.0f re-plans\n\n", text_of(root, "version"),
+        "gpulet %s, %s, up %.0f s, plan %s%s, %.0f re-plans\n", text_of(root, "version"),
         json_is_true(json_object_get(root, "ready")) ? "ready" : "not ready",
         number_of(root, "uptime_s"), text_of(root, "planner"),
         json_is_true(json_object_get(root, "feasible")) ? "" : " (does not meet every objective)",
         number_of(root, "replans"));
+    print_plan(root);
     print_gpulets(root);
     print_models(root);
 }

@@ -27,6 +27,54 @@ void gpulet_device_set_destroy(gpulet_device_set_t *set)
     free(set);
 }
 
+/* NULL for NULL or nothing; *failed is set when there is no memory. */
+static void *copy_array(const void *from, size_t count, size_t size, bool *failed)
+{
+    if (from == NULL)
+        return NULL;
+    void *to = reallocarray(NULL, count, size);
+    if (to == NULL)
+        *failed = true;
+    else
+        memcpy(to, from, count * size);
+    return to;
+}
+
+static bool clone_type(gpulet_device_type_t *out, const gpulet_device_type_t *type)
+{
+    bool failed = false;
+    *out = *type;
+    out->sizes = copy_array(type->sizes, type->sizes_count, sizeof(*type->sizes), &failed);
+    out->memory_mb_by_size = copy_array(type->memory_mb_by_size, type->sizes_count,
+                                        sizeof(*type->memory_mb_by_size), &failed);
+    out->placements =
+        copy_array(type->placements, type->sizes_count, sizeof(*type->placements), &failed);
+    return !failed;
+}
+
+gpulet_status_t gpulet_device_set_clone(gpulet_device_set_t **out, const gpulet_device_set_t *set,
+                                        const int32_t *counts)
+{
+    gpulet_device_set_t *copy = calloc(1, sizeof(*copy));
+    if (copy == NULL)
+        return GPULET_E_NOMEM;
+    copy->types = calloc(set->types_count + 1U, sizeof(copy->types[0]));
+    copy->counts = calloc(set->types_count + 1U, sizeof(copy->counts[0]));
+    bool ok = copy->types != NULL && copy->counts != NULL;
+    for (uint32_t i = 0; ok && i < set->types_count; i++) {
+        if (counts[i] == 0)
+            continue;
+        copy->counts[copy->types_count] = counts[i];
+        ok = clone_type(&copy->types[copy->types_count++], &set->types[i]);
+    }
+    if (!ok || copy->types_count == 0) {
+        gpulet_device_set_destroy(copy);
+        return ok ? GPULET_E_NOT_FOUND : GPULET_E_NOMEM;
+    }
+    *out = copy;
+    return GPULET_OK;
+}
+
 gpulet_status_t gpulet_device_set_create_simple(gpulet_device_set_t **out, const char *name,
                                                 uint32_t units, double memory_mb, int32_t count)
 {

@@ -71,6 +71,10 @@ gpulet_status_t gpulet_device_set_create_stepped(gpulet_device_set_t **out, cons
                                                  uint32_t gpulets_max, double memory_mb,
                                                  int32_t count) GPULET_MUST_USE;
 void gpulet_device_set_destroy(gpulet_device_set_t *set);
+/* counts: of each type, in place of those of the set; types of which there are none are left out.
+ * E_NOT_FOUND when that leaves no type. */
+gpulet_status_t gpulet_device_set_clone(gpulet_device_set_t **out, const gpulet_device_set_t *set,
+                                        const int32_t *counts) GPULET_MUST_USE;
 /* Index of the type, or -1. */
 int gpulet_device_set_find(const gpulet_device_set_t *set, const char *name);
 /* `text` is "N" (one type only) or "type=N,type=N"; N ≥ 1 or -1. 0 is E_INVALID (a usage error). */

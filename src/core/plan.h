@@ -57,6 +57,8 @@ typedef struct gpulet_plan_movement {
     uint32_t models_loaded; /* in all gpu-lets together */
     uint32_t devices_added;
     uint32_t devices_removed;
+    double gap_rps; /* requests a second that nobody serves on the way; only plans for serving tell
+                       (plan/serving.h) */
 } gpulet_plan_movement_t;
 
 typedef struct gpulet_plan {

@@ -221,6 +221,24 @@ void gpulet_profile_destroy(gpulet_profile_t *profile)
     free(profile);
 }
 
+gpulet_status_t gpulet_profile_clone(gpulet_profile_t **out, const gpulet_profile_t *profile)
+{
+    gpulet_profile_t *copy = NULL;
+    gpulet_status_t st = gpulet_profile_create(&copy);
+    for (size_t i = 0; st == GPULET_OK && i < profile->count; i++) {
+        const gpulet_curve_t *c = &profile->nodes[i]->curve;
+        const gpulet_profile_key_t key = {c->device, c->model, c->units, c->instances};
+        for (uint32_t p = 0; st == GPULET_OK && p < c->points_count; p++)
+            st = gpulet_profile_insert(copy, &key, &c->points[p], NULL, false);
+    }
+    if (st != GPULET_OK) {
+        gpulet_profile_destroy(copy);
+        return st;
+    }
+    *out = copy;
+    return GPULET_OK;
+}
+
 static gpulet_status_t check_whole(const char *field, uint32_t value, uint32_t max,
                                    gpulet_error_t *err)
 {

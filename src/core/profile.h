@@ -65,6 +65,9 @@ gpulet_status_t gpulet_profile_load(gpulet_profile_t **out, const char *path,
 /* An empty profile, for rows added one by one. */
 gpulet_status_t gpulet_profile_create(gpulet_profile_t **out) GPULET_MUST_USE;
 void gpulet_profile_destroy(gpulet_profile_t *profile);
+/* All curves; columns that are not known are left behind. */
+gpulet_status_t gpulet_profile_clone(gpulet_profile_t **out,
+                                     const gpulet_profile_t *profile) GPULET_MUST_USE;
 
 /* Adds a row; E_EXISTS when the key (device, model, units, instances, batch) is there, unless
  * replace. E_INVALID with a text that names the field for a bad value. Invalidates curves handed

@@ -16,7 +16,7 @@
 #include "core/device_type.h"
 
 enum {
-    GPULET_DEVICE_ABI = 2,
+    GPULET_DEVICE_ABI = 3,
     GPULET_GRANT_MAX = 1023,
     GPULET_CAP_RESIZE_LIVE = 1 << 0, /* a live worker can move to as many other units */
     GPULET_CAP_MEM_ISOLATED = 1 << 1,
@@ -43,8 +43,10 @@ typedef struct gpulet_partition gpulet_partition_t;
 
 typedef struct gpulet_device_options {
     const char *reserve_cores; /* cpu: cores no gpu-let may use, "0" or "0,2-3"; NULL: none */
-    const char *fake_spec;     /* fake: "type:units:count[,type:units:count…]" */
-    uint32_t mps_step;         /* mps: sizes are multiples of so many percent; 0: the default, 10 */
+    const char *fake_spec;     /* fake: "type:units:count[:memory_mb][,type:…]" */
+    const char *fake_gone; /* fake: a file of the devices that are gone, "type/index" a line; NULL,
+                              or no such file: none is */
+    uint32_t mps_step;     /* mps: sizes are multiples of so many percent; 0: the default, 10 */
 } gpulet_device_options_t;
 
 /* What a worker is told about itself when it has entered its partition. */
@@ -73,6 +75,10 @@ typedef struct gpulet_device_backend {
                              int overlap, gpulet_error_t *err);
     /* Text for the worker, at most GPULET_GRANT_MAX bytes. */
     gpulet_status_t (*grant)(char *out, size_t out_size, const gpulet_partition_t *partition);
+    /* OK while the device is there; E_UNAVAILABLE with the reason when it is gone, perhaps for a
+     * while. Asked about once a second. NULL: it cannot go. */
+    gpulet_status_t (*health)(const gpulet_device_t *device, const gpulet_device_options_t *options,
+                              gpulet_error_t *err);
     /* Inside the worker: makes the calling process live in the partition. Sets environment
      * variables where the mechanism wants it: before there are other threads. */
     gpulet_status_t (*enter)(const char *grant, gpulet_device_entry_t *entry, gpulet_error_t *err);

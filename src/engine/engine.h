@@ -2,9 +2,10 @@
  * `fake` (sleeps by a profile).
  *
  * Lifecycles nest: engine ⊃ model ⊃ run. An engine is opened once in a process, by the process that
- * will run it (never before a fork). Threads: open, load, unload and close from one thread; run of
- * *one* model from one thread at a time. The calling thread is part of the model's pool: the caller
- * sets its own CPU mask first; pool threads inherit the mask that load was called with. */
+ * will run it (never before a fork). Threads: open, load, unload and close one at a time, from any
+ * thread; a load may go on while other models run; run of *one* model from one thread at a time.
+ * The calling thread is part of the model's pool: the caller sets its own CPU mask first; pool
+ * threads inherit the mask that load was called with. */
 #ifndef GPULET_ENGINE_ENGINE_H
 #define GPULET_ENGINE_ENGINE_H
 

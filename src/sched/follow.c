@@ -163,6 +163,7 @@ void gpulet_follow_rate(const gpulet_follow_t *f, uint32_t model, gpulet_follow_
 
 typedef struct outlook {
     double shortfall; /* of what is planned for */
+    double missing_rps;
     double headroom;
 } outlook_t;
 
@@ -190,6 +191,7 @@ static outlook_t look_at(const gpulet_follow_t *f, demand_fn demand, const doubl
         o.headroom = covered / rate < o.headroom ? covered / rate : o.headroom;
     }
     o.shortfall = wanted > 0 ? missing / wanted : 0;
+    o.missing_rps = missing;
     return o;
 }
 
@@ -267,6 +269,16 @@ static bool by_rates(gpulet_follow_reason_t reason)
     return reason == GPULET_FOLLOW_PERIOD || reason == GPULET_FOLLOW_BURST;
 }
 
+/* What nobody serves until the plan is reached is less than what it serves more until the next
+ * look.
+ */
+static bool pays(const gpulet_follow_t *f, const gpulet_follow_plan_t *plan, double gained_rps)
+{
+    const double took_unknown_s = 1;
+    double took_s = f->took_ns > 0 ? (double)f->took_ns / NS_PER_S : took_unknown_s;
+    return plan->gap_rps * took_s < gained_rps * (double)f->options.period_ns / NS_PER_S;
+}
+
 /* What runs is held against what is expected, what would take its place against what is planned for
  * to be sure: so noise in the rates speaks for what runs. Sets look_again where the answer is to be
  * found a second time. */
@@ -280,8 +292,8 @@ static bool is_better(gpulet_follow_t *f, uint64_t now_ns, const gpulet_follow_p
     bool again = f->look_again;
     f->look_again = false;
     if (next.shortfall < running.shortfall - margin)
-        return true;
-    if (next.shortfall > running.shortfall + least || plan->cost > f->cost)
+        return pays(f, plan, running.missing_rps - next.missing_rps);
+    if (plan->gap_rps > 0 || next.shortfall > running.shortfall + least || plan->cost > f->cost)
         return false;
     if (plan->cost < f->cost && sure.shortfall <= least) {
         f->look_again = !again;

@@ -98,12 +98,15 @@ typedef struct gpulet_follow_plan {
     const double *covers_rps; /* what it can serve of model i, by model number; borrowed */
     uint32_t count;           /* others: nothing */
     double cost;              /* of the devices used */
+    double gap_rps;           /* requests a second that nobody serves until it is reached */
 } gpulet_follow_plan_t;
 
 /* Answers a tick that wanted a plan; without one (NULL), or when this says false, what runs goes
  * on. Whether to go over to it: it covers more of what is to be planned for; or as much on fewer
  * devices, found twice in a row; or, while what runs has little to spare, clearly more beyond it.
- * Always true when the plan was wanted for another reason than the rates. */
+ * And a gap on the way must cost less than what is gained until the next look; for what is not
+ * needed there must be none. Always true when the plan was wanted for another reason than the
+ * rates. */
 bool gpulet_follow_answered(gpulet_follow_t *follow, uint64_t now_ns,
                             const gpulet_follow_plan_t *plan);
 /* The plan is what runs from now on. took_ns: from the tick that wanted it; 0: it was always there.

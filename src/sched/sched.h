@@ -207,7 +207,7 @@ gpulet_status_t gpulet_sched_lane_serve(gpulet_sched_t *sched, uint64_t now_ns, 
 void gpulet_sched_lane_rate(gpulet_sched_t *sched, uint32_t lane, uint32_t model, double rate_rps);
 /* No new batches; LANE_IDLE follows, at once or when its last batch is done; then the lane is
  * forgotten. Requests that no other lane serves are rejected as NOT_SERVED unless another lane is
- * added in the same turn: call add first (make before break). */
+ * added in the same turn: call add first (make before break), or is expected (model_expect). */
 gpulet_actions_t gpulet_sched_lane_drain(gpulet_sched_t *sched, uint64_t now_ns, uint32_t lane);
 /* The lane died. Its batches' requests go back to the queue, each once, if their deadline allows,
  * else REJECT WORKER_LOST. The models it served stay admissible while another lane serves them;
@@ -215,9 +215,9 @@ gpulet_actions_t gpulet_sched_lane_drain(gpulet_sched_t *sched, uint64_t now_ns,
 gpulet_actions_t gpulet_sched_lane_lost(gpulet_sched_t *sched, uint64_t now_ns, uint32_t lane);
 
 /* A lane that serves the model is expected at back_ns (its worker is being replaced): while there
- * is none, requests whose deadline is later wait for it, up to GPULET_SCHED_AWAITING_MAX of them.
- * 0: none is expected, what waits and what arrives is
- * rejected as NOT_SERVED. Ended by the next lane_add. */
+ * is none, from now on or when the last one has gone, requests whose deadline is later wait for it,
+ * up to GPULET_SCHED_AWAITING_MAX of them. 0: none is expected, what waits and what arrives is
+ * rejected as NOT_SERVED. Ended when a lane comes to serve the model. */
 gpulet_actions_t gpulet_sched_model_expect(gpulet_sched_t *sched, uint64_t now_ns, uint32_t model,
                                            uint64_t back_ns);
 

@@ -139,7 +139,8 @@ static void unlink_lane(gpulet_sched_t *s, uint32_t index)
 static void reject_unserved(gpulet_sched_t *s, const sched_service_t *services, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++) {
-        if (s->models[services[i].model].lanes_count == 0)
+        const sched_model_t *m = &s->models[services[i].model];
+        if (m->lanes_count == 0 && m->back_ns <= s->now_ns)
             sched_queue_reject_all(s, services[i].model, GPULET_REJECT_NOT_SERVED);
     }
 }
@@ -247,10 +248,8 @@ gpulet_actions_t gpulet_sched_model_expect(gpulet_sched_t *s, uint64_t now_ns, u
 {
     assert(model < s->options.models_max);
     sched_begin(s, now_ns);
-    s->models[model].back_ns = 0;
-    if (s->models[model].lanes_count == 0 && back_ns > 0)
-        s->models[model].back_ns = back_ns;
-    else if (s->models[model].lanes_count == 0)
+    s->models[model].back_ns = back_ns;
+    if (s->models[model].lanes_count == 0 && back_ns == 0)
         sched_queue_reject_all(s, model, GPULET_REJECT_NOT_SERVED);
     return sched_finish(s);
 }

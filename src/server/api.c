@@ -102,7 +102,7 @@ static void handle_root(gpulet_server_t *server, gpulet_http_request_t *http,
     gpulet_buf_printf(&out,
                       "{\"name\":\"gpulet\",\"version\":\"%s\",\"ready\":%s,\"models\":%u,"
                       "\"api\":{\"inference\":\"/v2\",\"status\":\"/gpulet/v1/status\",\"plan\":\"/"
-                      "gpulet/v1/plan\"},"
+                      "gpulet/v1/plan\",\"page\":\"/gpulet/\"},"
                       "\"documentation\":\"docs/README.md of the installation; GET /v2 for the "
                       "Open Inference Protocol v2\"}\n",
                       GPULET_VERSION, server->ready ? "true" : "false", server->named_count);
@@ -310,17 +310,49 @@ static void handle_infer(gpulet_server_t *server, gpulet_http_request_t *http,
 static void handle_plan(gpulet_server_t *server, gpulet_http_request_t *http,
                         const route_match_t *match, const char *body, size_t size)
 {
-    gpulet_buf_t out = GPULET_BUF_INIT;
     (void)match;
     (void)body;
     (void)size;
-    if (server->plan == NULL) {
-        server_respond_error(http, 503, "there is no plan yet");
-        return;
-    }
-    if (gpulet_plan_format_json(&out, server->plan) != GPULET_OK)
-        out.failed = true;
-    server_respond_buf(http, &out);
+    server_admin_plan(server, http);
+}
+
+static void handle_put_plan(gpulet_server_t *server, gpulet_http_request_t *http,
+                            const route_match_t *match, const char *body, size_t size)
+{
+    (void)match;
+    server_admin_put_plan(server, http, body, size);
+}
+
+static void handle_replan(gpulet_server_t *server, gpulet_http_request_t *http,
+                          const route_match_t *match, const char *body, size_t size)
+{
+    (void)match;
+    server_admin_replan(server, http, body, size);
+}
+
+static void handle_rates(gpulet_server_t *server, gpulet_http_request_t *http,
+                         const route_match_t *match, const char *body, size_t size)
+{
+    (void)match;
+    (void)body;
+    (void)size;
+    server_admin_rates(server, http);
+}
+
+static void handle_pin(gpulet_server_t *server, gpulet_http_request_t *http,
+                       const route_match_t *match, const char *body, size_t size)
+{
+    (void)match;
+    server_admin_pin(server, http, body, size);
+}
+
+static void handle_events(gpulet_server_t *server, gpulet_http_request_t *http,
+                          const route_match_t *match, const char *body, size_t size)
+{
+    (void)match;
+    (void)body;
+    (void)size;
+    server_admin_events(server, http);
 }
 
 static void handle_status(gpulet_server_t *server, gpulet_http_request_t *http,
@@ -333,6 +365,18 @@ static void handle_status(gpulet_server_t *server, gpulet_http_request_t *http,
     if (server_status_write(&out, server) != GPULET_OK)
         out.failed = true;
     server_respond_buf(http, &out);
+}
+
+/* The status as a picture, for a browser. */
+static void handle_page(gpulet_server_t *server, gpulet_http_request_t *http,
+                        const route_match_t *match, const char *body, size_t size)
+{
+    (void)server;
+    (void)match;
+    (void)body;
+    (void)size;
+    gpulet_http_respond_text(http, 200, "text/html; charset=utf-8", (const char *)server_page,
+                             server_page_size);
 }
 
 static const route_t routes[] = {
@@ -354,7 +398,13 @@ static const route_t routes[] = {
     {"/v2/repository/index", GPULET_HTTP_POST, true, handle_index},
     {"/v2/repository/models/{m}/load", GPULET_HTTP_POST, true, handle_load},
     {"/v2/repository/models/{m}/unload", GPULET_HTTP_POST, true, handle_unload},
+    {"/gpulet/", GPULET_HTTP_GET, false, handle_page},
     {"/gpulet/v1/plan", GPULET_HTTP_GET, false, handle_plan},
+    {"/gpulet/v1/plan", GPULET_HTTP_POST, true, handle_put_plan},
+    {"/gpulet/v1/replan", GPULET_HTTP_POST, true, handle_replan},
+    {"/gpulet/v1/rates", GPULET_HTTP_GET, false, handle_rates},
+    {"/gpulet/v1/rates", GPULET_HTTP_POST, true, handle_pin},
+    {"/gpulet/v1/events", GPULET_HTTP_GET, false, handle_events},
     {"/gpulet/v1/status", GPULET_HTTP_GET, false, handle_status},
 };
 
@@ -481,12 +531,18 @@ static void on_gone(void *context, gpulet_http_request_t *http)
         server_infer_gone(gpulet_http_user(http));
 }
 
+static void request_finished(gpulet_server_t *server, gpulet_http_request_t *http)
+{
+    server_repository_finished(server, http);
+    server_admin_finished(server, http);
+}
+
 static void on_finished(void *context, gpulet_http_request_t *http)
 {
     if (gpulet_http_user(http) != NULL)
         server_infer_finished(gpulet_http_user(http));
     else
-        server_repository_finished(context, http);
+        request_finished(context, http);
 }
 
 static void format_error(void *context, char *out, size_t out_size, int status, const char *text)

@@ -8,15 +8,18 @@
 
 #include "base/log.h"
 #include "proto/config_json.h"
+#include "server/follow.h"
 #include "server/gpulets.h"
 
 /* A request that waits for the plan being switched to. */
 struct server_waiter {
     server_waiter_t *next;
     gpulet_http_request_t *http;
+    uint64_t seq; /* models_seq with the change that it waits for */
     char name[GPULET_MODEL_NAME_MAX + 1];
     char reason[512]; /* why a version could not be loaded; "": none failed yet */
     bool load;
+    bool unplanned; /* it was not even tried */
 };
 
 /* The body is empty, "" (as one client posts it) or an object, perhaps with "ready". */
@@ -71,33 +74,24 @@ static void answer_done(gpulet_http_request_t *http)
     gpulet_http_respond_text(http, 200, "application/json", "", 0);
 }
 
-/* Plans for the models as they are wanted now, and waits for that plan. False, and answered, when
- * that is not possible. */
+/* Asks for a plan for the models as they are wanted now, and waits for it. False, and answered,
+ * when that is not possible. */
 static bool replan_and_wait(gpulet_server_t *server, gpulet_http_request_t *http, const char *name,
                             bool load)
 {
-    gpulet_error_t err = {"out of memory"};
-    gpulet_plan_t *plan = NULL;
-    bool provisional = false;
     server_waiter_t *waiter = calloc(1, sizeof(*waiter));
-    gpulet_status_t st =
-        waiter != NULL ? server_planning_make(&plan, &provisional, server, &err) : GPULET_E_NOMEM;
-    if (st == GPULET_OK)
-        st = server_gpulets_apply(server, plan, &err);
-    if (st != GPULET_OK) {
-        free(waiter);
-        server_respond_status(http, GPULET_E_UNAVAILABLE, err.text);
+    if (waiter == NULL) {
+        server_respond_status(http, GPULET_E_UNAVAILABLE, "out of memory");
         return false;
     }
-    if (provisional && server->settings.calibrate)
-        server->calibration_wanted = true; /* begins when the one in progress has ended */
     waiter->next = server->waiters;
     waiter->http = http;
     waiter->load = load;
+    waiter->seq = ++server->models_seq;
     (void)snprintf(waiter->name, sizeof(waiter->name), "%s", name);
     server->waiters = waiter;
     GPULET_LOG(INFO, "event=%s model=%s", load ? "load_begin" : "unload_begin", name);
-    server_gpulets_step(server);
+    server_follow_ask(server, GPULET_FOLLOW_MODELS);
     return true;
 }
 
@@ -284,6 +278,33 @@ static void note_not_loaded(gpulet_server_t *server, const server_waiter_t *wait
     }
 }
 
+static void note_event(gpulet_server_t *server, const server_waiter_t *waiter)
+{
+    server_event_t event = {
+        .kind = waiter->load ? SERVER_EVENT_MODEL_LOADED : SERVER_EVENT_MODEL_UNLOADED,
+        .reason = GPULET_FOLLOW_MODELS,
+        .outcome = waiter->reason[0] == '\0' ? SERVER_OUTCOME_REACHED : SERVER_OUTCOME_FAILED,
+        .devices_before = server_devices_used(server),
+        .devices_after = server_devices_used(server),
+        .headroom = server_follow_headroom(server),
+        .shortfall = server_follow_shortfall(server)};
+    (void)snprintf(event.text, sizeof(event.text), "%.*s", SERVER_EVENT_TEXT_MAX,
+                   waiter->reason[0] != '\0' ? waiter->reason : waiter->name);
+    server_events_add(server->events, &event);
+}
+
+static void answer(gpulet_server_t *server, server_waiter_t *waiter)
+{
+    note_event(server, waiter);
+    if (waiter->unplanned)
+        server_respond_status(waiter->http, GPULET_E_UNAVAILABLE, waiter->reason);
+    else if (waiter->reason[0] != '\0')
+        fail_load(waiter->http, GPULET_E_INVALID, waiter->name, waiter->reason);
+    else
+        answer_done(waiter->http);
+    free(waiter);
+}
+
 void server_repository_switched(gpulet_server_t *server)
 {
     server_reload_settle(server, note_failure);
@@ -294,11 +315,31 @@ void server_repository_switched(gpulet_server_t *server)
     while (server->waiters != NULL) {
         server_waiter_t *waiter = server->waiters;
         server->waiters = waiter->next;
-        if (waiter->reason[0] != '\0')
-            fail_load(waiter->http, GPULET_E_INVALID, waiter->name, waiter->reason);
-        else
-            answer_done(waiter->http);
-        free(waiter);
+        answer(server, waiter);
+    }
+}
+
+/* Changes that the plan being reached does not know of are undone; without one, nothing is left to
+ * wait for. */
+void server_repository_failed(gpulet_server_t *server, const char *why)
+{
+    uint64_t known = server->switching ? server->transition.models_seen : 0;
+    for (server_waiter_t **at = &server->waiters; *at != NULL;) {
+        server_waiter_t *waiter = *at;
+        if (waiter->seq <= known) {
+            at = &waiter->next;
+            continue;
+        }
+        *at = waiter->next;
+        if (waiter->load) {
+            give_up_load(server, waiter->name);
+        } else {
+            set_state(server, waiter->name, false); /* its gpu-lets go on, so it does */
+            server_gpulets_refresh_models(server);
+        }
+        waiter->unplanned = true;
+        (void)snprintf(waiter->reason, sizeof(waiter->reason), "%s", why);
+        answer(server, waiter);
     }
 }
 

@@ -6,7 +6,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "server/internal.h"
+#include "server/follow.h"
 #include "server/profiler.h"
 #include "store/store.h"
 
@@ -175,18 +175,28 @@ void server_calibrate_end(gpulet_server_t *server)
     server->calibration = NULL;
 }
 
+/* Points that were measured beside other processes are slower than the models are. */
+static void warn_of_others(const server_calibration_t *c)
+{
+    const gpulet_cpu_meter_t *meter = gpulet_profiler_meter(c->profiler);
+    if (gpulet_cpu_meter_disturbed(meter))
+        GPULET_LOG(WARNING,
+                   "event=measured_on_a_busy_machine others_percent=%.0f hint=\"latencies may be "
+                   "too high: measure again with 'gpulet profile --fresh' when it is quiet\"",
+                   100 * gpulet_cpu_meter_others(meter));
+}
+
 /* After the last point: sizes that were not measured are filled in, and a plan is made from what is
  * known now. */
 void server_calibrate_step(gpulet_server_t *server)
 {
     server_calibration_t *c = server->calibration;
-    gpulet_plan_t *plan = NULL;
     gpulet_error_t err = {""};
-    bool provisional = false;
     if (c == NULL || !c->ended || server->switching)
         return;
     GPULET_LOG(INFO, "event=calibration_end seconds=%.1f",
                (double)(gpulet_clock_ns() - c->begun_ns) / 1e9);
+    warn_of_others(c);
     server_calibrate_end(server);
     const gpulet_device_type_t *type = &server->device_set->types[0];
     if (gpulet_profile_interpolate_units(server->profile, type->name, type->sizes,
@@ -194,14 +204,5 @@ void server_calibrate_step(gpulet_server_t *server)
         GPULET_LOG(WARNING, "event=interpolation_failed error=\"%s\"", err.text);
     if (server->draining || server->stop)
         return;
-    gpulet_status_t st = server_planning_make(&plan, &provisional, server, &err);
-    if (st == GPULET_OK && provisional) {
-        gpulet_plan_destroy(
-            plan); /* Some model could not be measured: the plan that runs is as good. */
-        return;
-    }
-    if (st == GPULET_OK)
-        st = server_gpulets_apply(server, plan, &err);
-    if (st != GPULET_OK)
-        GPULET_LOG(ERROR, "event=replan_failed error=\"%s\"", err.text);
+    server_follow_ask(server, GPULET_FOLLOW_PROFILE);
 }

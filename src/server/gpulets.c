@@ -21,8 +21,8 @@ enum {
 
 const char *server_gpulet_state_text(server_gpulet_state_t state)
 {
-    static const char *const texts[] = {"starting", "loading",  "waiting", "serving",
-                                        "draining", "stopping", "backoff"};
+    static const char *const texts[] = {"held",    "starting", "loading",  "waiting",
+                                        "serving", "draining", "stopping", "backoff"};
     return texts[state];
 }
 
@@ -62,6 +62,7 @@ gpulet_status_t server_gpulets_open(gpulet_server_t *server, gpulet_error_t *err
         return gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
     server->device_options.reserve_cores = server->settings.reserve_cores;
     server->device_options.fake_spec = server->settings.fake_devices;
+    server->device_options.fake_gone = server->settings.fake_gone;
     server->device_options.mps_step = (uint32_t)server->settings.mps_step;
     return open_devices(server, err);
 }
@@ -83,10 +84,20 @@ static bool holds(server_gpulet_t *g, uint32_t model, bool loaded)
 bool server_gpulets_serve(const gpulet_server_t *server, uint32_t model)
 {
     for (server_gpulet_t *g = server->gpulets; g != NULL; g = g->next) {
-        if (!g->retired && g->lane != SERVER_LANE_NONE && holds(g, model, true))
+        const server_service_t *s = server_gpulet_service(g, model);
+        if (!g->retired && g->lane != SERVER_LANE_NONE && s != NULL && s->loaded && !s->coming)
             return true;
     }
     return false;
+}
+
+/* It was served until room was made for the plan that is being reached, and will be again should
+ * that be given up. */
+static bool is_given_up(const gpulet_server_t *server, uint32_t model)
+{
+    const server_transition_t *t = &server->transition;
+    return server->switching && t->broken > 0 && !t->restores &&
+           gpulet_plan_routed_rps(server->plan, server->models[model].entry->key) > 0;
 }
 
 bool server_gpulets_may_serve(const gpulet_server_t *server, uint32_t model)
@@ -95,7 +106,7 @@ bool server_gpulets_may_serve(const gpulet_server_t *server, uint32_t model)
         if (holds(g, model, false) && (!g->retired || g->lane != SERVER_LANE_NONE))
             return true;
     }
-    return false;
+    return is_given_up(server, model);
 }
 
 bool server_gpulets_plan_loses(const gpulet_server_t *server, uint32_t model)
@@ -103,12 +114,16 @@ bool server_gpulets_plan_loses(const gpulet_server_t *server, uint32_t model)
     bool served = false;
     bool wanted = false;
     for (server_gpulet_t *g = server->gpulets; g != NULL; g = g->next) {
-        if (!g->retired && holds(g, model, true))
+        const server_service_t *s = server_gpulet_service(g, model);
+        if (s == NULL)
+            continue;
+        bool stays = !g->retired && !s->going;
+        if (stays && s->loaded && !s->failed)
             return false;
-        wanted |= !g->retired && server_gpulet_service(g, model) != NULL;
-        served |= g->retired && g->lane != SERVER_LANE_NONE && holds(g, model, true);
+        wanted |= stays;
+        served |= !stays && g->lane != SERVER_LANE_NONE && s->loaded;
     }
-    return served && wanted;
+    return (served || is_given_up(server, model)) && wanted;
 }
 
 void server_gpulets_refresh_models(gpulet_server_t *server)
@@ -121,7 +136,8 @@ void server_gpulets_refresh_models(gpulet_server_t *server)
     for (const server_gpulet_t *g = server->gpulets; g != NULL; g = g->next) {
         for (uint32_t i = 0; g->lane != SERVER_LANE_NONE && i < g->services_count; i++) {
             server_model_t *model = &server->models[g->services[i].model];
-            if (g->services[i].loaded && model->state != SERVER_MODEL_UNAVAILABLE)
+            if (g->services[i].loaded && !g->services[i].coming &&
+                model->state != SERVER_MODEL_UNAVAILABLE)
                 model->state = SERVER_MODEL_READY;
         }
     }
@@ -138,38 +154,51 @@ static uint32_t free_lane(const gpulet_server_t *server)
     return SERVER_LANE_NONE;
 }
 
+uint32_t server_gpulet_lane_services(gpulet_sched_service_t *out, server_gpulet_t *g,
+                                     bool with_going)
+{
+    gpulet_server_t *server = g->server;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < g->services_count; i++) {
+        const server_service_t *service = &g->services[i];
+        const server_model_t *model = &server->models[service->model];
+        gpulet_sched_service_t *s = &out[count];
+        if (!service->loaded || service->coming || (service->going && !with_going))
+            continue;
+        s->model = model->id;
+        s->batch = service->batch < model->batch_max ? service->batch : model->batch_max;
+        s->rate_rps = service->rate_rps;
+        s->exec_ns = server_planning_exec_table(server, model, server->devices[g->device].desc.type,
+                                                g->units, &s->exec_count);
+        count++;
+    }
+    return count;
+}
+
+void server_gpulet_lane_services_free(gpulet_sched_service_t *services, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        free((void *)(uintptr_t)services[i].exec_ns);
+    free(services);
+}
+
 void server_gpulet_add_lane(server_gpulet_t *g, uint64_t now_ns)
 {
     gpulet_server_t *server = g->server;
     gpulet_sched_service_t *services = calloc(g->services_count, sizeof(*services));
     gpulet_actions_t actions = {NULL, 0};
     uint32_t lane = free_lane(server);
-    uint32_t count = 0;
     if (services == NULL || lane == SERVER_LANE_NONE) {
         free(services);
         GPULET_LOG(ERROR, "event=lane_failed gpulet=%s", g->name);
         return;
     }
-    for (uint32_t i = 0; i < g->services_count; i++) {
-        const server_model_t *model = &server->models[g->services[i].model];
-        gpulet_sched_service_t *s = &services[count];
-        if (!g->services[i].loaded)
-            continue;
-        s->model = model->id;
-        s->batch =
-            g->services[i].batch < model->batch_max ? g->services[i].batch : model->batch_max;
-        s->rate_rps = g->services[i].rate_rps;
-        s->exec_ns = server_planning_exec_table(server, model, server->devices[g->device].desc.type,
-                                                g->units, &s->exec_count);
-        count++;
-    }
+    uint32_t count = server_gpulet_lane_services(services, g, true);
     gpulet_sched_lane_t value = {g->units, count, services};
     server->lanes[lane] = g;
     g->lane = lane;
     gpulet_status_t st = gpulet_sched_lane_add(server->sched, now_ns, lane, &value, &actions);
-    for (uint32_t i = 0; i < count; i++)
-        free((void *)(uintptr_t)services[i].exec_ns);
-    free(services);
+    server_gpulet_lane_services_free(services, count);
     if (st != GPULET_OK) {
         GPULET_LOG(ERROR, "event=lane_failed gpulet=%s status=%s", g->name, gpulet_status_name(st));
         server->lanes[lane] = NULL;
@@ -181,6 +210,7 @@ void server_gpulet_add_lane(server_gpulet_t *g, uint64_t now_ns)
     g->startup_ns = now_ns - g->started_ns;
     server_gpulet_set_state(g, SERVER_GPULET_SERVING);
     server_brain_apply(server, actions);
+    server_gpulet_load_missing(g);
 }
 
 static void lose_lane(server_gpulet_t *g, uint64_t now_ns)
@@ -241,27 +271,35 @@ static void expect_back(const server_gpulet_t *g, bool wanted, uint64_t now_ns)
                                                                 g->services[i].model, back_ns));
 }
 
-static void step_one(server_gpulet_t *g, uint64_t now_ns)
+/* Its worker is gone. What is served is served by another one, also while another plan is being
+ * reached that has no use for it. */
+static void step_lost(server_gpulet_t *g, uint64_t now_ns)
 {
-    if (g->lost && g->state != SERVER_GPULET_BACKOFF) {
-        lose_lane(g, now_ns);
-        server_gpulet_drop_worker(g);
-        if (g->retired || g->state == SERVER_GPULET_STOPPING || g->server->stop) {
-            g->stopped = true;
-            expect_back(g, false, now_ns);
-        } else {
-            server_gpulet_back_off(g, now_ns);
-            expect_back(g, true, now_ns);
-            server_gpulets_refresh_models(g->server);
-        }
-        g->lost = false;
-    }
-    if (g->state == SERVER_GPULET_BACKOFF && g->retired) {
+    bool wanted = !g->retired || g->running;
+    lose_lane(g, now_ns);
+    server_gpulet_drop_worker(g);
+    if (!wanted || g->state == SERVER_GPULET_STOPPING || g->server->stop) {
         g->stopped = true;
         expect_back(g, false, now_ns);
-    } else if (g->state == SERVER_GPULET_BACKOFF && now_ns >= g->restart_at_ns && !g->server->stop)
+    } else {
+        server_gpulet_back_off(g, now_ns);
+        expect_back(g, true, now_ns);
+        server_gpulets_refresh_models(g->server);
+    }
+    g->lost = false;
+}
+
+static void step_one(server_gpulet_t *g, uint64_t now_ns)
+{
+    if (g->lost && g->state != SERVER_GPULET_BACKOFF)
+        step_lost(g, now_ns);
+    if (g->state == SERVER_GPULET_BACKOFF && g->retired && !g->running) {
+        g->stopped = true;
+        expect_back(g, false, now_ns);
+    } else if (g->state == SERVER_GPULET_BACKOFF && now_ns >= g->restart_at_ns &&
+               !g->server->stop && !g->server->devices[g->device].gone)
         server_gpulet_restart(g, now_ns);
-    if (g->state == SERVER_GPULET_WAITING && !g->server->switching && !g->retired) {
+    if (g->state == SERVER_GPULET_WAITING && g->running) {
         server_gpulet_add_lane(
             g, now_ns); /* Its predecessor in the same place died: nothing to wait for. */
         server_gpulets_refresh_models(g->server);
@@ -281,15 +319,8 @@ void server_gpulets_step(gpulet_server_t *server)
             gpulet_worker_check(g->worker, now_ns);
         step_one(g, now_ns);
     }
-    if (server->switching && !server->stop && server_gpulets_switch_is_due(server)) {
-        server->stop = server_gpulets_nothing_starts(server);
-        if (server->stop)
-            server->exit_status = GPULET_E_UNAVAILABLE;
-        else if (server_gpulets_old_is_better(server))
-            server_gpulets_keep_what_serves(server);
-        else
-            server_gpulets_switch_over(server, now_ns);
-    }
+    if (server->switching && !server->stop)
+        server_transition_step(server, now_ns);
     bool removed = false;
     for (server_gpulet_t **at = &server->gpulets; *at != NULL;) {
         server_gpulet_t *g = *at;
@@ -302,8 +333,10 @@ void server_gpulets_step(gpulet_server_t *server)
         server_gpulet_free(g);
         removed = true;
     }
-    if (removed)
+    if (removed) {
+        server_memory_begin_held(server);
         settle(server);
+    }
     if (server->stop)
         (void)event_base_loopbreak(server->base);
 }
@@ -317,6 +350,7 @@ void server_gpulets_stop(gpulet_server_t *server)
 {
     for (server_gpulet_t *g = server->gpulets; g != NULL; g = g->next) {
         g->retired = true;
+        g->running = false;
         if (g->state != SERVER_GPULET_STOPPING)
             server_gpulet_stop(g);
     }

@@ -1,6 +1,7 @@
 /* Gpu-lets, shared by the files that drive them: gpulets.c steps them through their states,
- * gpulets_worker.c holds their workers, gpulets_plan.c leads from one plan to the next. All on the
- * loop's thread. */
+ * gpulets_worker.c holds their workers, gpulets_change.c is about those that go on with other
+ * models, gpulets_plan.c and transition.c lead from one plan to the next. All on the loop's thread.
+ */
 #ifndef GPULET_SERVER_GPULETS_H
 #define GPULET_SERVER_GPULETS_H
 
@@ -20,6 +21,10 @@ bool server_gpulets_may_serve(const gpulet_server_t *server, uint32_t model);
 bool server_gpulets_plan_loses(const gpulet_server_t *server, uint32_t model);
 /* The brain may use the gpu-let from here on. */
 void server_gpulet_add_lane(server_gpulet_t *g, uint64_t now_ns);
+/* What the lane serves, or is to serve: out has room for all services of g. */
+uint32_t server_gpulet_lane_services(gpulet_sched_service_t *out, server_gpulet_t *g,
+                                     bool with_going);
+void server_gpulet_lane_services_free(gpulet_sched_service_t *services, uint32_t count);
 
 /* gpulets_worker.c */
 gpulet_status_t server_gpulet_start(server_gpulet_t *g, gpulet_error_t *err) GPULET_MUST_USE;
@@ -33,15 +38,47 @@ void server_gpulet_drop_worker(server_gpulet_t *g);
 void server_gpulet_free(server_gpulet_t *g);
 /* NULL when the gpu-let does not hold the model. */
 server_service_t *server_gpulet_service(server_gpulet_t *g, uint32_t model);
+/* Asks the worker for what it has not loaded: of a gpu-let that is to serve again first what the
+ * running plan has here. */
+void server_gpulet_load_missing(server_gpulet_t *g);
 
-/* gpulets_plan.c */
-/* Everything of the new plan is loaded, or has failed often enough not to be waited for. */
-bool server_gpulets_switch_is_due(const gpulet_server_t *server);
-void server_gpulets_switch_over(gpulet_server_t *server, uint64_t now_ns);
-/* Nothing of the first plan can be started at all. */
-bool server_gpulets_nothing_starts(const gpulet_server_t *server);
-/* The new plan cannot be served whole while the old one is; then the old one is kept. */
-bool server_gpulets_old_is_better(const gpulet_server_t *server);
-void server_gpulets_keep_what_serves(gpulet_server_t *server);
+/* gpulets_change.c: a gpu-let goes on in another plan */
+/* What the gpu-let holds and `wanted` are to become one list, of which *out is the memory. */
+gpulet_status_t server_gpulet_merge(server_service_t **out, uint32_t *count,
+                                    const server_gpulet_t *g,
+                                    const server_gpulet_t *wanted) GPULET_MUST_USE;
+/* Takes the list over. */
+void server_gpulet_change_begin(server_gpulet_t *g, server_service_t *services, uint32_t count,
+                                double duty_ms);
+/* The plan is not reached: as it was. */
+void server_gpulet_change_undo(server_gpulet_t *g);
+/* The switch, in two steps, so that no model is without a lane in between: first every gpu-let
+ * serves what comes beside what goes, then what goes is no longer served. */
+void server_gpulet_change_widen(server_gpulet_t *g, uint64_t now_ns);
+void server_gpulet_change_end(server_gpulet_t *g, uint64_t now_ns);
+/* All that the next plan wants of it is loaded, or refused. */
+bool server_gpulet_is_loaded(const server_gpulet_t *g);
+
+/* What goes is no longer served, before the switch: its memory is needed. */
+void server_gpulet_change_early(server_gpulet_t *g, uint64_t now_ns);
+
+/* memory.c: never more on a device than it holds */
+/* Of the device, for gpu-lets; INFINITY: not known. */
+double server_memory_limit_mb(const gpulet_server_t *server, uint32_t device);
+double server_memory_service_mb(const server_gpulet_t *g, const server_service_t *service);
+/* What the process of a gpu-let takes beside its models. */
+double server_memory_process_mb(const server_gpulet_t *g);
+/* Taken by what is there, or has been begun. */
+double server_memory_used_mb(const gpulet_server_t *server, uint32_t device);
+/* Break before make: as few as possible of those that go make room for what is held. */
+void server_memory_make_room(gpulet_server_t *server, uint64_t now_ns);
+/* Something is gone: what was held, and has room now, is begun. */
+void server_memory_begin_held(gpulet_server_t *server);
+
+/* transition.c */
+/* Takes the steps towards the plan that is being reached, or gives it up. */
+void server_transition_step(gpulet_server_t *server, uint64_t now_ns);
+/* A worker of the running plan keeps dying. */
+bool server_gpulet_is_hopeless(const server_gpulet_t *g);
 
 #endif

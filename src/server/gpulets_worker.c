@@ -8,50 +8,71 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "server/follow.h"
 #include "server/gpulets.h"
 
 enum { BACKOFF_MS_MIN = 100, BACKOFF_MS_MAX = 10000, HEALTHY_MS = 500, BACKGROUND_NICE = 10 };
 
 /* ---- worker callbacks ---- */
 
-static void load_all(server_gpulet_t *g)
+static gpulet_status_t ask_load(server_gpulet_t *g, server_service_t *service, gpulet_error_t *err)
 {
     gpulet_server_t *server = g->server;
+    server_model_t *model = &server->models[service->model];
+    char prepared[GPULET_ENGINE_PREPARED_PATH_MAX];
+    gpulet_status_t st = server_model_inputs(server, model, err);
+    gpulet_worker_model_t value = {
+        .model = model->id,
+        .name = model->entry->key,
+        .path = model->entry->path,
+        .prepared = server_prepared_find(prepared, sizeof(prepared), server, model),
+        .batch_fixed = model->batch_fixed,
+        .batch_planned = service->batch_next,
+        .batched = model->batched};
+    if (st == GPULET_OK) {
+        value.input_fd = gpulet_slab_fd(model->inputs->slab);
+        value.input_size = gpulet_slab_size(model->inputs->slab);
+        st = gpulet_worker_load(g->worker, &value, err);
+    }
+    return st;
+}
+
+void server_gpulet_load_missing(server_gpulet_t *g)
+{
     gpulet_error_t err = {""};
-    g->loads_pending = 0;
+    bool serves = g->lane != SERVER_LANE_NONE;
     for (uint32_t i = 0; i < g->services_count; i++) {
-        server_model_t *model = &server->models[g->services[i].model];
-        char prepared[GPULET_ENGINE_PREPARED_PATH_MAX];
-        gpulet_status_t st = server_model_inputs(server, model, &err);
-        gpulet_worker_model_t value = {
-            .model = model->id,
-            .name = model->entry->key,
-            .path = model->entry->path,
-            .prepared = server_prepared_find(prepared, sizeof(prepared), server, model),
-            .batch_fixed = model->batch_fixed,
-            .batch_planned = g->services[i].batch,
-            .batched = model->batched};
-        if (st == GPULET_OK) {
-            value.input_fd = gpulet_slab_fd(model->inputs->slab);
-            value.input_size = gpulet_slab_size(model->inputs->slab);
-            st = gpulet_worker_load(g->worker, &value, &err);
-        }
+        server_service_t *service = &g->services[i];
+        if (service->asked || service->held || (service->coming && g->running && !serves))
+            continue;
+        gpulet_status_t st = ask_load(g, service, &err);
         if (st != GPULET_OK) {
             GPULET_LOG(ERROR, "event=load_failed gpulet=%s model=%s error=%s", g->name,
-                       model->entry->key, err.text);
+                       g->server->models[service->model].entry->key, err.text);
+            if (serves && st != GPULET_E_CLOSED) { /* What it serves need not suffer for that. */
+                service->asked = true;
+                service->failed = true;
+                g->refused_count++;
+                g->server->gpulets_dirty = true;
+                continue;
+            }
             g->lost = true;
+            g->server->gpulets_dirty = true;
             return;
         }
+        service->asked = true;
+        service->batch_loaded = service->batch_next;
         g->loads_pending++;
     }
-    server_gpulet_set_state(g,
-                            g->loads_pending > 0 ? SERVER_GPULET_LOADING : SERVER_GPULET_WAITING);
+    if (!serves)
+        server_gpulet_set_state(g, g->loads_pending > 0 ? SERVER_GPULET_LOADING
+                                                        : SERVER_GPULET_WAITING);
 }
 
 static void on_ready(void *context, gpulet_worker_t *worker)
 {
     (void)worker;
-    load_all(context);
+    server_gpulet_load_missing(context);
 }
 
 server_service_t *server_gpulet_service(server_gpulet_t *g, uint32_t model)
@@ -66,8 +87,9 @@ server_service_t *server_gpulet_service(server_gpulet_t *g, uint32_t model)
 static void load_done(server_gpulet_t *g)
 {
     assert(g->loads_pending > 0);
-    if (--g->loads_pending == 0)
+    if (--g->loads_pending == 0 && g->state == SERVER_GPULET_LOADING)
         server_gpulet_set_state(g, SERVER_GPULET_WAITING);
+    g->server->gpulets_dirty = true;
 }
 
 /* Its outputs have no batch dimension, so a batch could not be taken apart. */
@@ -183,6 +205,20 @@ static void note_start_failure(server_gpulet_t *g, const char *why)
                           "gpu-let %s cannot be started: %s", g->name, why);
 }
 
+static void note_lost(const server_gpulet_t *g, const char *why)
+{
+    gpulet_server_t *server = g->server;
+    server_event_t event = {.kind = SERVER_EVENT_WORKER_LOST,
+                            .reason = GPULET_FOLLOW_LOST,
+                            .outcome = SERVER_OUTCOME_REACHED,
+                            .devices_before = server_devices_used(server),
+                            .devices_after = server_devices_used(server),
+                            .headroom = server_follow_headroom(server),
+                            .shortfall = server_follow_shortfall(server)};
+    (void)snprintf(event.text, sizeof(event.text), "%s: %s", g->name, why);
+    server_events_add(server->events, &event);
+}
+
 static void on_lost(void *context, gpulet_worker_t *worker, const char *why)
 {
     server_gpulet_t *g = context;
@@ -192,8 +228,10 @@ static void on_lost(void *context, gpulet_worker_t *worker, const char *why)
                (int)gpulet_worker_pid(worker), gpulet_log_quote(text, sizeof(text), why));
     /* What it had answered before it died may have been read just now, and the next batch refused:
      * then the loss is counted already. */
-    if (!g->lost)
+    if (!g->lost) {
         g->lost_count++;
+        note_lost(g, why);
+    }
     g->lost = true;
     g->server->gpulets_dirty = true;
 }
@@ -285,10 +323,13 @@ gpulet_status_t server_gpulet_start(server_gpulet_t *g, gpulet_error_t *err)
                                            on_measured, on_widened, on_done,   on_lost,
                                            on_stopped};
     for (uint32_t i = 0; i < g->services_count; i++) {
+        g->services[i].asked = false;
         g->services[i].loaded = false;
         g->services[i].failed = false;
         g->services[i].widened = false;
+        g->services[i].widen_asked = false;
     }
+    g->loads_pending = 0;
     g->wide_units = 0;
     g->widen_pending = 0;
     g->lend_after_ns = 0;

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/parse.h"
+#include "server/follow.h"
 #include "server/infer.h"
 
 static uint64_t align_up(uint64_t value)
@@ -76,6 +77,7 @@ static void submit(server_infer_t *infer)
         .shape_key = shape_hash(infer),
         .size_class = size_class(infer),
     };
+    server_follow_arrived(server, infer->model, infer->layout.items);
     infer->state = INFER_QUEUED;
     infer->ticket = 0;
     gpulet_ticket_t ticket = 0;

@@ -7,7 +7,11 @@
  *   infer*.c      one inference request from the socket to the answer (infer.h)
  *   api.c         all other HTTP routes; api_repository.c: models at run time
  *   metrics.c     the text for Prometheus
- *   planning.c    from profiles and rates to a plan
+ *   planning*.c   from profiles and rates to a plan, on a thread of its own (planning.h)
+ *   follow.c      when a plan is wanted, and whether it is gone over to (follow.h)
+ *   transition.c  from the running plan to another; events.c: what became of it
+ *   devices.c     devices that are gone, and back
+ *   api_admin.c   the plan, the rates and the events from outside
  *   reload.c      models read anew from the repository at run time
  *   calibrate.c   measures what has no profile while nothing else is to do
  *   prepared.c    prepares models for a quick load, likewise
@@ -31,8 +35,11 @@
 #include "engine/engine.h"
 #include "ipc/slab.h"
 #include "net/http.h"
+#include "plan/serving.h"
 #include "proto/oip.h"
+#include "sched/follow.h"
 #include "sched/sched.h"
+#include "server/events.h"
 #include "server/repository.h"
 #include "server/settings.h"
 #include "server/worker.h"
@@ -134,6 +141,7 @@ typedef struct server_model {
 /* ---- gpu-lets ---- */
 
 typedef enum server_gpulet_state {
+    SERVER_GPULET_HELD,     /* not started yet: there is no memory for it until others are gone */
     SERVER_GPULET_STARTING, /* process started, enters its partition */
     SERVER_GPULET_LOADING,
     SERVER_GPULET_WAITING, /* loaded, waits for its plan to be switched to */
@@ -146,11 +154,18 @@ typedef enum server_gpulet_state {
 typedef struct server_service {
     uint32_t model;
     uint32_t batch;
+    uint32_t batch_next; /* of the plan that is being reached, if the gpu-let goes on, as is … */
     double rate_rps;
-    double rate_next; /* of the plan that is being reached, should the gpu-let be kept */
+    double rate_next;      /* … this */
+    uint32_t batch_loaded; /* the largest that its worker was told of */
+    bool asked;            /* its worker was told to load it */
     bool loaded;
     bool failed;  /* its worker refused the model: served by other gpu-lets, if any */
+    bool coming;  /* only the plan that is being reached has it here: served from the switch on */
+    bool going;   /* that plan has it here no more: served until then */
+    bool held;    /* coming, and there is no memory for it until others are gone */
     bool widened; /* there is a copy for lent units */
+    bool widen_asked;
 } server_service_t;
 
 struct server_gpulet {
@@ -168,8 +183,9 @@ struct server_gpulet {
     struct event *event;
     struct event *batches_event;
     server_gpulet_state_t state;
-    bool retired;        /* not in the newest plan */
-    bool retired_before; /* while a plan is adopted: what retired was, should it fail */
+    bool running; /* in the plan that is served */
+    bool changed; /* in the middle of a switch: its models are other ones from now on */
+    bool retired; /* not in the newest plan, which may be one that is being reached */
     uint32_t lane;
     uint32_t loads_pending;
     uint32_t failures; /* in a row */
@@ -203,6 +219,10 @@ struct server_gpulet {
 typedef struct server_device {
     gpulet_device_desc_t desc;
     gpulet_device_t *device;
+    bool gone;           /* the backend says so */
+    bool failing;        /* no worker lives on it: not planned for until back_at_ns */
+    uint64_t back_at_ns; /* when it is tried again */
+    uint32_t failures;   /* in a row */
 } server_device_t;
 
 /* An answer that waits to be carried out (brain.c). */
@@ -219,6 +239,29 @@ typedef struct server_output {
 typedef struct server_calibration server_calibration_t;
 typedef struct server_prepared server_prepared_t;
 typedef struct server_waiter server_waiter_t;
+typedef struct server_asker server_asker_t;
+typedef struct server_follow server_follow_t;
+typedef struct server_planner server_planner_t;
+struct server_plan_job;
+
+/* On the way from what runs to another plan: the one under way, or the last. */
+typedef struct server_transition {
+    gpulet_follow_reason_t reason;
+    uint64_t wanted_ns; /* when the plan was */
+    uint64_t begun_ns;  /* when the plan was there */
+    uint64_t plan_ns;
+    gpulet_serving_note_t note;
+    uint64_t models_seen; /* models_seq, as the plan knows it, and so on */
+    uint64_t asks_seen;
+    uint32_t devices_before;
+    uint32_t started; /* gpu-lets */
+    uint32_t stopped;
+    uint32_t kept;   /* those that change their models included */
+    uint32_t loaded; /* models, in all gpu-lets together */
+    uint32_t unloaded;
+    uint32_t broken; /* gpu-lets that had to give up models before others had them, for memory */
+    bool restores;   /* it leads back to the running plan, of which such are missing */
+} server_transition_t;
 
 struct gpulet_server {
     gpulet_settings_t settings;
@@ -249,9 +292,21 @@ struct gpulet_server {
     gpulet_profile_t *profile;
     gpulet_workload_t *workload; /* the file's, or NULL */
     gpulet_interference_t *interference;
-    gpulet_plan_t *plan;
-    gpulet_plan_t *plan_before; /* while switching: what is served until then; NULL: nothing */
+    gpulet_plan_t *plan;        /* what is served; NULL before the first */
+    gpulet_plan_t *plan_next;   /* while switching: what is being reached */
+    gpulet_serving_note_t note; /* of the plan that is served */
     uint64_t replans;
+    server_transition_t transition;
+    server_events_t *events;
+    server_follow_t *follow;
+    server_planner_t *planner; /* planning_thread.c */
+    /* Each change counts one on; a plan is for what was counted when it was asked for. */
+    uint64_t models_seq;  /* models that come, change or go */
+    uint64_t devices_seq; /* devices that are lost or back */
+    uint64_t plans_seq;   /* plans that came from outside */
+    uint64_t asks_seq;    /* plans that a person asked for */
+    bool ask_forced;
+    bool devices_blamed;        /* devices.c: a change that no plan was asked for yet */
     struct gpulet_store *store; /* NULL: nothing is kept */
     bool calibration_wanted;
     server_calibration_t *calibration;
@@ -283,8 +338,8 @@ struct gpulet_server {
     uint64_t timer_wanted_ns; /* what the brain said last */
     uint64_t timer_armed_ns;  /* what sched_timer is set to; UINT64_MAX: it is not */
 
-    /* api_repository.c */
-    server_waiter_t *waiters;
+    server_waiter_t *waiters; /* api_repository.c */
+    server_asker_t *askers;   /* api_admin.c */
 
     /* infer.c */
     server_infer_t *infer_free;
@@ -353,10 +408,6 @@ gpulet_status_t server_model_inputs(gpulet_server_t *server, server_model_t *mod
 /* planning.c */
 gpulet_status_t server_planning_open(gpulet_server_t *server, gpulet_error_t *err);
 void server_planning_close(gpulet_server_t *server);
-/* A plan for the models that are not UNAVAILABLE, from what the profile knows; models without a
- * profile make it provisional. */
-gpulet_status_t server_planning_make(gpulet_plan_t **out, bool *provisional,
-                                     gpulet_server_t *server, gpulet_error_t *err);
 /* exec_ns table of a model at a size, from the profile; count 0 when nothing is known. Caller
  * frees. */
 uint64_t *server_planning_exec_table(gpulet_server_t *server, const server_model_t *model,
@@ -420,13 +471,53 @@ void server_repository_unload(gpulet_server_t *server, gpulet_http_request_t *ht
                               const char *name, const char *body, size_t size);
 /* The plan that loads and unloads wait for is served. */
 void server_repository_switched(gpulet_server_t *server);
+/* It could not be made. */
+void server_repository_failed(gpulet_server_t *server, const char *why);
 void server_repository_finished(gpulet_server_t *server, gpulet_http_request_t *http);
+
+/* api_admin.c: the plan, the rates and the events */
+void server_admin_plan(gpulet_server_t *server, gpulet_http_request_t *http);
+void server_admin_put_plan(gpulet_server_t *server, gpulet_http_request_t *http, const char *body,
+                           size_t size);
+void server_admin_replan(gpulet_server_t *server, gpulet_http_request_t *http, const char *body,
+                         size_t size);
+void server_admin_rates(gpulet_server_t *server, gpulet_http_request_t *http);
+void server_admin_pin(gpulet_server_t *server, gpulet_http_request_t *http, const char *body,
+                      size_t size);
+void server_admin_events(gpulet_server_t *server, gpulet_http_request_t *http);
+/* What was asked for up to asks_seen is done, one way or the other. */
+void server_admin_settled(gpulet_server_t *server, uint64_t asks_seen, server_outcome_t outcome,
+                          double duration_ms, const char *why);
+/* What was asked for after asks_seen will not be done. */
+void server_admin_refused(gpulet_server_t *server, uint64_t asks_seen, const char *why);
+void server_admin_finished(gpulet_server_t *server, gpulet_http_request_t *http);
+
+/* transition.c */
+/* Goes over to the job's plan, which it takes. On failure what runs goes on, and job->err says why.
+ */
+gpulet_status_t server_transition_begin(gpulet_server_t *server, struct server_plan_job *job);
+/* What runs is as good as the plan. */
+void server_transition_kept(gpulet_server_t *server, const struct server_plan_job *job);
+/* The plan could not be made, or not be begun with. */
+void server_transition_failed(gpulet_server_t *server, const struct server_plan_job *job);
+/* Devices that hold a gpu-let of the running plan. */
+uint32_t server_devices_used(const gpulet_server_t *server);
 
 /* metrics.c */
 void server_metrics_write(gpulet_buf_t *out, gpulet_server_t *server);
 
+/* page.html, as it is served at /gpulet/; the build writes the file. */
+extern const unsigned char server_page[];
+extern const size_t server_page_size;
+
 /* status.c */
 gpulet_status_t server_status_write(gpulet_buf_t *out, gpulet_server_t *server);
+
+/* devices.c: about every second */
+void server_devices_check(gpulet_server_t *server);
+/* A plan is about to be given up: devices on which none of its workers live are not planned for
+ * next time. */
+void server_devices_blame(gpulet_server_t *server, uint64_t now_ns);
 
 /* calibrate.c */
 gpulet_status_t server_calibrate_begin(gpulet_server_t *server);

@@ -181,8 +181,10 @@ static bool widen(server_gpulet_t *g, uint32_t units)
             .prepared = server_prepared_find(prepared, sizeof(prepared), server, model)};
         if (!is_heavy(g, &g->services[i]) || (value.prepared == NULL && ops->prepare != NULL))
             continue;
-        if (gpulet_worker_widen(g->worker, &value, units, units) == GPULET_OK)
-            g->widen_pending++;
+        if (gpulet_worker_widen(g->worker, &value, units, units) != GPULET_OK)
+            continue;
+        g->services[i].widen_asked = true;
+        g->widen_pending++;
     }
     return g->widen_pending > 0;
 }
@@ -193,8 +195,10 @@ void server_lend_widened(server_gpulet_t *g, uint32_t model, gpulet_status_t sta
     if (g->widen_pending > 0)
         g->widen_pending--;
     server_service_t *service = server_gpulet_service(g, model);
-    if (service != NULL)
+    if (service != NULL) {
         service->widened = status == GPULET_OK;
+        service->widen_asked = false;
+    }
     if (status == GPULET_OK)
         return;
     GPULET_LOG(WARNING, "event=widen_failed gpulet=%s model=%s reason=\"%s\"", g->name,

@@ -1,11 +1,12 @@
 /* The text for Prometheus: Triton's names kept exactly (docs/protocol.md), attainment and what else
  * is ours under gpulet_*. One table row a metric; each is a function of a model, a gpu-let or the
  * server. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
-#include "server/internal.h"
+#include "server/follow.h"
 
 static void label_text(gpulet_buf_t *out, const char *text)
 {
@@ -300,13 +301,82 @@ static void write_server(gpulet_buf_t *out, gpulet_server_t *server)
 {
     head(out, "gpulet_connections", "gauge", "Open HTTP connections");
     gpulet_buf_printf(out, "gpulet_connections %u\n", gpulet_http_server_connections(server->http));
-    head(out, "gpulet_replans_total", "counter", "Plans that were switched to after the first");
-    gpulet_buf_printf(out, "gpulet_replans_total %llu\n", (unsigned long long)server->replans);
     head(out, "gpulet_uptime_seconds", "gauge", "Since the server was started");
     gpulet_buf_printf(out, "gpulet_uptime_seconds %.3f\n",
                       (double)(gpulet_clock_ns() - server->started_ns) / 1e9);
     head(out, "gpulet_ready", "gauge", "1 when the first plan is served");
     gpulet_buf_printf(out, "gpulet_ready %d\n", server->ready ? 1 : 0);
+}
+
+/* Reasons and outcomes that never occurred are left out. */
+static void write_replans(gpulet_buf_t *out, const gpulet_server_t *server)
+{
+    uint64_t count = 0;
+    double sum_ms = 0;
+    head(out, "gpulet_replans_total", "counter",
+         "Plans that were wanted, by the reason and what became of them");
+    for (int r = GPULET_FOLLOW_START; r < GPULET_FOLLOW_COUNT; r++) {
+        for (int o = 0; o < SERVER_OUTCOME_COUNT; o++) {
+            uint64_t times = server_events_replans(server->events, (gpulet_follow_reason_t)r,
+                                                   (server_outcome_t)o);
+            if (times > 0)
+                gpulet_buf_printf(out, "gpulet_replans_total{reason=\"%s\",outcome=\"%s\"} %llu\n",
+                                  gpulet_follow_reason_text((gpulet_follow_reason_t)r),
+                                  server_outcome_text((server_outcome_t)o),
+                                  (unsigned long long)times);
+        }
+    }
+    server_events_durations(server->events, &count, &sum_ms);
+    head(out, "gpulet_replan_duration_seconds", "summary",
+         "From a plan that was wanted to its being served");
+    gpulet_buf_printf(
+        out, "gpulet_replan_duration_seconds_sum %.9g\ngpulet_replan_duration_seconds_count %llu\n",
+        sum_ms / 1e3, (unsigned long long)count);
+}
+
+static void write_rates(gpulet_buf_t *out, const gpulet_server_t *server)
+{
+    head(
+        out, "gpulet_rate_rps", "gauge",
+        "Items a second asked of a model: on average, now, as planned for, as covered by the plan");
+    for (uint32_t i = 0; i < server->named_count; i++) {
+        gpulet_follow_rate_t rate;
+        server_follow_rate(server, server->named[i], &rate);
+        const struct {
+            const char *label;
+            double value;
+        } rows[] = {{",kind=\"average\"", rate.average_rps},
+                    {",kind=\"now\"", rate.now_rps},
+                    {",kind=\"planned\"", rate.planned_rps},
+                    {",kind=\"covered\"", rate.covered_rps}};
+        for (size_t r = 0; r < sizeof(rows) / sizeof(rows[0]); r++) {
+            model_labels(out, "gpulet_rate_rps", server->named[i], rows[r].label);
+            gpulet_buf_printf(out, "%.9g\n", rows[r].value);
+        }
+    }
+}
+
+static void write_gauge(gpulet_buf_t *out, const char *name, const char *help, double value)
+{
+    head(out, name, "gauge", help);
+    if (isinf(value))
+        gpulet_buf_printf(out, "%s +Inf\n", name);
+    else
+        gpulet_buf_printf(out, "%s %.9g\n", name, value);
+}
+
+static void write_plan(gpulet_buf_t *out, const gpulet_server_t *server)
+{
+    write_replans(out, server);
+    write_rates(out, server);
+    write_gauge(out, "gpulet_plan_headroom", "How many times the expected rates the plan covers",
+                server_follow_headroom(server));
+    write_gauge(out, "gpulet_plan_shortfall", "Share of the expected rates that it does not cover",
+                server_follow_shortfall(server));
+    write_gauge(out, "gpulet_devices_used", "Devices that hold a gpu-let of the plan",
+                server_devices_used(server));
+    write_gauge(out, "gpulet_transition_active", "1 while another plan is being reached",
+                server->switching ? 1 : 0);
 }
 
 void server_metrics_write(gpulet_buf_t *out, gpulet_server_t *server)
@@ -325,6 +395,7 @@ void server_metrics_write(gpulet_buf_t *out, gpulet_server_t *server)
     }
     write_models(out, values, server->named_count);
     write_gpulets(out, server);
+    write_plan(out, server);
     write_server(out, server);
     free(values);
 }

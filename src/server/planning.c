@@ -7,12 +7,14 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "plan/planner.h"
+#include "core/plan_devices.h"
+#include "plan/serving.h"
+#include "server/follow.h"
 #include "server/internal.h"
+#include "server/planning.h"
 
-/* A model without an SLO is planned as if this were its objective; without a rate as if it were
- * asked once a second. */
-enum { BEST_EFFORT_SLO_MS = 60000, RATE_RPS_DEFAULT = 1 };
+/* A model without an SLO is planned as if this were its objective. */
+enum { BEST_EFFORT_SLO_MS = 60000 };
 
 static gpulet_status_t describe_devices(gpulet_server_t *server, gpulet_error_t *err)
 {
@@ -55,10 +57,15 @@ gpulet_status_t server_planning_open(gpulet_server_t *server, gpulet_error_t *er
 void server_planning_close(gpulet_server_t *server)
 {
     gpulet_plan_destroy(server->plan);
-    gpulet_plan_destroy(server->plan_before);
+    gpulet_plan_destroy(server->plan_next);
     gpulet_interference_destroy(server->interference);
     gpulet_profile_destroy(server->profile);
     gpulet_device_set_destroy(server->device_set);
+}
+
+double server_planning_slo_ms(const server_model_t *model)
+{
+    return model->slo_ms > 0 ? model->slo_ms : BEST_EFFORT_SLO_MS;
 }
 
 static gpulet_status_t make_workload(gpulet_workload_t **out, gpulet_server_t *server,
@@ -74,8 +81,8 @@ static gpulet_status_t make_workload(gpulet_workload_t **out, gpulet_server_t *s
         if (!server_model_wanted(model))
             continue;
         (void)snprintf(demand.model, sizeof(demand.model), "%s", model->entry->key);
-        demand.rate_rps = model->rate_rps > 0 ? model->rate_rps : RATE_RPS_DEFAULT;
-        demand.slo_ms = model->slo_ms > 0 ? model->slo_ms : BEST_EFFORT_SLO_MS;
+        demand.rate_rps = server_follow_rate_rps(server, model);
+        demand.slo_ms = server_planning_slo_ms(model);
         st = gpulet_workload_add(workload, &demand, err);
     }
     if (st != GPULET_OK) {
@@ -86,7 +93,64 @@ static gpulet_status_t make_workload(gpulet_workload_t **out, gpulet_server_t *s
     return GPULET_OK;
 }
 
-static bool add_share(gpulet_plan_gpulet_t *gpulet, const server_model_t *model)
+/* ---- devices that are left ---- */
+
+static bool is_usable(const server_device_t *device)
+{
+    return !device->gone && !device->failing;
+}
+
+/* to[i]: which device of the machine the planner's number i of the type is, or, inverse, the other
+ * way round. The count of usable ones. */
+static uint32_t number_devices(uint32_t to[SERVER_DEVICES_MAX], const gpulet_server_t *server,
+                               const char *type, bool inverse)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < SERVER_DEVICES_MAX; i++)
+        to[i] = UINT32_MAX;
+    for (uint32_t i = 0; i < server->devices_count; i++) {
+        const gpulet_device_desc_t *desc = &server->devices[i].desc;
+        if (strcmp(desc->type, type) != 0 || !is_usable(&server->devices[i]))
+            continue;
+        if (inverse && desc->index < SERVER_DEVICES_MAX)
+            to[desc->index] = count;
+        else if (!inverse)
+            to[count] = desc->index;
+        count++;
+    }
+    return count;
+}
+
+static void renumber(gpulet_plan_t *plan, const gpulet_server_t *server, bool inverse)
+{
+    uint32_t to[SERVER_DEVICES_MAX];
+    for (uint32_t i = 0; i < server->device_set->types_count; i++) {
+        const char *type = server->device_set->types[i].name;
+        (void)number_devices(to, server, type, inverse);
+        gpulet_plan_renumber(plan, type, to, SERVER_DEVICES_MAX);
+    }
+}
+
+static gpulet_status_t usable_devices(gpulet_device_set_t **out, const gpulet_server_t *server,
+                                      gpulet_error_t *err)
+{
+    const gpulet_device_set_t *set = server->device_set;
+    int32_t counts[GPULET_DEVICE_TYPES_MAX];
+    uint32_t to[SERVER_DEVICES_MAX];
+    for (uint32_t i = 0; i < set->types_count; i++) {
+        int32_t there = (int32_t)number_devices(to, server, set->types[i].name, false);
+        counts[i] = set->counts[i] >= 0 && set->counts[i] < there ? set->counts[i] : there;
+    }
+    gpulet_status_t st = gpulet_device_set_clone(out, set, counts);
+    return st == GPULET_E_NOT_FOUND ? gpulet_fail(err, GPULET_E_UNAVAILABLE, "no device is left")
+           : st != GPULET_OK        ? gpulet_fail(err, st, "out of memory")
+                                    : GPULET_OK;
+}
+
+/* ---- a provisional plan ---- */
+
+static bool add_share(gpulet_plan_gpulet_t *gpulet, const gpulet_server_t *server,
+                      const server_model_t *model)
 {
     gpulet_plan_share_t *share = gpulet_plan_add_share(gpulet);
     if (share == NULL)
@@ -95,27 +159,30 @@ static bool add_share(gpulet_plan_gpulet_t *gpulet, const server_model_t *model)
     share->batch = 1;
     share->instances = 1;
     share->interference = 1;
-    share->rate_rps = model->rate_rps > 0 ? model->rate_rps : RATE_RPS_DEFAULT;
+    share->rate_rps = server_follow_rate_rps(server, model);
     return true;
 }
 
-/* One gpu-let over the whole first device, all models in turns. */
+/* One gpu-let over the whole of the first usable device, all models in turns. */
 static gpulet_plan_gpulet_t *add_whole_device(gpulet_plan_t *plan, const gpulet_server_t *server)
 {
+    uint32_t first = 0;
+    while (first + 1 < server->devices_count && !is_usable(&server->devices[first]))
+        first++;
     gpulet_plan_device_t *device = gpulet_plan_add_device(plan);
     if (device == NULL)
         return NULL;
-    (void)snprintf(device->type, sizeof(device->type), "%s", server->devices[0].desc.type);
-    device->index = server->devices[0].desc.index;
+    (void)snprintf(device->type, sizeof(device->type), "%s", server->devices[first].desc.type);
+    device->index = server->devices[first].desc.index;
     gpulet_plan_gpulet_t *gpulet = gpulet_plan_add_gpulet(device);
     if (gpulet == NULL)
         return NULL;
-    gpulet->units = server->devices[0].desc.units;
+    gpulet->units = server->devices[first].desc.units;
     gpulet->slot = -1;
     return gpulet;
 }
 
-static gpulet_status_t make_provisional(gpulet_plan_t **out, gpulet_server_t *server,
+static gpulet_status_t make_provisional(gpulet_plan_t **out, const gpulet_server_t *server,
                                         gpulet_error_t *err)
 {
     gpulet_plan_t *plan = NULL;
@@ -124,7 +191,7 @@ static gpulet_status_t make_provisional(gpulet_plan_t **out, gpulet_server_t *se
     bool ok = gpulet != NULL;
     for (uint32_t i = 0; i < server->models_count && ok; i++) {
         if (server_model_wanted(&server->models[i]))
-            ok = add_share(gpulet, &server->models[i]);
+            ok = add_share(gpulet, server, &server->models[i]);
     }
     if (!ok) {
         gpulet_plan_destroy(plan);
@@ -140,61 +207,7 @@ static gpulet_status_t make_provisional(gpulet_plan_t **out, gpulet_server_t *se
     return GPULET_OK;
 }
 
-static bool plan_holds(const gpulet_plan_t *plan, const char *model)
-{
-    for (size_t d = 0; d < plan->devices_count; d++) {
-        for (size_t g = 0; g < plan->devices[d].gpulets_count; g++) {
-            for (size_t s = 0; s < plan->devices[d].gpulets[g].shares_count; s++) {
-                if (strcmp(plan->devices[d].gpulets[g].shares[s].model, model) == 0)
-                    return true;
-            }
-        }
-    }
-    return false;
-}
-
-/* The gpu-let where an extra model hurts least by the plan's own figures: the one with most units
- * free of duty. */
-static gpulet_plan_gpulet_t *roomiest(gpulet_plan_t *plan)
-{
-    gpulet_plan_gpulet_t *best = NULL;
-    double best_room = -1;
-    for (size_t d = 0; d < plan->devices_count; d++) {
-        for (size_t i = 0; i < plan->devices[d].gpulets_count; i++) {
-            gpulet_plan_gpulet_t *g = &plan->devices[d].gpulets[i];
-            double busy = 0;
-            for (size_t s = 0; s < g->shares_count; s++)
-                busy += g->shares[s].rate_rps / fmax(g->shares[s].capacity_rps, 1e-9) *
-                        g->shares[s].latency_ms;
-            double room = (double)g->units * (1.0 - busy / fmax(g->duty_ms, 1e-9));
-            if (best == NULL || room > best_room) {
-                best = g;
-                best_room = room;
-            }
-        }
-    }
-    return best;
-}
-
-/* A plan that is not feasible may leave models out. They are served all the same, as well as it
- * goes. */
-static gpulet_status_t adopt_orphans(gpulet_plan_t *plan, gpulet_server_t *server,
-                                     gpulet_error_t *err)
-{
-    for (uint32_t i = 0; i < server->models_count; i++) {
-        const server_model_t *model = &server->models[i];
-        if (!server_model_wanted(model) || plan_holds(plan, model->entry->key))
-            continue;
-        gpulet_plan_gpulet_t *gpulet = roomiest(plan);
-        if (gpulet == NULL)
-            gpulet = add_whole_device(plan, server);
-        if (gpulet == NULL || !add_share(gpulet, model))
-            return gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
-    }
-    return GPULET_OK;
-}
-
-static bool all_profiled(const gpulet_server_t *server)
+bool server_planning_all_profiled(const gpulet_server_t *server)
 {
     for (uint32_t i = 0; i < server->models_count; i++) {
         if (server_model_wanted(&server->models[i]) &&
@@ -204,12 +217,15 @@ static bool all_profiled(const gpulet_server_t *server)
     return true;
 }
 
-static void make_input(gpulet_plan_input_t *out, gpulet_server_t *server,
-                       const gpulet_workload_t *workload)
+/* ---- plans made elsewhere ---- */
+
+void server_planning_input(gpulet_plan_input_t *out, const gpulet_server_t *server,
+                           const gpulet_profile_t *profile, const gpulet_device_set_t *devices,
+                           const gpulet_workload_t *workload)
 {
     *out = (gpulet_plan_input_t){
-        .profile = server->profile,
-        .devices = server->device_set,
+        .profile = profile,
+        .devices = devices,
         .workload = workload,
         .interference = server->interference,
         .latency_margin = server->settings.latency_margin,
@@ -219,166 +235,139 @@ static void make_input(gpulet_plan_input_t *out, gpulet_server_t *server,
     };
 }
 
+gpulet_status_t server_planning_complete(gpulet_plan_t *plan, gpulet_server_t *server,
+                                         const char *source, gpulet_error_t *err)
+{
+    gpulet_workload_t *workload = NULL;
+    gpulet_plan_input_t input;
+    gpulet_error_t why;
+    uint32_t orphans = 0;
+    gpulet_status_t st = make_workload(&workload, server, err);
+    if (st != GPULET_OK)
+        return st;
+    server_planning_input(&input, server, server->profile, server->device_set, workload);
+    if (server_planning_all_profiled(server) &&
+        gpulet_plan_verify(plan, &input, &why) != GPULET_OK) {
+        char text[GPULET_ERROR_TEXT_MAX * 2];
+        GPULET_LOG(WARNING, "event=plan_unverified source=%s reason=%s", source,
+                   gpulet_log_quote(text, sizeof(text), why.text));
+    }
+    st = gpulet_plan_adopt_orphans(plan, &orphans, &input, err);
+    if (orphans > 0)
+        GPULET_LOG(INFO, "event=plan_completed source=%s models=%u", source, orphans);
+    gpulet_workload_destroy(workload);
+    return st;
+}
+
 static gpulet_status_t load_given_plan(gpulet_plan_t **out, gpulet_server_t *server,
                                        gpulet_error_t *err)
 {
     gpulet_plan_t *plan = NULL;
-    gpulet_workload_t *workload = NULL;
-    gpulet_plan_input_t input;
-    gpulet_error_t why;
     gpulet_status_t st = gpulet_plan_load(&plan, server->settings.plan, err);
-    if (st != GPULET_OK)
-        return st;
-    if (all_profiled(server) && make_workload(&workload, server, &why) == GPULET_OK) {
-        make_input(&input, server, workload);
-        if (gpulet_plan_verify(plan, &input, &why) != GPULET_OK)
-            GPULET_LOG(WARNING, "event=plan_unverified file=%s reason=\"%s\"",
-                       server->settings.plan, why.text);
-        gpulet_workload_destroy(workload);
-    }
-    if ((st = adopt_orphans(plan, server, err)) != GPULET_OK) {
-        gpulet_plan_destroy(plan);
-        return st;
-    }
-    *out = plan;
-    return GPULET_OK;
-}
-
-/* Holding the 99th percentile of arrivals in every single duty cycle may be more than the devices
- * can do, where holding less of a margin is not: a plan with a smaller margin is better than one
- * that leaves a model out. */
-static gpulet_status_t plan_as_safely_as_possible(gpulet_plan_t **out, gpulet_plan_input_t *input,
-                                                  gpulet_server_t *server, gpulet_error_t *err)
-{
-    static const double percentiles[] = {1, 0.95, 0.9, 0.75, 0.5, 0};
-    const gpulet_planner_t *planner = gpulet_planner_find(server->settings.planner);
-    const double wanted = input->rate_percentile;
-    gpulet_plan_t *first = NULL;
-    for (size_t i = 0; i < sizeof(percentiles) / sizeof(percentiles[0]); i++) {
-        gpulet_plan_t *plan = NULL;
-        if (i > 0 && percentiles[i] >= wanted)
-            continue;
-        input->rate_percentile = i == 0 ? wanted : percentiles[i];
-        gpulet_status_t st = gpulet_planner_run(&plan, planner, input, err);
-        if (st != GPULET_OK) {
-            gpulet_plan_destroy(first);
-            return st;
-        }
-        if (plan->feasible) {
-            if (i > 0)
-                GPULET_LOG(WARNING, "event=plan_margin wanted=%g reached=%g", wanted,
-                           input->rate_percentile);
-            gpulet_plan_destroy(first);
-            *out = plan;
-            return GPULET_OK;
-        }
-        if (first == NULL)
-            first = plan;
-        else
-            gpulet_plan_destroy(plan);
-    }
-    *out = first;
-    return GPULET_OK;
-}
-
-static void scale_rates(gpulet_workload_t *workload, double factor)
-{
-    for (size_t i = 0; i < workload->count; i++)
-        workload->demands[i].rate_rps *= factor;
-}
-
-static gpulet_status_t plan_multiple(gpulet_plan_t **out, const gpulet_plan_input_t *input,
-                                     gpulet_workload_t *workload, const gpulet_planner_t *planner,
-                                     double factor)
-{
-    gpulet_error_t err;
-    scale_rates(workload, factor);
-    gpulet_status_t st = gpulet_planner_run(out, planner, input, &err);
-    scale_rates(workload, 1 / factor);
-    return st;
-}
-
-/* The rates are what is expected at least, and the devices are there: unless planning is slow, the
- * plan is made for more than the rates, so that no units stay idle: for three quarters of what the
- * devices could hold beyond them. At the very limit models would share gpu-lets, and batches grow,
- * for the sake of rates that nobody asks for. *plan is replaced by a better one, or left alone. */
-static void plan_for_spare_units(gpulet_plan_t **plan, const gpulet_plan_input_t *input,
-                                 gpulet_workload_t *workload, gpulet_server_t *server,
-                                 uint64_t first_ns)
-{
-    enum { PLANNING_MS_MAX = 20, TRIES_MAX = 16 };
-    const double close_enough = 1.1, part = 0.75;
-    const gpulet_planner_t *planner = gpulet_planner_find(server->settings.planner);
-    double holds = 1;  /* the highest multiple known to fit */
-    double breaks = 0; /* the lowest known not to; 0: none yet */
-    if (first_ns > PLANNING_MS_MAX * GPULET_NS_PER_MS)
-        return;
-    for (int tries = 0; tries < TRIES_MAX && (breaks == 0 || breaks / holds > close_enough);
-         tries++) {
-        double factor = breaks == 0 ? holds * 2 : (holds + breaks) / 2;
-        gpulet_plan_t *next = NULL;
-        if (plan_multiple(&next, input, workload, planner, factor) != GPULET_OK)
-            return;
-        if (next->feasible)
-            holds = factor;
-        else
-            breaks = factor;
-        gpulet_plan_destroy(next);
-    }
-    /* Planners are no monotone functions: what fits at the limit may not fit below it. */
-    for (double factor = 1 + part * (holds - 1); holds > 1 && factor <= holds;
-         factor += (holds - factor) / 2 + (holds - 1) / 16) {
-        gpulet_plan_t *next = NULL;
-        if (plan_multiple(&next, input, workload, planner, factor) != GPULET_OK)
-            return;
-        if (!next->feasible) {
-            gpulet_plan_destroy(next);
-            continue;
-        }
-        gpulet_plan_destroy(*plan);
-        *plan = next;
-        GPULET_LOG(INFO, "event=plan_spare rate_multiple=%.3g could_hold=%.3g", factor, holds);
-        return;
-    }
-}
-
-gpulet_status_t server_planning_make(gpulet_plan_t **out, bool *provisional,
-                                     gpulet_server_t *server, gpulet_error_t *err)
-{
-    gpulet_workload_t *workload = NULL;
-    gpulet_plan_input_t input;
-    gpulet_plan_t *plan = NULL;
-    *provisional = false;
-    if (server->settings.plan != NULL)
-        return load_given_plan(out, server, err);
-    if (!all_profiled(server)) {
-        *provisional = true;
-        return make_provisional(out, server, err);
-    }
-    gpulet_status_t st = make_workload(&workload, server, err);
-    if (st != GPULET_OK)
-        return st;
-    make_input(&input, server, workload);
-    uint64_t begin_ns = gpulet_clock_ns();
-    st = plan_as_safely_as_possible(&plan, &input, server, err);
-    if (st == GPULET_OK && plan->feasible && server->settings.use_spare)
-        plan_for_spare_units(&plan, &input, workload, server, gpulet_clock_ns() - begin_ns);
-    gpulet_workload_destroy(workload);
-    if (st != GPULET_OK)
-        return st;
-    plan->elapsed_ms = (double)(gpulet_clock_ns() - begin_ns) / 1e6;
-    if (!plan->feasible) {
-        char text[600];
-        GPULET_LOG(WARNING, "event=plan_infeasible planner=%s reason=%s", plan->planner,
-                   gpulet_log_quote(text, sizeof(text), plan->reason));
-        st = adopt_orphans(plan, server, err);
-    }
+    if (st == GPULET_OK)
+        st = server_planning_complete(plan, server, server->settings.plan, err);
     if (st != GPULET_OK) {
         gpulet_plan_destroy(plan);
         return st;
     }
     *out = plan;
     return GPULET_OK;
+}
+
+/* ---- planning ---- */
+
+void server_planning_job_deinit(server_plan_job_t *job)
+{
+    gpulet_profile_destroy(job->profile);
+    gpulet_workload_destroy(job->workload);
+    gpulet_device_set_destroy(job->devices);
+    gpulet_plan_destroy(job->from);
+    gpulet_plan_destroy(job->plan);
+    memset(job, 0, sizeof(*job));
+}
+
+static gpulet_status_t copy_running(server_plan_job_t *job, const gpulet_server_t *server)
+{
+    const gpulet_plan_t *plan = server->plan;
+    if (plan == NULL || strcmp(plan->planner, "provisional") == 0)
+        return GPULET_OK;
+    gpulet_status_t st = gpulet_plan_clone(&job->from, plan);
+    if (st == GPULET_OK)
+        renumber(job->from, server, true);
+    return st;
+}
+
+gpulet_status_t server_planning_prepare(server_plan_job_t *job, gpulet_server_t *server,
+                                        gpulet_error_t *err)
+{
+    gpulet_status_t st = usable_devices(&job->devices, server, err);
+    if (st == GPULET_OK)
+        st = make_workload(&job->workload, server, err);
+    if (st == GPULET_OK && gpulet_profile_clone(&job->profile, server->profile) != GPULET_OK)
+        st = gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
+    if (st == GPULET_OK && copy_running(job, server) != GPULET_OK)
+        st = gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
+    if (st != GPULET_OK)
+        return st;
+    server_planning_input(&job->input, server, job->profile, job->devices, job->workload);
+    job->input.from = job->from;
+    job->options = (gpulet_serving_options_t){
+        .planner = gpulet_planner_find(server->settings.planner),
+        .use_spare = server->settings.use_spare,
+        .all_devices = server->settings.all_devices,
+    };
+    return GPULET_OK;
+}
+
+void server_planning_run(server_plan_job_t *job)
+{
+    uint64_t begin_ns = gpulet_clock_ns();
+    job->status =
+        gpulet_plan_serving(&job->plan, &job->note, &job->input, &job->options, &job->err);
+    job->plan_ns = gpulet_clock_ns() - begin_ns;
+    if (job->status == GPULET_OK)
+        job->plan->elapsed_ms = (double)job->plan_ns / 1e6;
+}
+
+void server_planning_finish(server_plan_job_t *job, const gpulet_server_t *server)
+{
+    char text[GPULET_PLAN_REASON_MAX * 2];
+    renumber(job->plan, server, false);
+    if (!job->plan->feasible)
+        GPULET_LOG(WARNING, "event=plan_infeasible planner=%s reason=%s", job->plan->planner,
+                   gpulet_log_quote(text, sizeof(text), job->plan->reason));
+    else if (job->note.percentile < job->input.rate_percentile)
+        GPULET_LOG(WARNING, "event=plan_margin wanted=%g reached=%g", job->input.rate_percentile,
+                   job->note.percentile);
+    if (job->note.multiple > 1)
+        GPULET_LOG(INFO, "event=plan_spare rate_multiple=%.3g could_hold=%.3g", job->note.multiple,
+                   job->note.could_hold);
+}
+
+bool server_planning_without_planner(server_plan_job_t *job, gpulet_server_t *server)
+{
+    bool first = server->plan == NULL;
+    if (server->settings.plan != NULL && (first || !server->settings.follow)) {
+        job->status = load_given_plan(&job->plan, server, &job->err);
+    } else if (!server_planning_all_profiled(server)) {
+        job->provisional = true;
+        job->status = make_provisional(&job->plan, server, &job->err);
+    } else {
+        return false;
+    }
+    job->note = (gpulet_serving_note_t){.multiple = 1, .could_hold = 1};
+    return true;
+}
+
+void server_planning_make(server_plan_job_t *job, gpulet_server_t *server)
+{
+    if (server_planning_without_planner(job, server))
+        return;
+    job->status = server_planning_prepare(job, server, &job->err);
+    if (job->status == GPULET_OK)
+        server_planning_run(job);
+    if (job->status == GPULET_OK)
+        server_planning_finish(job, server);
 }
 
 /* The curve at the size, or at the nearest measured one: below it first, since that errs on the

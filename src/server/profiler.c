@@ -50,7 +50,8 @@ struct gpulet_profiler {
     uint32_t disturbed;
     uint64_t rows;
     uint64_t budget_ns; /* of the point in hand */
-    double last_ms;     /* latency of the point before; 0: none */
+    gpulet_cpu_meter_t meter;
+    double last_ms; /* latency of the point before; 0: none */
     gpulet_partition_t *partition;
     gpulet_slab_t *slab; /* a worker wants an input segment; made-up inputs do not use it */
     gpulet_worker_t *worker;
@@ -191,6 +192,7 @@ static void on_measured(void *context, gpulet_worker_t *worker, const gpulet_wor
     gpulet_profiler_t *p = context;
     const gpulet_profiler_options_t *o = &p->options;
     (void)worker;
+    gpulet_cpu_meter_end(&p->meter);
     if (m->runs == 0) {
         report_problem(p, m->text);
         p->state = PROFILER_NEXT_MODEL;
@@ -348,6 +350,7 @@ static void do_measure(gpulet_profiler_t *p)
                             ? RUNS_FEW
                             : o->runs_min;
     p->state = PROFILER_MEASURING;
+    gpulet_cpu_meter_begin(&p->meter);
     if (gpulet_worker_measure(p->worker, (uint32_t)p->model, p->points[p->point], runs_min,
                               o->runs_max, (uint64_t)(share_s * 1e9)) != GPULET_OK) {
         report_problem(p, "the worker takes no order");
@@ -473,6 +476,11 @@ gpulet_status_t gpulet_profiler_start(gpulet_profiler_t **out,
 fail:
     gpulet_profiler_destroy(p);
     return st;
+}
+
+const gpulet_cpu_meter_t *gpulet_profiler_meter(const gpulet_profiler_t *profiler)
+{
+    return &profiler->meter;
 }
 
 void gpulet_profiler_destroy(gpulet_profiler_t *profiler)

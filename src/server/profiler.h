@@ -12,6 +12,7 @@
 
 #include "base/status.h"
 #include "device/backend.h"
+#include "device/cpu/others.h"
 #include "server/repository.h"
 
 struct event_base;
@@ -73,6 +74,8 @@ typedef struct gpulet_profiler_options {
 gpulet_status_t gpulet_profiler_start(gpulet_profiler_t **out,
                                       const gpulet_profiler_options_t *options,
                                       gpulet_error_t *err) GPULET_MUST_USE;
+/* What other processes had of the CPUs while points were measured; valid until it is destroyed. */
+const gpulet_cpu_meter_t *gpulet_profiler_meter(const gpulet_profiler_t *profiler);
 /* Kills what runs. NULL is fine. */
 void gpulet_profiler_destroy(gpulet_profiler_t *profiler);
 

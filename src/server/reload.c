@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "server/follow.h"
 #include "server/gpulets.h"
 
 static bool is_same(const gpulet_repository_model_t *a, const gpulet_repository_model_t *b)
@@ -183,6 +184,7 @@ void server_reload_reap(gpulet_server_t *server)
             if (server->models[k].successor == model)
                 server->models[k].successor = NULL;
         }
+        server_follow_forget(server, model);
         server_catalog_free(model);
     }
 }

@@ -12,10 +12,11 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "server/internal.h"
+#include "server/follow.h"
+#include "server/planning.h"
 #include "store/store.h"
 
-enum { TICK_MS = 100, TRIM_TICKS = 20, PATH_SIZE = 4096 };
+enum { TICK_MS = 100, TRIM_TICKS = 20, HEALTH_TICKS = 10, PATH_SIZE = 4096 };
 
 static void on_sched_timer(evutil_socket_t fd, short what, void *context)
 {
@@ -61,12 +62,15 @@ static void on_tick(evutil_socket_t fd, short what, void *context)
     (void)fd;
     (void)what;
     server_gpulets_step(server);
+    server_follow_step(server, gpulet_clock_ns());
     server_calibrate_step(server);
     server_prepared_step(server);
     server_lend_step(server, gpulet_clock_ns());
     server_reload_reap(server);
     if (++server->ticks % TRIM_TICKS == 0)
         server_catalog_trim(server);
+    if (server->ticks % HEALTH_TICKS == 0 && !server->stop)
+        server_devices_check(server);
     check_drain(server, gpulet_clock_ns());
 }
 
@@ -84,6 +88,7 @@ static void on_stop_signal(evutil_socket_t signal_number, short what, void *cont
     server->draining = true;
     server->drain_until_ns = gpulet_clock_ns() + (uint64_t)(server->settings.drain_limit_s * 1e9);
     server_brain_apply(server, gpulet_sched_shutdown(server->sched, gpulet_clock_ns(), false));
+    server_follow_end(server);
     gpulet_http_server_drain(server->http);
     gpulet_http_server_drain(server->metrics_http);
     check_drain(server, gpulet_clock_ns());
@@ -246,6 +251,10 @@ static gpulet_status_t open_parts(gpulet_server_t *server, gpulet_error_t *err)
         st = server_gpulets_open(server, err);
     if (st == GPULET_OK)
         st = server_planning_open(server, err);
+    if (st == GPULET_OK && server_events_create(&server->events) != GPULET_OK)
+        st = gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
+    if (st == GPULET_OK)
+        st = server_follow_open(server, err);
     if (st == GPULET_OK)
         st = open_store(server, err);
     if (st == GPULET_OK)
@@ -291,16 +300,28 @@ static void wait_for_workers(gpulet_server_t *server)
     (void)event_base_loop(server->base, EVLOOP_NONBLOCK);
 }
 
+static gpulet_status_t begin_first_plan(gpulet_server_t *server, gpulet_error_t *err)
+{
+    server_devices_check(server);
+    server_plan_job_t job = {.reason = GPULET_FOLLOW_START,
+                             .wanted_ns = gpulet_clock_ns(),
+                             .devices_seen = server->devices_seq};
+    if (!server_planning_stored(&job, server))
+        server_planning_make(&job, server);
+    if (job.status == GPULET_OK)
+        job.status = server_transition_begin(server, &job);
+    gpulet_status_t st =
+        job.status == GPULET_OK ? GPULET_OK : gpulet_fail(err, job.status, "%s", job.err.text);
+    server->calibration_wanted = job.provisional && server->settings.calibrate;
+    server_planning_job_deinit(&job);
+    return st;
+}
+
 gpulet_status_t gpulet_server_run(gpulet_server_t *server, gpulet_error_t *err)
 {
-    gpulet_plan_t *plan = NULL;
-    bool provisional = false;
-    gpulet_status_t st = server_planning_make(&plan, &provisional, server, err);
-    if (st == GPULET_OK)
-        st = server_gpulets_apply(server, plan, err);
+    gpulet_status_t st = begin_first_plan(server, err);
     if (st != GPULET_OK)
         return st;
-    server->calibration_wanted = provisional && server->settings.calibrate;
     while (!server->stop) {
         if (event_base_loop(server->base, EVLOOP_ONCE) < 0)
             break;
@@ -330,7 +351,9 @@ void gpulet_server_destroy(gpulet_server_t *server)
     server_infer_close_all(server);
     if (server->backend != NULL)
         server_gpulets_close(server);
+    server_follow_close(server);
     server_planning_close(server);
+    server_events_destroy(server->events);
     server_catalog_close(server);
     gpulet_store_close(server->store);
     gpulet_workload_destroy(server->workload);

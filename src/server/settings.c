@@ -51,7 +51,9 @@ const gpulet_option_t gpulet_settings_table[] = {
     {"device", GPULET_OPTION_STRING, AT(device), "cpu", ANY, "NAME",
      "device backend: cpu, mps (NVIDIA GPUs) or fake", "Devices"},
     {"fake-devices", GPULET_OPTION_STRING, AT(fake_devices), "fake:100:1", ANY, "SPEC",
-     "devices of the fake backend, type:units:count[,...]", NULL},
+     "devices of the fake backend, type:units:count[:memory_mb][,...]", NULL},
+    {"fake-gone", GPULET_OPTION_STRING, AT(fake_gone), NULL, ANY, "FILE",
+     "devices of the fake backend that are gone, type/index a line, read every second", NULL},
     {"reserve-cores", GPULET_OPTION_STRING, AT(reserve_cores), NULL, ANY, "CORES",
      "cores that gpu-lets may not use, such as 0 or 0,2-3", NULL},
     {"mps-step", GPULET_OPTION_U64, AT(mps_step), "10", 1, 100, "N",
@@ -64,6 +66,8 @@ const gpulet_option_t gpulet_settings_table[] = {
      "which planner: elastic or temporal", "Planning"},
     {"plan", GPULET_OPTION_STRING, AT(plan), NULL, ANY, "FILE",
      "serve this plan (JSON of gpulet plan) instead of making one", NULL},
+    {"fresh-plan", GPULET_OPTION_BOOL, AT(fresh_plan), NULL, ANY, NULL,
+     "begin with a new plan, not with the one that was served last", NULL},
     {"profiles", GPULET_OPTION_STRING, AT(profiles), NULL, ANY, "FILE",
      "measured latencies (CSV of gpulet profile); without it what is missing is measured when idle",
      NULL},
@@ -88,8 +92,24 @@ const gpulet_option_t gpulet_settings_table[] = {
     {"rate-percentile", GPULET_OPTION_F64, AT(rate_percentile), "0.99", 0, 0.9999, "P",
      "plan for this percentile of Poisson arrivals; 0: the bare rate", NULL},
     {"use-spare", GPULET_OPTION_BOOL, AT(use_spare), "true", ANY, NULL,
-     "plan for the highest multiple of the rates that the devices hold, so that no units stay idle",
+     "plan for more than the rates, as far as the devices that they need can hold it, so that no "
+     "units stay idle",
      NULL},
+    {"all-devices", GPULET_OPTION_BOOL, AT(all_devices), NULL, ANY, NULL,
+     "use-spare takes all devices there are, also those that the rates do not need", NULL},
+    {"follow", GPULET_OPTION_BOOL, AT(follow), "true", ANY, NULL,
+     "track the rates and plan anew when they change [true; with --plan false]",
+     "Following the load"},
+    {"replan-period-s", GPULET_OPTION_F64, AT(replan_period_s), "20", 0.5, 86400, "S",
+     "so often it is asked whether another plan would be better", NULL},
+    {"replan-hold-s", GPULET_OPTION_F64, AT(replan_hold_s), "2", 0.1, 86400, "S",
+     "between two plans at least, also in need", NULL},
+    {"rate-window-s", GPULET_OPTION_F64, AT(rate_window_s), "20", 4, 128, "S",
+     "rates are seen over so long a time", NULL},
+    {"replan-better", GPULET_OPTION_F64, AT(replan_better), "1.25", 1, 100, "X",
+     "a plan that is not needed is gone over to when it covers so many times more", NULL},
+    {"transition-limit-s", GPULET_OPTION_F64, AT(transition_limit_s), "60", 0.1, 86400, "S",
+     "a plan that is not reached by then is given up", NULL},
     {"store", GPULET_OPTION_STRING, AT(store), NULL, ANY, "FILE",
      "SQLite file of measured profiles [$XDG_STATE_HOME/gpulet/gpulet.db]; 'none': keep nothing",
      NULL},
@@ -155,6 +175,7 @@ static gpulet_status_t apply_pair(gpulet_settings_t *settings, yaml_document_t *
         return GPULET_OK;
     gpulet_status_t st = gpulet_options_set(gpulet_settings_table, settings, name,
                                             (const char *)value->data.scalar.value, &inner);
+    settings->follow_given |= st == GPULET_OK && strcmp(name, "follow") == 0;
     return st == GPULET_OK ? st : gpulet_fail(err, st, "%s:%zu: %s", file, line, inner.text);
 }
 
@@ -209,12 +230,16 @@ gpulet_status_t gpulet_settings_read(gpulet_settings_t *out, int argc, char **ar
     st = gpulet_options_parse(gpulet_settings_table, out, 1, argc, argv, &words, seen, err);
     if (st == GPULET_OK && words > 0)
         st = gpulet_fail(err, GPULET_E_INVALID, "unexpected word '%s' (see --help)", argv[0]);
-    if (st != GPULET_OK || out->config == NULL)
-        return st;
-    if ((st = gpulet_file_read(&text, &size, out->config, CONFIG_SIZE_MAX, err)) != GPULET_OK)
-        return st;
-    st = gpulet_settings_parse_yaml(out, text, size, out->config, seen, err);
+    if (st == GPULET_OK && out->config != NULL)
+        st = gpulet_file_read(&text, &size, out->config, CONFIG_SIZE_MAX, err);
+    if (st == GPULET_OK && out->config != NULL)
+        st = gpulet_settings_parse_yaml(out, text, size, out->config, seen, err);
     free(text);
+    /* A plan that is given stays, unless following is asked for as well. */
+    out->follow_given |=
+        seen[gpulet_options_find(gpulet_settings_table, "follow", 6) - gpulet_settings_table];
+    if (out->plan != NULL && !out->follow_given)
+        out->follow = false;
     return st;
 }
 

@@ -26,6 +26,7 @@ typedef struct gpulet_settings {
     uint64_t http_idle_timeout_ms;
     char *device;
     char *fake_devices;
+    char *fake_gone;
     char *reserve_cores;
     uint64_t mps_step;
     char *engine;
@@ -38,12 +39,21 @@ typedef struct gpulet_settings {
     char *devices;
     char *planner;
     char *plan;
+    bool fresh_plan;
     double interference_quantile;
     bool utilisation_scaled;
     double latency_margin;
     double slo_fraction;
     double rate_percentile;
     bool use_spare;
+    bool all_devices;
+    bool follow;
+    bool follow_given; /* not a setting: whether the one above was */
+    double replan_period_s;
+    double replan_hold_s;
+    double rate_window_s;
+    double replan_better;
+    double transition_limit_s;
     uint64_t batch_max;
     char *store;
     char *model_cache;

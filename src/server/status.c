@@ -1,11 +1,12 @@
 /* GET /gpulet/v1/status: what the server does now, for `gpulet status` and people. */
+#include <math.h>
 #include <stdlib.h>
 
 #include <jansson.h>
 
 #include "base/clock.h"
 #include "base/version.h"
-#include "server/internal.h"
+#include "server/follow.h"
 
 /* A reason may hold a path, or have been cut inside a character. */
 static json_t *text_json(const char *text)
@@ -30,18 +31,21 @@ static json_t *model_json(gpulet_server_t *server, const server_model_t *model)
     double p999 = model->latency_ns != NULL
                       ? (double)gpulet_hist_quantile(model->latency_ns, 0.999) / 1e6
                       : 0;
-    return json_pack("{s:o, s:s, s:s, s:o, s:f, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:i, s:f, "
-                     "s:f, s:f, s:f, s:f, s:b}",
-                     "model", text_json(model->entry->name), "version", model->version_text,
-                     "state", states[model->state], "reason", text_json(model->reason), "slo_ms",
-                     model->slo_ms, "rate_rps", model->rate_rps, "offered",
-                     (json_int_t)stats.offered, "in_time", (json_int_t)stats.in_time, "late",
-                     (json_int_t)stats.late, "rejected", (json_int_t)rejected, "failed",
-                     (json_int_t)stats.failed, "cancelled", (json_int_t)stats.cancelled, "waiting",
-                     (int)stats.waiting, "running", (int)stats.running, "attainment",
-                     settled > 0 ? (double)stats.in_time / (double)settled : 1.0, "latency_ms_p50",
-                     p50, "latency_ms_p99", p99, "latency_ms_p999", p999, "load_ms",
-                     (double)model->load_ns / 1e6, "prepared", (int)model->prepared);
+    gpulet_follow_rate_t rate;
+    server_follow_rate(server, model, &rate);
+    return json_pack(
+        "{s:o, s:s, s:s, s:o, s:f, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:i, s:f, "
+        "s:f, s:f, s:f, s:f, s:b, s:f, s:f, s:f, s:f}",
+        "model", text_json(model->entry->name), "version", model->version_text, "state",
+        states[model->state], "reason", text_json(model->reason), "slo_ms", model->slo_ms,
+        "rate_rps", model->rate_rps, "offered", (json_int_t)stats.offered, "in_time",
+        (json_int_t)stats.in_time, "late", (json_int_t)stats.late, "rejected", (json_int_t)rejected,
+        "failed", (json_int_t)stats.failed, "cancelled", (json_int_t)stats.cancelled, "waiting",
+        (int)stats.waiting, "running", (int)stats.running, "attainment",
+        settled > 0 ? (double)stats.in_time / (double)settled : 1.0, "latency_ms_p50", p50,
+        "latency_ms_p99", p99, "latency_ms_p999", p999, "load_ms", (double)model->load_ns / 1e6,
+        "prepared", (int)model->prepared, "rate_average_rps", rate.average_rps, "rate_now_rps",
+        rate.now_rps, "rate_planned_rps", rate.planned_rps, "rate_covered_rps", rate.covered_rps);
 }
 
 static json_t *gpulet_json(gpulet_server_t *server, const server_gpulet_t *g, uint64_t now_ns)
@@ -70,6 +74,52 @@ static json_t *gpulet_json(gpulet_server_t *server, const server_gpulet_t *g, ui
         "borrowed_units", (int)g->borrowed_units, "models", models);
 }
 
+/* NULL where nothing is under way. */
+static json_t *transition_json(const gpulet_server_t *server, uint64_t now_ns)
+{
+    const server_transition_t *t = &server->transition;
+    int starting = 0;
+    int loading = 0;
+    if (!server->switching)
+        return json_null();
+    for (const server_gpulet_t *g = server->gpulets; g != NULL; g = g->next) {
+        starting += !g->retired && !g->running;
+        loading += !g->retired ? (int)g->loads_pending : 0;
+    }
+    return json_pack("{s:s, s:f, s:i, s:i}", "reason", gpulet_follow_reason_text(t->reason),
+                     "since_ms", (double)(now_ns - t->wanted_ns) / 1e6, "starting", starting,
+                     "loading", loading);
+}
+
+static json_t *finite_json(double value)
+{
+    return isfinite(value) ? json_real(value) : json_null();
+}
+
+static void add_plan(json_t *root, const gpulet_server_t *server, uint64_t now_ns)
+{
+    const gpulet_plan_t *plan = server->plan;
+    bool missed = plan != NULL && !plan->feasible && plan->reason[0] != '\0';
+    (void)json_object_set_new(root, "plan_reason", missed ? text_json(plan->reason) : json_null());
+    (void)json_object_set_new(root, "plan_percentile", json_real(server->note.percentile));
+    (void)json_object_set_new(root, "plan_multiple", json_real(server->note.multiple));
+    (void)json_object_set_new(root, "headroom", finite_json(server_follow_headroom(server)));
+    (void)json_object_set_new(root, "shortfall", finite_json(server_follow_shortfall(server)));
+    (void)json_object_set_new(root, "devices_used", json_integer(server_devices_used(server)));
+    (void)json_object_set_new(root, "following", json_boolean(server->settings.follow));
+    (void)json_object_set_new(root, "transition", transition_json(server, now_ns));
+}
+
+static json_t *device_json(const server_device_t *device)
+{
+    return json_pack("{s:s, s:i, s:i, s:s, s:s}", "type", device->desc.type, "index",
+                     (int)device->desc.index, "units", (int)device->desc.units, "text",
+                     device->desc.text, "state",
+                     device->gone      ? "gone"
+                     : device->failing ? "failing"
+                                       : "there");
+}
+
 gpulet_status_t server_status_write(gpulet_buf_t *out, gpulet_server_t *server)
 {
     uint64_t now_ns = gpulet_clock_ns();
@@ -81,11 +131,7 @@ gpulet_status_t server_status_write(gpulet_buf_t *out, gpulet_server_t *server)
     for (const server_gpulet_t *g = server->gpulets; g != NULL; g = g->next)
         (void)json_array_append_new(gpulets, gpulet_json(server, g, now_ns));
     for (uint32_t i = 0; i < server->devices_count; i++)
-        (void)json_array_append_new(devices, json_pack("{s:s, s:i, s:i, s:s}", "type",
-                                                       server->devices[i].desc.type, "index",
-                                                       (int)server->devices[i].desc.index, "units",
-                                                       (int)server->devices[i].desc.units, "text",
-                                                       server->devices[i].desc.text));
+        (void)json_array_append_new(devices, device_json(&server->devices[i]));
     json_t *root =
         json_pack("{s:s, s:b, s:b, s:f, s:s, s:b, s:I, s:i, s:i, s:o, s:o, s:o}", "version",
                   GPULET_VERSION, "ready", (int)server->ready, "draining", (int)server->draining,
@@ -95,6 +141,7 @@ gpulet_status_t server_status_write(gpulet_buf_t *out, gpulet_server_t *server)
                   (json_int_t)server->replans, "preparing", (int)server_prepared_pending(server),
                   "connections", (int)gpulet_http_server_connections(server->http), "devices",
                   devices, "gpulets", gpulets, "models", models);
+    add_plan(root, server, now_ns);
     char *text = root != NULL ? json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
     json_decref(root);
     if (text == NULL)

@@ -248,7 +248,8 @@ static void limits_check(gpulet_worker_t *worker, uint64_t now_ns)
         return;
     }
     if (debt != NULL) {
-        if (now_ns > later(debt->sent_ns, worker->progress_ns) + debt->limit_ns)
+        /* Batches may go on beside a load: they are no sign of its progress. */
+        if (now_ns > later(debt->sent_ns, worker->paid_ns) + debt->limit_ns)
             gpulet_worker_lose(
                 worker, "%s of model %u takes over %llu ms",
                 debt->kind == GPULET_CONTROL_MEASURE ? "the measurement" : "the load",

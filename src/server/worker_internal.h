@@ -106,6 +106,7 @@ struct gpulet_worker {
     bool given_away; /* a thread kills and reaps it */
     uint64_t started_ns;
     uint64_t progress_ns; /* when it last answered anything */
+    uint64_t paid_ns;     /* when it last answered a load, a measurement or the like */
     uint64_t stop_deadline_ns;
     uint64_t closed_ns; /* when the control socket was found closed; 0: it is open */
     char why[GPULET_WORKER_TEXT_MAX + 1];

@@ -125,6 +125,7 @@ static gpulet_worker_known_t *debt_pay(gpulet_worker_t *worker, const gpulet_con
         return NULL;
     }
     gpulet_worker_known_t *known = d->known;
+    worker->paid_ns = gpulet_clock_ns();
     worker->debts = d->next;
     if (worker->debts == NULL)
         worker->debts_end = &worker->debts;

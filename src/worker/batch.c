@@ -99,8 +99,6 @@ static gpulet_status_t output_cut(const execution_t *e, uint32_t i, gpulet_tenso
         return gpulet_fail(err, GPULET_E_INTERNAL, "output '%s' is not what the model declares",
                            spec->name);
     const bool by_item = e->model->batched && !e->model->outputs_whole;
-    e->work->unbatched_seen |=
-        by_item && (view->shape.rank == 0 || view->shape.dims[0] != (int64_t)e->items_run);
     if (by_item && (view->shape.rank == 0 || view->shape.dims[0] != (int64_t)e->items_run))
         return gpulet_fail(err, GPULET_E_UNSUPPORTED,
                            "output '%s' has shape %s for %u items: the model does not batch",
@@ -194,8 +192,8 @@ static gpulet_status_t outputs_finish(execution_t *e, gpulet_error_t *err)
     return st;
 }
 
-static gpulet_engine_model_t *copy_for(const gpulet_work_model_t *model, bool wide,
-                                       uint32_t items_run)
+gpulet_engine_model_t *gpulet_work_copy_for(const gpulet_work_model_t *model, bool wide,
+                                            uint32_t items_run)
 {
     for (uint32_t i = 0; i < model->copies_count; i++) {
         if (model->copies[i].batch == items_run)
@@ -212,7 +210,7 @@ gpulet_status_t gpulet_work_execute(gpulet_work_result_t *result, gpulet_work_t 
     execution_t e;
     e.work = work;
     e.model = model;
-    e.engine_model = copy_for(model, wide, items_and_run[1]);
+    e.engine_model = gpulet_work_copy_for(model, wide, items_and_run[1]);
     e.items = items_and_run[0];
     e.items_run = items_and_run[1];
     e.base = NULL;

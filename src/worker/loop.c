@@ -197,6 +197,7 @@ static void control_do(gpulet_work_t *work, gpulet_work_queued_control_t *c)
         break;
     case GPULET_CONTROL_FOREGROUND:
         gpulet_work_foreground();
+        work->serves = true;
         break;
     case GPULET_CONTROL_WIDEN:
         gpulet_work_widen(work, &m);
@@ -211,20 +212,46 @@ static void control_do(gpulet_work_t *work, gpulet_work_queued_control_t *c)
     gpulet_control_deinit(&m);
 }
 
+static gpulet_control_kind_t kind_of(const gpulet_work_queued_control_t *c)
+{
+    gpulet_control_t m;
+    if (gpulet_control_decode(&m, c->bytes, c->size) != GPULET_OK)
+        return GPULET_CONTROL_STOP; /* it came whole and was decoded before: memory is at its end */
+    gpulet_control_kind_t kind = m.kind;
+    gpulet_control_deinit(&m);
+    return kind;
+}
+
+/* A load goes on beside: what comes after it waits, but for the end, and no batch depends on any of
+ * it. */
+static bool control_waits(const gpulet_work_t *work, const gpulet_work_queued_control_t *c)
+{
+    return work->loading != NULL && kind_of(c) != GPULET_CONTROL_STOP;
+}
+
+static void control_next(gpulet_work_t *work)
+{
+    gpulet_work_queued_control_t *c = work->controls;
+    work->controls = c->next;
+    if (work->controls == NULL)
+        work->controls_end = &work->controls;
+    if (work->serves && kind_of(c) == GPULET_CONTROL_LOAD && gpulet_work_load_begin(work, c))
+        return;
+    control_do(work, c);
+    if (c->fd >= 0)
+        (void)close(c->fd);
+    free(c);
+}
+
 /* Does the one thing that is next in the server's order. False when there is nothing to do. */
 static bool step(gpulet_work_t *work)
 {
     gpulet_work_queued_control_t *c = work->controls;
     gpulet_work_queued_run_t *q = &work->runs[work->runs_first];
     bool records_done = c != NULL && work->in.own >= c->after;
-    if (c != NULL && (work->runs_count > 0 ? q->index > c->after : records_done)) {
-        work->controls = c->next;
-        if (work->controls == NULL)
-            work->controls_end = &work->controls;
-        control_do(work, c);
-        if (c->fd >= 0)
-            (void)close(c->fd);
-        free(c);
+    if (c != NULL && (work->runs_count > 0 ? q->index > c->after : records_done) &&
+        !control_waits(work, c)) {
+        control_next(work);
         return true;
     }
     if (work->runs_count == 0)
@@ -295,6 +322,7 @@ void gpulet_work_loop(gpulet_work_t *work)
     bool trimmed = false;
     while (!work->ended) {
         gpulet_work_pump(work);
+        gpulet_work_load_poll(work);
         if (work->ended)
             return;
         if (step(work)) {

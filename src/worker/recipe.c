@@ -86,7 +86,7 @@ static void fill(gpulet_tensor_view_t *view, bool one)
         fill_with(out, &integer, gpulet_datatype_size(view->type), view->size);
 }
 
-gpulet_status_t gpulet_work_recipe_make(gpulet_tensor_view_t *inputs, gpulet_work_t *work,
+gpulet_status_t gpulet_work_recipe_make(gpulet_tensor_view_t *inputs, gpulet_work_buffer_t *gather,
                                         const gpulet_work_model_t *model, uint32_t items,
                                         int recipe)
 {
@@ -100,9 +100,9 @@ gpulet_status_t gpulet_work_recipe_make(gpulet_tensor_view_t *inputs, gpulet_wor
             return st;
         total += (inputs[i].size + mask) & ~mask;
     }
-    if (gpulet_work_buffer_reserve(&work->gather, (size_t)total) != GPULET_OK)
+    if (gpulet_work_buffer_reserve(gather, (size_t)total) != GPULET_OK)
         return GPULET_E_NOMEM;
-    uint8_t *at = work->gather.data;
+    uint8_t *at = gather->data;
     for (uint32_t i = 0; i < io->inputs_count; i++) {
         inputs[i].data = at;
         fill(&inputs[i], recipe % FILLS == 0);

@@ -61,6 +61,8 @@ void gpulet_work_foreground(void)
         uint64_t tid = 0;
         if (gpulet_parse_u64(&tid, e->d_name, strlen(e->d_name)) != GPULET_OK)
             continue;
+        if (sched_getscheduler((pid_t)tid) == SCHED_IDLE)
+            continue;
         (void)sched_setscheduler((pid_t)tid, SCHED_OTHER, &none);
         (void)thread_nice_set((pid_t)tid, 0);
     }
@@ -303,7 +305,8 @@ void gpulet_work_finish(gpulet_work_t *work)
     free(work->records);
     if (work->shared != NULL)
         (void)munmap(work->shared, work->shared_size);
-    const int fds[] = {work->epoll_fd, work->event_fd, work->server_fd, work->control_fd};
+    const int fds[] = {work->epoll_fd, work->event_fd, work->server_fd, work->control_fd,
+                       work->loaded_fd};
     for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++) {
         if (fds[i] >= 0)
             (void)close(fds[i]);
@@ -333,7 +336,7 @@ int gpulet_work_main(int control_fd, pid_t parent, const char *name)
     if (work == NULL)
         return 1;
     work->control_fd = control_fd;
-    work->epoll_fd = work->event_fd = work->server_fd = -1;
+    work->epoll_fd = work->event_fd = work->server_fd = work->loaded_fd = -1;
     gpulet_status_t st = gpulet_work_start(work, name, &err);
     if (st == GPULET_OK) {
         gpulet_work_loop(work);
@@ -345,6 +348,8 @@ int gpulet_work_main(int control_fd, pid_t parent, const char *name)
         gpulet_work_send(work, &failed, -1);
     }
     int rc = st == GPULET_OK && !work->closed ? 0 : 1;
+    if (work->loading != NULL)
+        _exit(rc); /* A thread of the library cannot be stopped, and uses what would be freed. */
     gpulet_work_finish(work);
     free(work);
     return rc;

@@ -1,5 +1,6 @@
 /* Inside of a worker process: the state that its files share. Everything belongs to the one thread
- * of the main loop. */
+ * of the main loop, but for one load at a time beside its runs (loader.c), which touches only what
+ * does not change. */
 #ifndef GPULET_WORKER_WORK_H
 #define GPULET_WORKER_WORK_H
 
@@ -89,6 +90,8 @@ typedef struct gpulet_work_queued_control {
     uint8_t bytes[];
 } gpulet_work_queued_control_t;
 
+typedef struct gpulet_work_loading gpulet_work_loading_t;
+
 typedef struct gpulet_work {
     int control_fd;
     int epoll_fd;
@@ -122,7 +125,6 @@ typedef struct gpulet_work {
     uint32_t inputs_count;
     uint32_t inputs_cap;
 
-    bool unbatched_seen; /* an output of a run had not the batch's dimension */
     gpulet_work_buffer_t gather;
     gpulet_tensor_view_t *views; /* of the requests of a batch */
     size_t views_cap;
@@ -133,6 +135,9 @@ typedef struct gpulet_work {
     uint32_t runs_count;
     gpulet_work_queued_control_t *controls;
     gpulet_work_queued_control_t **controls_end;
+    bool serves;                    /* batches are to be expected: loads happen beside them */
+    gpulet_work_loading_t *loading; /* such a load; control messages wait until it is done */
+    int loaded_fd;                  /* readable when it is; -1: none was made yet */
     uint8_t packet[GPULET_CONTROL_MESSAGE_MAX];
 } gpulet_work_t;
 
@@ -140,7 +145,7 @@ typedef struct gpulet_work {
 gpulet_status_t gpulet_work_start(gpulet_work_t *work, const char *name,
                                   gpulet_error_t *err) GPULET_MUST_USE;
 void gpulet_work_finish(gpulet_work_t *work);
-/* Back to normal priority. */
+/* All threads back to normal priority, but those that yield (engine.h). */
 void gpulet_work_foreground(void);
 /* Lower priority, in a way that can be undone. */
 void gpulet_work_background(int nice);
@@ -201,6 +206,9 @@ gpulet_status_t gpulet_work_execute(gpulet_work_result_t *result, gpulet_work_t 
                                     const gpulet_tensor_view_t *inputs,
                                     const uint32_t items_and_run[2],
                                     gpulet_error_t *err) GPULET_MUST_USE;
+/* Which of its sessions runs so many items. */
+gpulet_engine_model_t *gpulet_work_copy_for(const gpulet_work_model_t *model, bool wide,
+                                            uint32_t items_run);
 /* Runs a batch and sends its DONE. */
 void gpulet_work_run(gpulet_work_t *work, const gpulet_record_run_t *run, size_t size);
 
@@ -208,7 +216,18 @@ void gpulet_work_run(gpulet_work_t *work, const gpulet_record_run_t *run, size_t
 gpulet_work_model_t *gpulet_work_model_find(const gpulet_work_t *work, uint32_t model);
 /* How many items a batch of so many is run as, with padding. */
 uint32_t gpulet_work_items_run(const gpulet_work_model_t *model, uint32_t items);
-/* Takes fd. Answers LOADED or LOAD_FAILED. */
+/* As a measurement wants it: a batch of just that size. */
+uint32_t gpulet_work_items_measured(const gpulet_work_model_t *model, uint32_t batch);
+/* Loads and warms up; the caller closes fd. Touches only what does not change of work, so that it
+ * may happen beside runs. */
+gpulet_status_t gpulet_work_model_create(gpulet_work_model_t **out, uint64_t *load_ns,
+                                         const gpulet_work_t *work, const gpulet_control_t *message,
+                                         int fd, gpulet_error_t *err) GPULET_MUST_USE;
+/* Takes the model in and answers LOADED. */
+void gpulet_work_loaded(gpulet_work_t *work, gpulet_work_model_t *model, uint64_t load_ns);
+void gpulet_work_load_failed(gpulet_work_t *work, uint32_t model, gpulet_status_t st,
+                             const gpulet_error_t *err);
+/* All of it at once. Takes fd. */
 void gpulet_work_load(gpulet_work_t *work, const gpulet_control_t *message, int fd);
 void gpulet_work_unload(gpulet_work_t *work, uint32_t model);
 /* Loads a second copy of a model, for lent cores. Answers WIDENED. */
@@ -217,12 +236,50 @@ void gpulet_work_widen(gpulet_work_t *work, const gpulet_control_t *message);
 void gpulet_work_measure(gpulet_work_t *work, const gpulet_control_t *message);
 void gpulet_work_models_deinit(gpulet_work_t *work);
 
+/* ---- loader.c: a load while other models are served ---- */
+/* Takes control over, a load, which a thread of low priority does. False: no thread could be had,
+ * and control is still the caller's. */
+bool gpulet_work_load_begin(gpulet_work_t *work, gpulet_work_queued_control_t *control);
+/* Answers when it is done. */
+void gpulet_work_load_poll(gpulet_work_t *work);
+
+/* ---- warm.c: the first runs ---- */
+enum { GPULET_WORK_WARM_RUNS = 3 };
+
+/* How made-up inputs are run. */
+typedef struct gpulet_work_trial {
+    const gpulet_work_t *work;
+    gpulet_work_buffer_t *gather;
+    gpulet_work_t *placed; /* outputs lie where the server would read them; NULL: elsewhere */
+    bool unbatched;        /* an output had not the batch's dimension */
+} gpulet_work_trial_t;
+
+/* Borrows both texts. */
+gpulet_engine_load_options_t gpulet_work_load_options(const gpulet_work_t *work, const char *name,
+                                                      const char *path, uint64_t limit_ns);
+gpulet_status_t gpulet_work_recipe_run(uint64_t *ns_out, gpulet_work_t *work,
+                                       const gpulet_work_model_t *model,
+                                       const gpulet_tensor_view_t *inputs, uint32_t items,
+                                       gpulet_error_t *err) GPULET_MUST_USE;
+/* Finds inputs the model runs with; the first that worked is remembered. The first error is the one
+ * reported: it speaks of the likeliest. */
+gpulet_status_t gpulet_work_recipe_find(gpulet_tensor_view_t *inputs, gpulet_work_trial_t *trial,
+                                        gpulet_work_model_t *model, uint32_t items,
+                                        gpulet_error_t *err) GPULET_MUST_USE;
+/* Sessions for smaller batches than the largest, each run once: a GPU chooses its kernels when it
+ * first sees a shape. One that cannot be had, for lack of memory perhaps, is done without. Those
+ * that are there already stay. Nothing to do where one session serves all batches. */
+void gpulet_work_copies_load(gpulet_work_trial_t *trial, gpulet_work_model_t *model,
+                             uint32_t largest);
+void gpulet_work_warm(const gpulet_work_t *work, gpulet_work_model_t *model,
+                      const gpulet_control_t *message);
+
 /* ---- recipe.c: made-up inputs ---- */
 /* Ways to make up inputs of this model: dynamic dimensions and fill values to try. */
 int gpulet_work_recipes(const gpulet_work_model_t *model);
-/* Inputs of `items` items by one recipe, in work->gather. E_TOO_LARGE when they would be absurdly
- * large. */
-gpulet_status_t gpulet_work_recipe_make(gpulet_tensor_view_t *inputs, gpulet_work_t *work,
+/* Inputs of `items` items by one recipe, in gather. E_TOO_LARGE when they would be absurdly large.
+ */
+gpulet_status_t gpulet_work_recipe_make(gpulet_tensor_view_t *inputs, gpulet_work_buffer_t *gather,
                                         const gpulet_work_model_t *model, uint32_t items,
                                         int recipe) GPULET_MUST_USE;
 

@@ -3,9 +3,10 @@ import csv
 import json
 import math
 import os
+import re
 import unittest
 
-from harness import (GPULET, Repository, Server, identity_infer, main, parameters, run)
+from harness import (GPULET, Crowd, Repository, Server, identity_infer, main, parameters, run)
 
 DEVICES = """types:
   card:
@@ -300,8 +301,27 @@ class Profile(Case):
         self.assertEqual(third["measured"], 6)
         self.assertEqual({r["model"] for r in self.rows()}, {"b"})
 
+    def test_a_busy_machine_is_told_of(self):
+        crowd = Crowd()
+        self.addCleanup(crowd.close)
+        words = [w if w != "5" else "60" for w in self.words("--json")]
+        code, out, err = run(GPULET, *words)
+        self.assertEqual(code, 0, err)
+        others = json.loads(out)["others_percent"]
+        self.assertGreater(others, 10)
+        with open(self.out) as f:
+            first = f.readline()
+        for text, words in ((err, r"warning: other processes had (\d+) % of the CPUs"),
+                            (first, r"^# Measured while other processes had (\d+) % of the CPUs")):
+            self.assertRegex(text, words)
+            self.assertAlmostEqual(int(re.search(words, text).group(1)), others, delta=1)
+        self.plan_with_what_was_measured()
+
     def test_what_it_writes_can_be_planned_with(self):
         self.gpulet(*self.words())
+        self.plan_with_what_was_measured()
+
+    def plan_with_what_was_measured(self):
         devices = self.write("d.yaml", "types:\n  fake:\n    units: 4\n    sizes: [2, 4]\n    gpulets_max: 2\n    memory_mb: 1000000\n")
         workload = self.write("w.csv", "model,rate_rps,slo_ms\na,20,500\nb,20,500\n")
         plan = json.loads(self.gpulet("plan", "--profiles", self.out, "--devices", devices, "--workload", workload, "--json"))

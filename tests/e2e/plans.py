@@ -13,7 +13,7 @@ import termios
 import unittest
 import xml.etree.ElementTree
 
-from harness import (GPULET, GPULETD, Repository, Server, identity_body, identity_infer, main, parameters, plan_json, run, wait_for)
+from harness import (GPULET, GPULETD, Crowd, Repository, Server, identity_body, identity_infer, main, parameters, plan_json, run, wait_for)
 
 DEVICES = """types:
   fake:
@@ -358,6 +358,15 @@ class Calibration(Case):
         self.assertIn("event=measured model=b", server.log())
         self.assertNotIn("event=measured model=a", server.log())
         self.serves_all(server, "a", "b")
+        server.stop()
+
+    def test_a_busy_machine_is_told_of(self):
+        crowd = Crowd()
+        self.addCleanup(crowd.close)
+        self.add("a", latency_ms=5)
+        server = self.serve(calibrate="true", calibrate_seconds=2, fake_devices="fake:2:1")
+        wait_for(lambda: "event=calibration_end" in server.log(), "measured")
+        wait_for(lambda: "event=measured_on_a_busy_machine others_percent=" in server.log(), "a warning")
         server.stop()
 
     def test_nothing_is_measured_when_it_is_not_wanted(self):

@@ -65,6 +65,11 @@ static gpulet_status_t profile(void *context)
         assert_int_equal(gpulet_profile_curves_count(out), before + 2);
     if (st == GPULET_OK)
         st = gpulet_profile_format_csv(&text, out);
+    gpulet_profile_t *copy = UNTOUCHED;
+    if (st == GPULET_OK)
+        st = checked(gpulet_profile_clone(&copy, out), copy);
+    if (copy != UNTOUCHED)
+        gpulet_profile_destroy(copy);
     gpulet_buf_deinit(&text);
     gpulet_profile_destroy(out);
     return st;

@@ -2,13 +2,21 @@
 
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "base/parse.h"
 #include "device/cpulist.h"
 #include "device/partition.h"
 
-enum { UNITS_MAX = 1024, COUNT_MAX = 1024, TYPES_MAX = GPULET_DEVICE_TYPES_MAX };
+enum {
+    UNITS_MAX = 1024,
+    COUNT_MAX = 1024,
+    TYPES_MAX = GPULET_DEVICE_TYPES_MAX,
+    MEMORY_MB_MAX = 1 << 30,
+    GONE_SIZE_MAX = 1 << 16
+};
 
 #define FAKE_MEMORY_MB 1048576.0
 #define FAKE_DEFAULT   "fake:100:1"
@@ -17,6 +25,7 @@ typedef struct fake_type {
     char name[GPULET_DEVICE_NAME_MAX + 1];
     uint32_t units;
     uint32_t count;
+    double memory_mb;
 } fake_type_t;
 
 static char entered[GPULET_GRANT_MAX + 1];
@@ -56,8 +65,11 @@ static gpulet_status_t parse_type(fake_type_t *out, const char *text, size_t siz
     const char *end = text + size;
     const char *units = memchr(text, ':', size);
     const char *count = units == NULL ? NULL : memchr(units + 1, ':', (size_t)(end - units - 1));
+    const char *memory = count == NULL ? NULL : memchr(count + 1, ':', (size_t)(end - count - 1));
+    const char *count_end = memory != NULL ? memory : end;
+    uint32_t memory_mb = 0;
     if (count == NULL)
-        return gpulet_fail(err, GPULET_E_INVALID, "'%.*s' is not type:units:count",
+        return gpulet_fail(err, GPULET_E_INVALID, "'%.*s' is not type:units:count[:memory_mb]",
                            (int)(size < 96 ? size : 96), text);
     size_t name_size = (size_t)(units - text);
     if (!name_valid(text, name_size))
@@ -70,7 +82,15 @@ static gpulet_status_t parse_type(fake_type_t *out, const char *text, size_t siz
         parse_number(&out->units, units + 1, (size_t)(count - units - 1), UNITS_MAX, "units", err);
     if (st != GPULET_OK)
         return st;
-    return parse_number(&out->count, count + 1, (size_t)(end - count - 1), COUNT_MAX, "count", err);
+    st = parse_number(&out->count, count + 1, (size_t)(count_end - count - 1), COUNT_MAX, "count",
+                      err);
+    out->memory_mb = FAKE_MEMORY_MB;
+    if (st != GPULET_OK || memory == NULL)
+        return st;
+    st = parse_number(&memory_mb, memory + 1, (size_t)(end - memory - 1), MEMORY_MB_MAX,
+                      "memory_mb", err);
+    out->memory_mb = memory_mb;
+    return st;
 }
 
 static gpulet_status_t parse_spec(fake_type_t *types, uint32_t *types_count, const char *spec,
@@ -115,7 +135,7 @@ static void describe_device(gpulet_device_desc_t *out, const fake_type_t *type, 
     out->units = type->units;
     out->step = 1;
     out->gpulets_max = type->units;
-    out->memory_mb = FAKE_MEMORY_MB;
+    out->memory_mb = type->memory_mb;
     out->caps = GPULET_CAP_RESIZE_LIVE | GPULET_CAP_RESERVED;
     (void)snprintf(out->text, sizeof(out->text), "a fake %s of %u unit%s", type->name, type->units,
                    type->units == 1 ? "" : "s");
@@ -222,6 +242,28 @@ static gpulet_status_t fake_lend(pid_t worker, const gpulet_partition_t *own,
     return GPULET_OK;
 }
 
+/* As long as the file names it. */
+static gpulet_status_t fake_health(const gpulet_device_t *device,
+                                   const gpulet_device_options_t *options, gpulet_error_t *err)
+{
+    char name[GPULET_DEVICE_NAME_MAX + 16];
+    char *text = NULL;
+    size_t size = 0;
+    bool gone = false;
+    if (options->fake_gone == NULL ||
+        gpulet_file_read(&text, &size, options->fake_gone, GONE_SIZE_MAX, NULL) != GPULET_OK)
+        return GPULET_OK;
+    (void)snprintf(name, sizeof(name), "%s/%u", device->desc.type, device->desc.index);
+    for (const char *line = text; *line != '\0' && !gone;) {
+        size_t length = strcspn(line, "\n");
+        gone = length == strlen(name) && strncmp(line, name, length) == 0;
+        line += length;
+        line += *line == '\n';
+    }
+    free(text);
+    return gone ? gpulet_fail(err, GPULET_E_UNAVAILABLE, "%s is said to be gone", name) : GPULET_OK;
+}
+
 const gpulet_device_backend_t gpulet_device_fake = {
     .abi_version = GPULET_DEVICE_ABI,
     .name = "fake",
@@ -230,6 +272,7 @@ const gpulet_device_backend_t gpulet_device_fake = {
     .close = gpulet_device_destroy,
     .carve = gpulet_partition_carve,
     .grant = fake_grant,
+    .health = fake_health,
     .enter = fake_enter,
     .settle = gpulet_partition_settle,
     .lend = fake_lend,

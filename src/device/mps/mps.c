@@ -314,6 +314,17 @@ static gpulet_status_t mps_memory_used(uint64_t *bytes_out, gpulet_error_t *err)
     return gpulet_nvml_memory_used(bytes_out, entered_uuid, err);
 }
 
+/* A GPU that has fallen off the bus, or that the driver has given up, does not answer. */
+static gpulet_status_t mps_health(const gpulet_device_t *opaque,
+                                  const gpulet_device_options_t *options, gpulet_error_t *err)
+{
+    const mps_device_t *device = (const mps_device_t *)opaque;
+    uint64_t bytes = 0;
+    (void)options;
+    return gpulet_nvml_memory_used(&bytes, device->uuid, err) == GPULET_OK ? GPULET_OK
+                                                                           : GPULET_E_UNAVAILABLE;
+}
+
 static void mps_detach(const char *text, pid_t worker)
 {
     mps_grant_t grant;
@@ -330,6 +341,7 @@ const gpulet_device_backend_t gpulet_device_mps = {
     .close = mps_close,
     .carve = mps_carve,
     .grant = mps_grant,
+    .health = mps_health,
     .enter = mps_enter,
     .memory_used = mps_memory_used,
     .detach = mps_detach,

@@ -311,6 +311,41 @@ static void the_measured_devices_load(void **state)
     gpulet_device_set_destroy(set);
 }
 
+static void a_clone_has_other_counts_and_leaves_out_what_is_not_there(void **state)
+{
+    static const char text[] =
+        "types:\n"
+        "  a: {units: 7, sizes: [1, 2, 7], memory_mb: 100,\n"
+        "      memory_mb_by_size: {1: 10, 2: 20, 7: 100},\n"
+        "      placement: {slots: 8, 1: {length: 1, starts: [0]},\n"
+        "        2: {length: 2, starts: [2]}, 7: {length: 8, starts: [0]}}}\n"
+        "  b: {units: 4, sizes: [1, 4]}\n";
+    const int32_t both[] = {2, -1};
+    const int32_t second[] = {0, 3};
+    const int32_t none[] = {0, 0};
+    gpulet_device_set_t *set = NULL;
+    gpulet_device_set_t *copy = NULL;
+    gpulet_error_t err = {""};
+    (void)state;
+    assert_int_equal(gpulet_device_set_parse(&set, text, strlen(text), "d.yaml", &err), GPULET_OK);
+    assert_int_equal(gpulet_device_set_clone(&copy, set, both), GPULET_OK);
+    assert_int_equal(copy->types_count, 2);
+    assert_int_equal(copy->counts[0], 2);
+    assert_int_equal(copy->counts[1], -1);
+    assert_ptr_not_equal(copy->types[0].sizes, set->types[0].sizes);
+    assert_int_equal(copy->types[0].sizes[2], 7);
+    assert_true(copy->types[0].memory_mb_by_size[1] == 20);
+    assert_int_equal(copy->types[0].placements[1].starts[0], 2);
+    gpulet_device_set_destroy(copy);
+    assert_int_equal(gpulet_device_set_clone(&copy, set, second), GPULET_OK);
+    assert_int_equal(copy->types_count, 1);
+    assert_string_equal(copy->types[0].name, "b");
+    assert_int_equal(copy->counts[0], 3);
+    gpulet_device_set_destroy(copy);
+    assert_int_equal(gpulet_device_set_clone(&copy, set, none), GPULET_E_NOT_FOUND);
+    gpulet_device_set_destroy(set);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -322,6 +357,7 @@ int main(void)
         cmocka_unit_test(counts_are_overridden_all_or_none),
         cmocka_unit_test(a_simple_set_has_every_size),
         cmocka_unit_test(a_stepped_set_has_multiples_and_the_whole),
+        cmocka_unit_test(a_clone_has_other_counts_and_leaves_out_what_is_not_there),
         cmocka_unit_test(the_measured_devices_load),
     };
     return cmocka_run_group_tests_name("core.device_type", tests, NULL, NULL);

@@ -412,6 +412,29 @@ static void a_missing_file_is_named(void **state)
     assert_non_null(strstr(err.text, "/nonexistent/p.csv"));
 }
 
+static void a_clone_has_every_curve(void **state)
+{
+    static const char text[] = "device,model,units,batch,latency_ms,latency_ms_p99,memory_mb\n"
+                               "a,m,1,1,4,5,100\na,m,1,4,8,9,120\nb,n,3,1,2,3,100\n";
+    gpulet_profile_t *profile = NULL;
+    gpulet_profile_t *copy = NULL;
+    gpulet_buf_t before = GPULET_BUF_INIT;
+    gpulet_buf_t after = GPULET_BUF_INIT;
+    gpulet_error_t err = {""};
+    (void)state;
+    assert_int_equal(gpulet_profile_parse(&profile, text, strlen(text), "p.csv",
+                                          GPULET_PROFILE_FORMAT_CSV, NULL, &err),
+                     GPULET_OK);
+    assert_int_equal(gpulet_profile_clone(&copy, profile), GPULET_OK);
+    assert_int_equal(gpulet_profile_format_csv(&before, profile), GPULET_OK);
+    gpulet_profile_destroy(profile);
+    assert_int_equal(gpulet_profile_format_csv(&after, copy), GPULET_OK);
+    assert_string_equal(after.data, before.data);
+    gpulet_buf_deinit(&before);
+    gpulet_buf_deinit(&after);
+    gpulet_profile_destroy(copy);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -428,6 +451,7 @@ int main(void)
         cmocka_unit_test(measured_files_load_and_survive_a_round_trip),
         cmocka_unit_test(the_measured_bert_has_its_figures),
         cmocka_unit_test(bytes_of_an_input_are_kept),
+        cmocka_unit_test(a_clone_has_every_curve),
         cmocka_unit_test(a_missing_file_is_named),
     };
     return cmocka_run_group_tests_name("core.profile", tests, NULL, NULL);

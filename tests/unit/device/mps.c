@@ -264,6 +264,10 @@ static void enter_body(void)
     CHECK(strcmp(getenv("CUDA_MPS_PIPE_DIRECTORY"), gpulet_mps_pipe()) == 0);
     CHECK(strcmp(entry.provider, "cuda") == 0 && entry.ordinal == 0 && entry.threads == 1);
     CHECK(mps->memory_used(&used, &err) == GPULET_OK && used == UINT64_C(2) << 30);
+    CHECK(mps->health(device, NULL, &err) == GPULET_OK);
+    (void)setenv("GPULET_FAKE_LOST", "1", 1);
+    CHECK(mps->health(device, NULL, &err) == GPULET_E_UNAVAILABLE);
+    (void)unsetenv("GPULET_FAKE_LOST");
     mps->release(part);
     mps->close(device);
     /* A daemon that is gone must not go unnoticed: CUDA would run without a limit. */

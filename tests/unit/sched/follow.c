@@ -25,6 +25,7 @@ typedef struct load {
     uint32_t wanted[GPULET_FOLLOW_COUNT];
     uint32_t adopted;
     double cost; /* of the plans that are offered */
+    double gap_rps;
     double part; /* of what is planned for that they cover */
 } load_t;
 
@@ -52,7 +53,7 @@ static void offer(load_t *l)
         gpulet_follow_rate(l->follow, m, &rate);
         covers[m] = rate.planned_rps * l->part;
     }
-    gpulet_follow_plan_t plan = {covers, MODELS, l->cost};
+    gpulet_follow_plan_t plan = {covers, MODELS, l->cost, l->gap_rps};
     if (!gpulet_follow_answered(l->follow, l->now_ns, &plan))
         return;
     l->adopted++;
@@ -181,6 +182,33 @@ static void fewer_devices_are_found_twice_before_they_count(void **state)
     end(&l);
 }
 
+static void a_gap_on_the_way_must_pay(void **state)
+{
+    load_t l;
+    (void)state;
+    begin(&l, 9, NULL);
+    gpulet_follow_model_add(l.follow, 0, 100);
+    ask_for(&l, 0, 100);
+    gpulet_follow_ask(l.follow, GPULET_FOLLOW_START);
+    live(&l, 5);
+    l.gap_rps = 10; /* half a second of it */
+    ask_for(&l, 0, 300);
+    live(&l, 5);
+    assert_int_equal(l.adopted, 2); /* twenty seconds of about 150 more */
+    l.gap_rps = 50000;
+    ask_for(&l, 0, 900);
+    live(&l, 60);
+    assert_int_equal(l.adopted, 2);
+    l.gap_rps = 0;
+    live(&l, 30);
+    assert_int_equal(l.adopted, 3);
+    l.gap_rps = 0.1;
+    l.cost = 0.5;
+    live(&l, 100);
+    assert_int_equal(l.adopted, 3); /* fewer devices are not worth any */
+    end(&l);
+}
+
 static void what_cannot_be_helped_is_tried_less_and_less(void **state)
 {
     load_t l;
@@ -212,7 +240,7 @@ static void one_plan_at_a_time_and_other_reasons_count_always(void **state)
     gpulet_follow_ask(l.follow, GPULET_FOLLOW_LOST);
     assert_int_equal(gpulet_follow_tick(l.follow, 3 * S), GPULET_FOLLOW_NONE);
     double covers[] = {0, 1};
-    gpulet_follow_plan_t plan = {covers, 2, 1};
+    gpulet_follow_plan_t plan = {covers, 2, 1, 0};
     assert_true(gpulet_follow_answered(l.follow, 3 * S, &plan)); /* though it covers too little */
     assert_int_equal(gpulet_follow_tick(l.follow, 4 * S), GPULET_FOLLOW_LOST);
     assert_false(gpulet_follow_answered(l.follow, 4 * S, NULL));
@@ -290,6 +318,7 @@ int main(void)
         cmocka_unit_test(a_jump_is_seen_within_two_samples_and_planned_for),
         cmocka_unit_test(a_rise_is_planned_ahead),
         cmocka_unit_test(fewer_devices_are_found_twice_before_they_count),
+        cmocka_unit_test(a_gap_on_the_way_must_pay),
         cmocka_unit_test(what_cannot_be_helped_is_tried_less_and_less),
         cmocka_unit_test(one_plan_at_a_time_and_other_reasons_count_always),
         cmocka_unit_test(a_pinned_rate_is_what_is_planned_for),

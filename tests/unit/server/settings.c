@@ -52,6 +52,38 @@ static void every_row_has_a_name_of_its_own_and_a_help(void **state)
     }
 }
 
+static bool follows(int argc, char **argv)
+{
+    gpulet_settings_t s;
+    gpulet_error_t err = {""};
+    if (gpulet_settings_read(&s, argc, argv, &err) != GPULET_OK)
+        fail_msg("%s", err.text);
+    bool follow = s.follow;
+    gpulet_settings_deinit(&s);
+    return follow;
+}
+
+static void a_given_plan_stays_unless_following_is_asked_for(void **state)
+{
+    folder_t *folder = *state;
+    char config[1024];
+    char both[1024];
+    char *bare[] = {"gpuletd", NULL};
+    char *plan[] = {"gpuletd", "--plan", "p.json", NULL};
+    char *asked[] = {"gpuletd", "--plan", "p.json", "--follow", NULL};
+    char *from_file[] = {"gpuletd", "--config", config, NULL};
+    char *from_both[] = {"gpuletd", "--config", both, NULL};
+    (void)snprintf(config, sizeof(config), "%s",
+                   folder_write_text(folder, "c.yaml", "plan: p.json\n"));
+    (void)snprintf(both, sizeof(both), "%s",
+                   folder_write_text(folder, "b.yaml", "follow: true\nplan: p.json\n"));
+    assert_true(follows(1, bare));
+    assert_false(follows(3, plan));
+    assert_true(follows(4, asked));
+    assert_false(follows(3, from_file));
+    assert_true(follows(3, from_both));
+}
+
 static void a_file_sets_what_it_names(void **state)
 {
     gpulet_settings_t s;
@@ -184,6 +216,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_default_is_what_the_table_says),
         cmocka_unit_test(every_row_has_a_name_of_its_own_and_a_help),
+        cmocka_unit_test_setup_teardown(a_given_plan_stays_unless_following_is_asked_for,
+                                        folder_setup, folder_teardown),
         cmocka_unit_test(a_file_sets_what_it_names),
         cmocka_unit_test(an_empty_file_sets_nothing),
         cmocka_unit_test(what_is_wrong_in_a_file_is_named_with_its_line),

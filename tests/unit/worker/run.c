@@ -537,11 +537,73 @@ static void a_spinning_worker_answers_and_sleeps(void **state)
     harness_stop(h);
 }
 
+/* The model's load is asked for, and its answer not waited for. */
+static void begin_load(harness_t *h, uint32_t model, const char *name, const char *text)
+{
+    gpulet_error_t err;
+    const gpulet_worker_model_t m = {.model = model,
+                                     .name = name,
+                                     .path = harness_file(h, name, text),
+                                     .input_fd = gpulet_slab_fd(h->inputs),
+                                     .input_size = gpulet_slab_size(h->inputs),
+                                     .batched = true};
+    assert_int_equal(gpulet_worker_load(h->worker, &m, &err), GPULET_OK);
+}
+
+static void batches_go_on_beside_a_load(void **state)
+{
+    harness_t *h = *state;
+    float x[4] = {1, 2, 3, 4};
+    harness_start(h, NULL, "beside", NULL);
+    harness_load(h, 1, identity, true, 0);
+    gpulet_worker_set_foreground(h->worker);
+    gpulet_tensor_view_t v = floats(1, 4, x);
+    gpulet_wire_span_t span = harness_request(h, 1, &v, 1);
+    begin_load(h, 2, "second", "input=x:FP32:-1x4\noutput=y:FP32:-1x4\nload_ms=20\n");
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(run(h, 1, 1, &span, 1)->status, GPULET_OK);
+    harness_wait(h, &h->loaded, 2);
+    assert_int_equal(run(h, 2, 1, &span, 1)->status, GPULET_OK);
+    begin_load(h, 3, "broken", "fail_load=its weights are upside down\n");
+    harness_wait(h, &h->load_failed, 1);
+    assert_non_null(strstr(h->text, "upside down"));
+    assert_int_equal(run(h, 2, 1, &span, 1)->status, GPULET_OK);
+    /* This one never ends: what is served goes on all the same, and so does the end. */
+    begin_load(h, 4, "hangs", "hang_load=1\n");
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(run(h, 1, 1, &span, 1)->status, GPULET_OK);
+    assert_int_equal(h->loaded, 2);
+    assert_int_equal(h->load_failed, 1);
+    harness_stop(h);
+}
+
+static void a_model_comes_and_goes_while_another_is_served(void **state)
+{
+    harness_t *h = *state;
+    float x[4] = {1, 2, 3, 4};
+    harness_start(h, NULL, "swap", NULL);
+    harness_load(h, 1, identity, true, 0);
+    gpulet_worker_set_foreground(h->worker);
+    gpulet_tensor_view_t v = floats(1, 4, x);
+    gpulet_wire_span_t span = harness_request(h, 1, &v, 1);
+    for (int i = 0; i < 5; i++) {
+        begin_load(h, 2, "second", identity);
+        assert_int_equal(run(h, 1, 1, &span, 1)->status, GPULET_OK);
+        harness_wait(h, &h->loaded, i + 2);
+        assert_int_equal(run(h, 2, 1, &span, 1)->status, GPULET_OK);
+        assert_int_equal(gpulet_worker_unload(h->worker, 2), GPULET_OK);
+    }
+    assert_int_equal(run(h, 1, 1, &span, 1)->status, GPULET_OK);
+    harness_stop(h);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, harness_setup, harness_teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(batches_go_on_beside_a_load),
+        TEST(a_model_comes_and_goes_while_another_is_served),
         TEST(one_request_runs_in_place),
         TEST(several_requests_are_gathered_in_order),
         TEST(a_fixed_batch_is_padded_and_cut),

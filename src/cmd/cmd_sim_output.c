@@ -1,0 +1,153 @@
+/* What `gpulet sim` prints and writes. */
+#include <math.h>
+#include <stdlib.h>
+
+#include <jansson.h>
+
+#include "client/load.h"
+#include "cmd/cmd_sim.h"
+#include "core/csv.h"
+
+static double quantile_ms(const gpulet_hist_t *hist, double q)
+{
+    return (double)gpulet_hist_quantile(hist, q) / 1e6;
+}
+
+static double mean_ms(const gpulet_hist_t *hist)
+{
+    return hist->count > 0 ? (double)hist->sum / (double)hist->count / 1e6 : 0;
+}
+
+static double attainment(const gpulet_sim_model_t *m)
+{
+    uint64_t asked = m->offered - m->cancelled;
+    return asked > 0 ? (double)m->in_time / (double)asked : 1;
+}
+
+static json_t *models_json(const gpulet_sim_result_t *result)
+{
+    json_t *models = json_array();
+    for (size_t i = 0; i < result->models_count; i++) {
+        const gpulet_sim_model_t *m = &result->models[i];
+        (void)json_array_append_new(
+            models,
+            json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f}", "model",
+                      m->name, "offered", (json_int_t)m->offered, "in_time", (json_int_t)m->in_time,
+                      "late", (json_int_t)m->late, "rejected", (json_int_t)m->rejected, "failed",
+                      (json_int_t)m->failed, "cancelled", (json_int_t)m->cancelled, "slo_ms",
+                      m->slo_ms, "attainment", attainment(m), "latency_ms_mean",
+                      mean_ms(&m->latency_ns), "latency_ms_p50", quantile_ms(&m->latency_ns, 0.5),
+                      "latency_ms_p99", quantile_ms(&m->latency_ns, 0.99), "latency_ms_p999",
+                      quantile_ms(&m->latency_ns, 0.999)));
+    }
+    return models;
+}
+
+static json_t *faults_json(const gpulet_sim_result_t *result)
+{
+    json_t *faults = json_object();
+    for (int i = 0; i < GPULET_FAULT_COUNT; i++)
+        (void)json_object_set_new(faults, gpulet_fault_name((gpulet_fault_t)i),
+                                  json_integer((json_int_t)result->faults[i]));
+    return faults;
+}
+
+gpulet_status_t cmd_sim_put_json(gpulet_buf_t *out, const sim_settings_t *s,
+                                 const gpulet_sim_result_t *result, const gpulet_sim_peak_t *peak,
+                                 double wall_s)
+{
+    char hash[17];
+    (void)snprintf(hash, sizeof(hash), "%016llx", (unsigned long long)result->trace_hash);
+    json_t *root = json_pack(
+        "{s:I, s:s, s:o, s:f, s:f, s:f, s:i, s:I, s:I, s:I, s:b, s:f, s:I, s:I, s:f, s:f, s:f, "
+        "s:o}",
+        "seed", (json_int_t)s->seed, "trace_hash", hash, "models", models_json(result),
+        "attainment", gpulet_sim_attainment(result), "goodput_rps", gpulet_sim_goodput_rps(result),
+        "devices_time_avg", result->devices_time_avg, "devices_max", (int)result->devices_max,
+        "replans", (json_int_t)result->replans, "breaks", (json_int_t)result->breaks, "rollbacks",
+        (json_int_t)result->rollbacks, "feasible", (int)result->feasible, "seconds",
+        result->seconds, "requests", (json_int_t)result->requests, "events",
+        (json_int_t)result->events, "wall_s", wall_s, "events_per_s",
+        wall_s > 0 ? (double)result->events / wall_s : 0, "requests_per_s",
+        wall_s > 0 ? (double)result->requests / wall_s : 0, "faults", faults_json(result));
+    if (root != NULL && peak != NULL) {
+        (void)json_object_set_new(root, "peak_multiple", json_real(peak->multiple));
+        (void)json_object_set_new(root, "peak_rps", json_real(peak->rate_rps));
+        (void)json_object_set_new(root, "peak_runs", json_integer((json_int_t)peak->runs));
+    }
+    char *text = root != NULL ? json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(9)) : NULL;
+    json_decref(root);
+    if (text == NULL)
+        return GPULET_E_NOMEM;
+    gpulet_buf_append_str(out, text);
+    gpulet_buf_append_char(out, '\n');
+    free(text);
+    return gpulet_buf_status(out);
+}
+
+/* The table of `gpulet bench`, which counts the same things. */
+static gpulet_status_t put_models(gpulet_buf_t *out, const gpulet_sim_result_t *result)
+{
+    gpulet_load_result_t *rows = calloc(result->models_count + 1, sizeof(*rows));
+    if (rows == NULL)
+        return GPULET_E_NOMEM;
+    for (size_t i = 0; i < result->models_count; i++) {
+        const gpulet_sim_model_t *m = &result->models[i];
+        (void)snprintf(rows[i].name, sizeof(rows[i].name), "%s", m->name);
+        rows[i].slo_ms = m->slo_ms;
+        rows[i].offered = m->offered - m->cancelled;
+        rows[i].in_time = m->in_time;
+        rows[i].late = m->late;
+        rows[i].rejected = m->rejected;
+        rows[i].failed = m->failed;
+        rows[i].latency_ns = m->latency_ns;
+    }
+    gpulet_load_report_table(out, rows, result->models_count, result->seconds);
+    free(rows);
+    return GPULET_OK;
+}
+
+gpulet_status_t cmd_sim_put_table(gpulet_buf_t *out, const gpulet_sim_result_t *result,
+                                  const gpulet_sim_peak_t *peak, double wall_s)
+{
+    gpulet_status_t st = put_models(out, result);
+    gpulet_buf_printf(out,
+                      "\n%.2f %% in time, %.1f requests/s; %.2f devices on average, %u at most; "
+                      "%llu new plans, %llu given up\n",
+                      100 * gpulet_sim_attainment(result), gpulet_sim_goodput_rps(result),
+                      result->devices_time_avg, result->devices_max,
+                      (unsigned long long)result->replans, (unsigned long long)result->rollbacks);
+    for (int i = 0; i < GPULET_FAULT_COUNT; i++) {
+        if (result->faults[i] > 0)
+            gpulet_buf_printf(out, "%-14s %llu times\n", gpulet_fault_name((gpulet_fault_t)i),
+                              (unsigned long long)result->faults[i]);
+    }
+    if (peak != NULL)
+        gpulet_buf_printf(out,
+                          "peak: %.3f times the workload, %.1f requests/s (the figures above "
+                          "are of that load)\n",
+                          peak->multiple, peak->rate_rps);
+    gpulet_buf_printf(out, "%llu requests simulated in %.2f s, trace %016llx\n",
+                      (unsigned long long)result->requests, wall_s,
+                      (unsigned long long)result->trace_hash);
+    return st == GPULET_OK ? gpulet_buf_status(out) : st;
+}
+
+gpulet_status_t cmd_sim_put_series(gpulet_buf_t *out, const gpulet_sim_result_t *result,
+                                   double window_s)
+{
+    gpulet_buf_append_str(out, "time_s,model,offered,in_time,missed,planned_rps,devices_used\n");
+    for (size_t i = 0; i < result->windows_count; i++) {
+        for (size_t k = 0; k < result->models_count; k++) {
+            const gpulet_sim_window_t *w = &result->windows[i * result->models_count + k];
+            gpulet_csv_append_f64(out, (double)i * window_s);
+            gpulet_buf_append_char(out, ',');
+            gpulet_csv_append(out, result->models[k].name);
+            gpulet_buf_printf(out, ",%llu,%llu,%llu,", (unsigned long long)w->offered,
+                              (unsigned long long)w->in_time, (unsigned long long)w->missed);
+            gpulet_csv_append_f64(out, w->planned_rps);
+            gpulet_buf_printf(out, ",%u\n", w->devices_used);
+        }
+    }
+    return gpulet_buf_status(out);
+}

@@ -1,0 +1,178 @@
+/* The promises of the brain and of the simulator's own moves. A broken one ends the program: what
+ * comes after it would be worth nothing, and the seed tells how to see it again. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "sim/internal.h"
+
+enum { SMALL_WORLD = 64, RARELY = 64 };
+
+#define CHECK(sim, condition)                                                                      \
+    do {                                                                                           \
+        if (!(condition))                                                                          \
+            broken((sim), #condition, __LINE__);                                                   \
+    } while (0)
+
+static _Noreturn void broken(const sim_t *sim, const char *condition, int line)
+{
+    (void)fprintf(stderr, "seed=%llu t=%.9f s: broken promise: %s (check.c:%d)\n",
+                  (unsigned long long)sim->o->seed,
+                  ((double)sim->now_ns - (double)sim->count_from_ns) / 1e9, condition, line);
+    abort();
+}
+
+/* The request of an action; it must be one that has not ended. */
+static const sim_request_t *request_of(const sim_t *sim, uint64_t id)
+{
+    CHECK(sim, (uint32_t)id <= sim->o->requests_max);
+    const sim_request_t *r = &sim->requests[(uint32_t)id];
+    CHECK(sim, r->state != SIM_REQUEST_FREE && r->generation == (uint32_t)(id >> 32));
+    return r;
+}
+
+void sim_check_run(const sim_t *sim, const gpulet_action_t *action)
+{
+    CHECK(sim, action->u.run.lane < SIM_LANES_MAX);
+    const sim_lane_t *lane = &sim->lanes[action->u.run.lane];
+    bool served = false;
+    uint32_t items = 0;
+    CHECK(sim, lane->gpulet != SIM_NONE && !lane->draining && lane->waiting.id == 0);
+    const sim_gpulet_t *g = sim->gpulets[lane->gpulet];
+    CHECK(sim, g != NULL);
+    /* Of what was lost in this event the brain may not have heard yet. */
+    CHECK(sim, g->lost || (g->state == SIM_GPULET_SERVING && !sim->devices[g->device].gone));
+    for (uint32_t i = 0; i < lane->served_count; i++)
+        served = served || lane->served[i].model == action->u.run.model;
+    CHECK(sim, served);
+    CHECK(sim, action->u.run.requests_count >= 1 &&
+                   action->u.run.requests_count <= GPULET_SCHED_BATCH_REQUESTS_MAX);
+    for (uint32_t i = 0; i < action->u.run.requests_count; i++) {
+        const sim_request_t *r = request_of(sim, action->u.run.requests[i]);
+        CHECK(sim, r->state == SIM_REQUEST_WAITING && r->model == action->u.run.model);
+        items += r->items;
+    }
+    CHECK(sim, items == action->u.run.items);
+    CHECK(sim, items <= sim_curves_batch_max(&sim->curves, action->u.run.model) ||
+                   action->u.run.requests_count == 1);
+}
+
+void sim_check_reply(const sim_t *sim, const gpulet_action_t *action)
+{
+    const sim_request_t *r = request_of(sim, action->u.reply.request);
+    const sim_batch_t *b = sim->answering;
+    CHECK(sim, b != NULL && b->id == action->u.reply.batch);
+    CHECK(sim, r->state == SIM_REQUEST_RUNNING && r->batch == b->id);
+    CHECK(sim, action->u.reply.index < b->count &&
+                   b->requests[action->u.reply.index] == (uint32_t)action->u.reply.request);
+    CHECK(sim, action->u.reply.in_time == (sim->now_ns <= r->deadline_ns));
+}
+
+void sim_check_reject(const sim_t *sim, const gpulet_action_t *action)
+{
+    const sim_request_t *r = request_of(sim, action->u.reject.request);
+    CHECK(sim, r->state == SIM_REQUEST_WAITING);
+    CHECK(sim, action->u.reject.reason != GPULET_REJECT_WORKER_LOST || r->returned);
+}
+
+void sim_check_cancelled(const sim_t *sim, uint64_t id)
+{
+    const sim_request_t *r = request_of(sim, id);
+    CHECK(sim, r->cancelled && r->state == SIM_REQUEST_WAITING);
+}
+
+/* ---- after every event ---- */
+
+static void check_counts(const sim_t *sim, uint32_t model)
+{
+    const sim_model_t *m = &sim->models[model];
+    gpulet_sched_model_stats_t s;
+    gpulet_sched_model_stats(sim->sched, model, &s);
+    uint64_t ended = s.in_time + s.late + s.failed + s.cancelled;
+    for (int i = 0; i < GPULET_REJECT_COUNT; i++)
+        ended += s.rejected[i];
+    CHECK(sim, s.offered == ended + s.waiting + s.running);
+    CHECK(sim, s.offered == m->offered && ended == m->ended);
+}
+
+static void check_lane(const sim_t *sim, const sim_gpulet_t *g, size_t index)
+{
+    CHECK(sim, g->lanes[index] < SIM_LANES_MAX);
+    const sim_lane_t *lane = &sim->lanes[g->lanes[index]];
+    CHECK(sim, lane->gpulet == g->id);
+    CHECK(sim, lane->waiting.id == 0 || lane->running.id != 0);
+    CHECK(sim, lane->running.id == 0 || lane->running.started || g->lost);
+}
+
+/* Slots of hardware belong to one. */
+static void check_slots(const sim_t *sim, const sim_device_t *device,
+                        const gpulet_device_type_t *type)
+{
+    uint64_t taken = 0; /* at most 64 slots a device */
+    for (size_t i = 0; i < device->gpulets_count; i++) {
+        const sim_gpulet_t *g = sim->gpulets[device->gpulets[i]];
+        int size = gpulet_device_type_size_index(type, g->units);
+        if (g->state == SIM_GPULET_BLOCKED || g->state == SIM_GPULET_DEAD || g->slot < 0 ||
+            size < 0)
+            continue;
+        for (uint32_t k = 0; k < type->placements[size].length; k++) {
+            uint64_t slot = UINT64_C(1) << ((uint32_t)g->slot + k);
+            CHECK(sim, (taken & slot) == 0);
+            taken |= slot;
+        }
+    }
+}
+
+/* Units and memory within the device's, but for what a transition lets overlap: units of types that
+ * are not cut in hardware, never memory. */
+static void check_device(const sim_t *sim, const sim_device_t *device)
+{
+    const gpulet_device_type_t *type = &sim->o->planning.devices->types[device->type];
+    uint64_t units = 0;
+    double memory = 0;
+    bool leaving = false;
+    for (size_t i = 0; i < device->gpulets_count; i++) {
+        const sim_gpulet_t *g = sim->gpulets[device->gpulets[i]];
+        CHECK(sim, g != NULL);
+        CHECK(sim, !device->gone || (g->lanes_count == 0 && g->state == SIM_GPULET_DEAD));
+        for (size_t k = 0; k < g->lanes_count; k++)
+            check_lane(sim, g, k);
+        leaving = leaving || g->state == SIM_GPULET_DRAINING;
+        if (g->state == SIM_GPULET_BLOCKED || g->state == SIM_GPULET_DEAD)
+            continue;
+        units += g->units;
+        memory += sim_gpulet_memory_mb(sim, g);
+    }
+    if (type->slots > 0)
+        check_slots(sim, device, type);
+    bool hard = type->isolated || type->slots > 0;
+    CHECK(sim, units <= type->units || (!hard && (sim->transition.active || leaving)));
+    CHECK(sim, type->memory_mb_by_size != NULL ||
+                   memory <= fmax(type->memory_mb, device->planned_mb) * (1 + 1e-9));
+}
+
+void sim_check_event(sim_t *sim)
+{
+    bool small = sim->models_count * sim->devices_count <= SMALL_WORLD;
+    /* Large worlds are looked at whole now and then, or a day would not be enough. */
+    if (!small && ++sim->checks % RARELY != 0)
+        return;
+    for (size_t i = 0; i < sim->models_count; i++)
+        check_counts(sim, (uint32_t)i);
+    for (size_t i = 0; i < sim->devices_count; i++)
+        check_device(sim, &sim->devices[i]);
+}
+
+void sim_check_end(const sim_t *sim)
+{
+    CHECK(sim, gpulet_sched_idle(sim->sched)); /* liveness: nothing waits for ever */
+    for (size_t i = 0; i < sim->models_count; i++) {
+        CHECK(sim, sim->models[i].offered == sim->models[i].ended);
+        check_counts(sim, (uint32_t)i);
+    }
+    for (uint32_t i = 0; i <= sim->o->requests_max; i++)
+        CHECK(sim, sim->requests[i].state == SIM_REQUEST_FREE);
+    for (size_t i = 0; i < sim->gpulets_count; i++)
+        CHECK(sim, sim->gpulets[i] == NULL || sim->gpulets[i]->state == SIM_GPULET_SERVING);
+    CHECK(sim, !sim->transition.active);
+}
