@@ -56,8 +56,8 @@ def arguments(text, **extra):
     parser.add_argument("--quick", action="store_true", help="short runs: a first impression")
     parser.add_argument("--build", default=os.environ.get("GPULET_BUILD", str(ROOT / "build" / "release")),
                         help="build folder [$GPULET_BUILD or build/release]")
-    parser.add_argument("--models-dir", default=os.environ.get("GPULET_MODELS", str(ROOT / ".setup" / "models")),
-                        help="repository written by tools/make-models [$GPULET_MODELS or .setup/models]")
+    parser.add_argument("--models-dir", default=os.environ.get("GPULET_MODELS", str(ROOT / ".setup" / "models" / "repository")),
+                        help="repository written by tools/make-models [$GPULET_MODELS or .setup/models/repository]")
     parser.add_argument("--profiles", help="measured profile to use [measured once, kept in BUILD/bench]")
     parser.add_argument("--server-options", default="", help="further options of gpuletd, in one word")
     parser.add_argument("--log", action="store_true", help="the servers' own messages on stderr")

@@ -24,7 +24,8 @@ const gpulet_option_t cmd_plan_options[] = {
     {"planner", GPULET_OPTION_STRING, AT(planner), NULL, ANY, "NAME",
      "which planner (see docs/planning.md) [optimal; elastic with --elastic]", "Planning"},
     {"time-limit-s", GPULET_OPTION_F64, AT(time_limit_s), "0", 0, 1e6, "S",
-     "optimal: stop the search then, with what it has found and proved; 0: its own limit of steps",
+     "optimal: stop the search of each plan then, with what it has found and proved; 0: its own "
+     "limit of steps",
      NULL},
     CMD_PLANNING_RULES(plan_settings_t),
     {"from", GPULET_OPTION_STRING, AT(from), NULL, ANY, "FILE", "the plan that runs now (JSON)",
@@ -83,12 +84,12 @@ static const char *planner_name(const plan_settings_t *s)
 }
 
 /* Steps of the search until the time is up. */
-static gpulet_status_t run_optimal(gpulet_plan_t **out, double time_limit_s,
+static gpulet_status_t run_optimal(gpulet_plan_t **out, const gpulet_study_runner_t *runner,
                                    const gpulet_plan_input_t *input, gpulet_error_t *err)
 {
     gpulet_optimal_t *search = NULL;
     gpulet_plan_t *plan = NULL;
-    uint64_t end_ns = gpulet_clock_ns() + (uint64_t)(time_limit_s * 1e9);
+    uint64_t end_ns = gpulet_clock_ns() + (uint64_t)(runner->time_limit_s * 1e9);
     gpulet_status_t st = gpulet_optimal_create(&search, input, err);
     bool more = st == GPULET_OK;
     while (st == GPULET_OK && more && gpulet_clock_ns() < end_ns)
@@ -97,29 +98,29 @@ static gpulet_status_t run_optimal(gpulet_plan_t **out, double time_limit_s,
         st = gpulet_optimal_best(&plan, search, err);
     gpulet_optimal_destroy(search);
     if (st == GPULET_OK)
-        st = gpulet_planner_finish(out, plan, gpulet_planner_find("optimal"), input, err);
+        st = gpulet_planner_finish(out, plan, runner->planner, input, err);
     return st;
 }
 
 static gpulet_status_t answer(plan_answers_t *answers, const plan_settings_t *s,
                               const gpulet_plan_input_t *input, gpulet_error_t *err)
 {
-    const gpulet_planner_t *planner = gpulet_planner_find(planner_name(s));
+    gpulet_study_runner_t runner = {.planner = gpulet_planner_find(planner_name(s)),
+                                    .run = s->time_limit_s > 0.0 ? run_optimal : NULL,
+                                    .time_limit_s = s->time_limit_s};
+    gpulet_study_runner_t quick = {.planner = gpulet_planner_quick(runner.planner)};
     uint64_t begin_ns = gpulet_clock_ns();
-    gpulet_status_t st = s->time_limit_s > 0.0
-                             ? run_optimal(&answers->plan, s->time_limit_s, input, err)
-                             : gpulet_planner_run(&answers->plan, planner, input, err);
+    gpulet_status_t st = gpulet_study_plan(&answers->plan, &runner, input, err);
     if (st != GPULET_OK)
         return st;
     answers->plan->elapsed_ms = (double)(gpulet_clock_ns() - begin_ns) / 1e6;
     answers->advice_given = s->advice && !answers->plan->feasible;
     answers->multiple_given = s->max_multiple;
     if (answers->advice_given)
-        st = gpulet_advise(&answers->advice, answers->plan, planner, gpulet_planner_quick(planner),
-                           input, err);
+        st = gpulet_advise(&answers->advice, answers->plan, &runner, &quick, input, err);
     if (st == GPULET_OK && s->max_multiple)
-        st = gpulet_study_multiple(&answers->multiple, planner, input, err);
-    return st == GPULET_OK ? cmd_plan_what_if(answers, planner, input, err) : st;
+        st = gpulet_study_multiple(&answers->multiple, &runner, input, err);
+    return st == GPULET_OK ? cmd_plan_what_if(answers, &runner, input, err) : st;
 }
 
 static int make(const plan_settings_t *s, plan_answers_t *answers, const gpulet_plan_input_t *input)

@@ -11,6 +11,7 @@
 #include "plan/planner.h"
 #include "study/advice.h"
 #include "study/compare.h"
+#include "study/multiple.h"
 #include "study/whatif.h"
 
 enum { CMD_PLAN_WHATIFS_MAX = 16 };
@@ -59,7 +60,7 @@ gpulet_status_t cmd_plan_check_what_if(const plan_answers_t *answers,
                                        const gpulet_plan_input_t *input,
                                        gpulet_error_t *err) GPULET_MUST_USE;
 /* Answers them. answers->plan is there. */
-gpulet_status_t cmd_plan_what_if(plan_answers_t *answers, const gpulet_planner_t *planner,
+gpulet_status_t cmd_plan_what_if(plan_answers_t *answers, const gpulet_study_runner_t *runner,
                                  const gpulet_plan_input_t *input,
                                  gpulet_error_t *err) GPULET_MUST_USE;
 void cmd_plan_answers_deinit(plan_answers_t *answers);

@@ -77,7 +77,7 @@ gpulet_status_t cmd_plan_check_what_if(const plan_answers_t *answers,
 }
 
 static gpulet_status_t answer(plan_variant_t *variant, const gpulet_plan_t *base,
-                              const gpulet_planner_t *planner, const gpulet_plan_input_t *input,
+                              const gpulet_study_runner_t *runner, const gpulet_plan_input_t *input,
                               gpulet_error_t *err)
 {
     gpulet_workload_t workload;
@@ -87,11 +87,11 @@ static gpulet_status_t answer(plan_variant_t *variant, const gpulet_plan_t *base
     changed.workload = &workload;
     changed.devices = &devices;
     /* What runs now is the plan as it is, for the planner that starts from there. */
-    if (planner->from_plan)
+    if (runner->planner->from_plan)
         changed.from = base;
     if (st == GPULET_OK) {
         uint64_t begin_ns = gpulet_clock_ns();
-        st = gpulet_planner_run(&variant->plan, planner, &changed, err);
+        st = gpulet_study_plan(&variant->plan, runner, &changed, err);
         if (st == GPULET_OK)
             variant->plan->elapsed_ms = (double)(gpulet_clock_ns() - begin_ns) / 1e6;
     }
@@ -102,12 +102,12 @@ static gpulet_status_t answer(plan_variant_t *variant, const gpulet_plan_t *base
     return st;
 }
 
-gpulet_status_t cmd_plan_what_if(plan_answers_t *answers, const gpulet_planner_t *planner,
+gpulet_status_t cmd_plan_what_if(plan_answers_t *answers, const gpulet_study_runner_t *runner,
                                  const gpulet_plan_input_t *input, gpulet_error_t *err)
 {
     gpulet_status_t st = GPULET_OK;
     for (size_t i = 0; st == GPULET_OK && i < answers->variants_count; i++)
-        st = answer(&answers->variants[i], answers->plan, planner, input, err);
+        st = answer(&answers->variants[i], answers->plan, runner, input, err);
     return st;
 }
 

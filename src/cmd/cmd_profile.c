@@ -15,7 +15,7 @@
 #include "cmd/cmd_profile.h"
 #include "server/profiler.h"
 
-enum { RUNS_MIN = 5, PATH_SIZE = 4096, EARLY_TICKS = 200 };
+enum { RUNS_MIN = 5, LOAD_LIMIT_S = 300, EARLY_TICKS = 200 };
 
 #define AT(field) offsetof(profile_settings_t, field)
 #define ANY       1, 0
@@ -73,7 +73,9 @@ const gpulet_option_t cmd_profile_options[] = {
     {NULL, GPULET_OPTION_BOOL, 0, NULL, ANY, NULL, NULL, NULL},
 };
 
-gpulet_status_t cmd_profile_list(uint32_t *out, size_t *count, const char *option, const char *text,
+/* Ascending whole numbers separated by commas; *count 0 for NULL. out has room for
+ * PROFILE_LIST_MAX. */
+static gpulet_status_t read_list(uint32_t *out, size_t *count, const char *option, const char *text,
                                  gpulet_error_t *err)
 {
     *count = 0;
@@ -145,6 +147,24 @@ static gpulet_status_t choose_models(profile_run_t *run, gpulet_error_t *err)
                                                run->settings->model_repository);
 }
 
+/* Sizes and batches to measure, and the program that does. */
+static gpulet_status_t choose_points(profile_run_t *run, gpulet_error_t *err)
+{
+    const profile_settings_t *s = run->settings;
+    gpulet_status_t st = cmd_beside(run->worker, sizeof(run->worker), "gpulet-worker", err);
+    if (st == GPULET_OK)
+        st = read_list(run->batches, &run->batches_count, "batches", s->batches, err);
+    if (st != GPULET_OK)
+        return st;
+    run->sizes = s->sizes == NULL ? gpulet_profiler_default_sizes(&run->sizes_count,
+                                                                  run->desc.units, run->desc.step)
+                                  : calloc(PROFILE_LIST_MAX, sizeof(*run->sizes));
+    if (run->sizes == NULL)
+        return gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
+    return s->sizes != NULL ? read_list(run->sizes, &run->sizes_count, "sizes", s->sizes, err)
+                            : GPULET_OK;
+}
+
 static gpulet_status_t open_run(profile_run_t *run, gpulet_error_t *err)
 {
     const profile_settings_t *s = run->settings;
@@ -161,6 +181,8 @@ static gpulet_status_t open_run(profile_run_t *run, gpulet_error_t *err)
         st = choose_models(run, err);
     if (st == GPULET_OK)
         st = run->backend->probe(&run->desc, 1, &count, &options, err);
+    if (st == GPULET_OK)
+        st = choose_points(run, err);
     if (st == GPULET_OK)
         st = run->backend->open(&run->device, 0, &options, err);
     if (st == GPULET_OK && (s->store == NULL || strcmp(s->store, "none") != 0))
@@ -181,6 +203,7 @@ static void close_run(profile_run_t *run)
         run->backend->close(run->device);
     gpulet_repository_deinit(&run->repository);
     free((void *)run->models);
+    free(run->sizes);
     if (run->base != NULL)
         event_base_free(run->base);
 }
@@ -266,57 +289,56 @@ static void on_end(void *context, gpulet_status_t status, const char *text)
     (void)event_base_loopbreak(run->base);
 }
 
+gpulet_measurer_options_t cmd_profile_workers(const profile_run_t *run)
+{
+    const profile_settings_t *s = run->settings;
+    return (gpulet_measurer_options_t){.base = run->base,
+                                       .backend = run->backend,
+                                       .device = run->device,
+                                       .device_backend_name = s->device,
+                                       .worker_program = run->worker,
+                                       .engine = s->engine,
+                                       .ort_library = s->ort_library,
+                                       .fake_profile = s->fake_profile,
+                                       .log_level = s->log_level,
+                                       .load_limit_s = LOAD_LIMIT_S};
+}
+
 static gpulet_status_t measure(profile_run_t *run, gpulet_error_t *err)
 {
     const profile_settings_t *s = run->settings;
-    char worker[PATH_SIZE];
-    uint32_t batches[PROFILE_LIST_MAX];
-    uint32_t given[PROFILE_LIST_MAX];
-    size_t batches_count = 0;
-    size_t sizes_count = 0;
-    gpulet_status_t st = cmd_beside(worker, sizeof(worker), "gpulet-worker", err);
-    if (st == GPULET_OK)
-        st = cmd_profile_list(batches, &batches_count, "batches", s->batches, err);
-    if (st == GPULET_OK)
-        st = cmd_profile_list(given, &sizes_count, "sizes", s->sizes, err);
-    if (st != GPULET_OK)
-        return st;
-    uint32_t *chosen =
-        sizes_count == 0
-            ? gpulet_profiler_default_sizes(&sizes_count, run->desc.units, run->desc.step)
-            : NULL;
+    const gpulet_measurer_options_t w = cmd_profile_workers(run);
     gpulet_profiler_options_t options = {
-        .base = run->base,
-        .backend = run->backend,
-        .device = run->device,
-        .sizes = chosen != NULL ? chosen : given,
-        .sizes_count = sizes_count,
+        .base = w.base,
+        .backend = w.backend,
+        .device = w.device,
+        .sizes = run->sizes,
+        .sizes_count = run->sizes_count,
         .models = run->models,
         .models_count = run->models_count,
-        .batches = batches,
-        .batches_count = batches_count,
+        .batches = run->batches,
+        .batches_count = run->batches_count,
         .seconds_per_model = s->seconds,
         .runs_min = RUNS_MIN,
         .runs_max = (uint32_t)s->runs_max,
-        .device_backend_name = s->device,
-        .worker_program = worker,
-        .engine = s->engine,
-        .ort_library = s->ort_library,
-        .fake_profile = s->fake_profile,
-        .log_level = s->log_level,
-        .load_limit_s = 300,
+        .device_backend_name = w.device_backend_name,
+        .worker_program = w.worker_program,
+        .engine = w.engine,
+        .ort_library = w.ort_library,
+        .fake_profile = w.fake_profile,
+        .log_level = w.log_level,
+        .load_limit_s = w.load_limit_s,
         .context = run,
         .on_row = on_row,
         .on_problem = on_problem,
         .is_known = is_known,
         .on_end = on_end,
     };
-    st = gpulet_profiler_start(&run->profiler, &options, err);
+    gpulet_status_t st = gpulet_profiler_start(&run->profiler, &options, err);
     while (st == GPULET_OK && !run->ended)
         (void)event_base_loop(run->base, EVLOOP_ONCE);
     gpulet_profiler_destroy(run->profiler);
     run->profiler = NULL;
-    free(chosen);
     return st;
 }
 

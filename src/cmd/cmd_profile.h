@@ -11,13 +11,12 @@
 #include "core/pairs.h"
 #include "core/profile.h"
 #include "device/backend.h"
+#include "server/measurer.h"
 #include "server/profiler.h"
 #include "server/repository.h"
 #include "store/store.h"
 
-struct event_base;
-
-enum { PROFILE_LIST_MAX = 256 };
+enum { PROFILE_LIST_MAX = 256, PROFILE_PATH_SIZE = 4096 };
 
 typedef struct profile_settings {
     char *model_repository;
@@ -56,6 +55,11 @@ typedef struct profile_run {
     const gpulet_device_backend_t *backend;
     gpulet_device_desc_t desc;
     gpulet_device_t *device;
+    char worker[PROFILE_PATH_SIZE]; /* gpulet-worker */
+    uint32_t batches[PROFILE_LIST_MAX];
+    size_t batches_count; /* 0: those of each model */
+    uint32_t *sizes;      /* owned; to measure at */
+    size_t sizes_count;
     gpulet_store_t *store;
     gpulet_profile_t *profile;
     gpulet_pairs_t *pairs;   /* with --interference */
@@ -73,10 +77,8 @@ typedef struct profile_run {
     bool ended;
 } profile_run_t;
 
-/* Ascending whole numbers separated by commas; *count 0 for NULL. out has room for
- * PROFILE_LIST_MAX. */
-gpulet_status_t cmd_profile_list(uint32_t *out, size_t *count, const char *option, const char *text,
-                                 gpulet_error_t *err) GPULET_MUST_USE;
+/* How the workers that measure are started. */
+gpulet_measurer_options_t cmd_profile_workers(const profile_run_t *run);
 /* Before anything is measured: whether two gpu-lets fit at once, and no model is called as traffic.
  */
 gpulet_status_t cmd_profile_pairs_check(const profile_run_t *run,

@@ -10,9 +10,6 @@
 #include "cmd/cmd_profile.h"
 #include "fit/fit.h"
 #include "server/neighbours.h"
-#include "server/profiler.h"
-
-enum { PATH_SIZE = 4096 };
 
 /* Rounds that differ by more, from the 10th to the 90th percentile, part of the median. */
 static const double STEADY = 0.2;
@@ -120,7 +117,7 @@ static void beside(char *path, size_t size, const char *out, const char *what)
 static gpulet_status_t write_pairs(profile_run_t *run, gpulet_error_t *err)
 {
     gpulet_buf_t csv = GPULET_BUF_INIT;
-    char path[PATH_SIZE];
+    char path[PROFILE_PATH_SIZE];
     beside(path, sizeof(path), run->settings->out, "pairs");
     qsort(run->pairs->items, run->pairs->count, sizeof(*run->pairs->items), gpulet_pair_compare);
     gpulet_status_t st = gpulet_pairs_format_csv(&csv, run->pairs);
@@ -149,7 +146,7 @@ static gpulet_status_t write_fit(const profile_run_t *run, gpulet_error_t *err)
 {
     gpulet_buf_t csv = GPULET_BUF_INIT;
     gpulet_fit_t *fit = NULL;
-    char path[PATH_SIZE];
+    char path[PROFILE_PATH_SIZE];
     const char *out = run->settings->interference_out;
     beside(path, sizeof(path), run->settings->out, "interference");
     gpulet_status_t st = gpulet_fit_run(&fit, run->profile, run->pairs, &fit_options, err);
@@ -177,83 +174,38 @@ static gpulet_status_t check_names(const profile_run_t *run, gpulet_error_t *err
     return GPULET_OK;
 }
 
-/* The sizes to measure; caller frees. */
-static gpulet_status_t sizes_of(uint32_t **out, size_t *count, const profile_run_t *run,
-                                gpulet_error_t *err)
-{
-    uint32_t *sizes = run->settings->sizes == NULL
-                          ? gpulet_profiler_default_sizes(count, run->desc.units, run->desc.step)
-                          : calloc(PROFILE_LIST_MAX, sizeof(*sizes));
-    gpulet_status_t st = GPULET_OK;
-    if (sizes == NULL)
-        return gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
-    if (run->settings->sizes != NULL)
-        st = cmd_profile_list(sizes, count, "sizes", run->settings->sizes, err);
-    if (st == GPULET_OK)
-        *out = sizes;
-    else
-        free(sizes);
-    return st;
-}
-
 gpulet_status_t cmd_profile_pairs_check(const profile_run_t *run, gpulet_error_t *err)
 {
-    uint32_t *sizes = NULL;
-    size_t count = 0;
     gpulet_status_t st = check_names(run, err);
-    if (st == GPULET_OK)
-        st = sizes_of(&sizes, &count, run, err);
-    if (st == GPULET_OK)
-        st = gpulet_neighbours_check(sizes, count, run->desc.units, run->desc.type, err);
-    free(sizes);
-    return st;
+    return st == GPULET_OK ? gpulet_neighbours_check(run->sizes, run->sizes_count, run->desc.units,
+                                                     run->desc.type, err)
+                           : st;
 }
 
 static gpulet_status_t measure(profile_run_t *run, gpulet_error_t *err)
 {
     const profile_settings_t *s = run->settings;
-    char worker[PATH_SIZE];
-    uint32_t batches[PROFILE_LIST_MAX];
-    uint32_t *sizes = NULL;
-    size_t batches_count = 0;
-    size_t sizes_count = 0;
-    gpulet_status_t st = cmd_beside(worker, sizeof(worker), "gpulet-worker", err);
-    if (st == GPULET_OK)
-        st = cmd_profile_list(batches, &batches_count, "batches", s->batches, err);
-    if (st == GPULET_OK)
-        st = sizes_of(&sizes, &sizes_count, run, err);
-    if (st != GPULET_OK)
-        return st;
     const gpulet_neighbours_options_t options = {
-        .base = run->base,
-        .backend = run->backend,
-        .device = run->device,
+        .workers = cmd_profile_workers(run),
         .device_type = run->desc.type,
         .units_total = run->desc.units,
-        .sizes = sizes,
-        .sizes_count = sizes_count,
+        .sizes = run->sizes,
+        .sizes_count = run->sizes_count,
         .models = run->models,
         .models_count = run->models_count,
-        .batches = batches,
-        .batches_count = batches_count,
+        .batches = run->batches,
+        .batches_count = run->batches_count,
         .rounds = (uint32_t)s->rounds,
         .slice_ms = s->slice_ms,
         /* It streams over memory of its own, which no device with other memory takes notice of. */
         .traffic = s->traffic && run->backend->memory_used == NULL,
-        .device_backend_name = s->device,
-        .worker_program = worker,
-        .engine = s->engine,
-        .ort_library = s->ort_library,
-        .fake_profile = s->fake_profile,
-        .log_level = s->log_level,
-        .load_limit_s = 300,
         .context = run,
         .on_pair = on_pair,
         .on_traffic = on_traffic,
         .on_problem = on_problem,
         .is_known = is_known,
     };
-    st = gpulet_neighbours_run(&options, err);
+    gpulet_status_t st = gpulet_neighbours_run(&options, err);
     if (run->pairs_unsteady > 0)
         (void)fprintf(
             stderr,
@@ -262,7 +214,6 @@ static gpulet_status_t measure(profile_run_t *run, gpulet_error_t *err)
             "is idle\n",
             (unsigned long long)run->pairs_measured, (unsigned long long)run->pairs_unsteady,
             STEADY * 100);
-    free(sizes);
     return st;
 }
 

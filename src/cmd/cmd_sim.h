@@ -29,11 +29,10 @@ typedef struct sim_settings {
     uint64_t requests_max;
     bool late_serve;
     char *follow;
-    double follow_period_s;
-    double follow_sample_s;
-    uint64_t follow_window;
-    double follow_hold_s;
-    double follow_confidence;
+    double replan_period_s;
+    double replan_hold_s;
+    double rate_window_s;
+    double replan_better;
     char *start_s;
     double load_s;
     double plan_s;

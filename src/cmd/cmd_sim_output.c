@@ -117,6 +117,9 @@ gpulet_status_t cmd_sim_put_table(gpulet_buf_t *out, const gpulet_sim_result_t *
                       100 * gpulet_sim_attainment(result), gpulet_sim_goodput_rps(result),
                       result->devices_time_avg, result->devices_max,
                       (unsigned long long)result->replans, (unsigned long long)result->rollbacks);
+    if (!result->feasible)
+        gpulet_buf_append_str(out, "the first plan does not meet every objective (gpulet plan says "
+                                   "which)\n");
     for (int i = 0; i < GPULET_FAULT_COUNT; i++) {
         if (result->faults[i] > 0)
             gpulet_buf_printf(out, "%-14s %llu times\n", gpulet_fault_name((gpulet_fault_t)i),

@@ -123,6 +123,7 @@ static int study(const study_settings_t *s, const gpulet_study_spec_t *spec, gpu
         gpulet_study_result_t result = {0};
         gpulet_plan_input_t input = cmd_planning_input(&files, &s->planning);
         input.brief = true;
+        input.any = true;
         gpulet_status_t st = gpulet_study_run(&result, spec, &input, &options, err);
         if (st == GPULET_OK)
             st = put_out(s, spec, &result, err);

@@ -69,12 +69,18 @@ void gpulet_plan_device_overlap(const gpulet_plan_device_t *from, const gpulet_p
     }
 }
 
+/* Looks behind the device that was found last first, as plans list their devices in one order. */
 static const gpulet_plan_device_t *find_device(const gpulet_plan_t *plan,
-                                               const gpulet_plan_device_t *like)
+                                               const gpulet_plan_device_t *like, size_t *next)
 {
-    for (size_t i = 0; plan != NULL && i < plan->devices_count; i++) {
-        if (plan->devices[i].index == like->index && strcmp(plan->devices[i].type, like->type) == 0)
-            return &plan->devices[i];
+    size_t count = plan != NULL ? plan->devices_count : 0;
+    for (size_t i = 0; i < count; i++) {
+        size_t at = *next + i < count ? *next + i : *next + i - count;
+        if (plan->devices[at].index == like->index &&
+            strcmp(plan->devices[at].type, like->type) == 0) {
+            *next = at + 1 < count ? at + 1 : 0;
+            return &plan->devices[at];
+        }
     }
     return NULL;
 }
@@ -83,9 +89,11 @@ gpulet_plan_movement_t gpulet_plan_movement(const gpulet_plan_t *from, const gpu
 {
     gpulet_plan_movement_t m = {0};
     uint32_t go_on = 0;
+    size_t next_from = 0;
+    size_t next_to = 0;
     for (size_t i = 0; i < to->devices_count; i++) {
         const gpulet_plan_device_t *device = &to->devices[i];
-        const gpulet_plan_device_t *before = find_device(from, device);
+        const gpulet_plan_device_t *before = find_device(from, device, &next_from);
         uint32_t gpulets = 0;
         uint32_t models = 0;
         if (before != NULL)
@@ -99,7 +107,7 @@ gpulet_plan_movement_t gpulet_plan_movement(const gpulet_plan_t *from, const gpu
     }
     for (size_t i = 0; from != NULL && i < from->devices_count; i++) {
         m.gpulets_stopped += (uint32_t)from->devices[i].gpulets_count;
-        m.devices_removed += find_device(to, &from->devices[i]) == NULL ? 1 : 0;
+        m.devices_removed += find_device(to, &from->devices[i], &next_to) == NULL ? 1 : 0;
     }
     m.gpulets_stopped -= go_on;
     return m;

@@ -45,8 +45,7 @@ static size_t lower_bound(const gpulet_profile_t *profile, const gpulet_profile_
     return low;
 }
 
-/* Index of the first point whose batch is not below. */
-static uint32_t point_index(const gpulet_curve_t *curve, uint32_t batch)
+uint32_t gpulet_curve_point_index(const gpulet_curve_t *curve, uint32_t batch)
 {
     uint32_t low = 0;
     uint32_t high = curve->points_count;
@@ -140,7 +139,7 @@ static gpulet_status_t insert_point(gpulet_profile_node_t *node,
                                     const gpulet_profile_point_t *point,
                                     gpulet_profile_extras_t extras, bool replace)
 {
-    uint32_t index = point_index(&node->curve, point->batch);
+    uint32_t index = gpulet_curve_point_index(&node->curve, point->batch);
     assert(index <= node->curve.points_count);
     uint32_t after = node->curve.points_count - index;
     if (after > 0 && node->points[index].batch == point->batch) {

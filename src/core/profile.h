@@ -104,6 +104,19 @@ uint32_t gpulet_curve_batch_max(const gpulet_curve_t *curve);
 double gpulet_curve_latency_ms(const gpulet_curve_t *curve, uint32_t batch, bool p99);
 /* Memory in MiB of the next larger measured batch; NAN when unknown or outside of the range. */
 double gpulet_curve_memory_mb(const gpulet_curve_t *curve, uint32_t batch);
+/* The two above at one batch after another, from the least measured one to the largest, without a
+ * search for each: `while (gpulet_curve_walk_next(&walk))`. Borrows the curve. */
+typedef struct gpulet_curve_walk {
+    const gpulet_curve_t *curve;
+    uint32_t upper; /* index of the measured point at or above the batch */
+    bool p99;
+    uint32_t batch;
+    double latency_ms;
+    double memory_mb; /* NAN when unknown */
+} gpulet_curve_walk_t;
+gpulet_curve_walk_t gpulet_curve_walk(const gpulet_curve_t *curve, bool p99);
+/* False behind the largest batch. */
+bool gpulet_curve_walk_next(gpulet_curve_walk_t *walk);
 /* Utilisations, interpolated; NAN when unknown. */
 double gpulet_curve_l2_util(const gpulet_curve_t *curve, uint32_t batch);
 double gpulet_curve_dram_util(const gpulet_curve_t *curve, uint32_t batch);

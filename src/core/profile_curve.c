@@ -21,15 +21,7 @@ static bool bracket(const gpulet_curve_t *curve, uint32_t batch,
                     const gpulet_profile_point_t **lower, const gpulet_profile_point_t **upper,
                     double *part)
 {
-    uint32_t low = 0;
-    uint32_t high = curve->points_count;
-    while (low < high) {
-        uint32_t middle = low + (high - low) / 2;
-        if (curve->points[middle].batch < batch)
-            low = middle + 1;
-        else
-            high = middle;
-    }
+    uint32_t low = gpulet_curve_point_index(curve, batch);
     if (low == curve->points_count || batch < curve->points[0].batch)
         return false;
     *upper = &curve->points[low];
@@ -45,15 +37,20 @@ static double between(double lower, double upper, double part)
     return lower + (upper - lower) * part;
 }
 
+static double latency_between(const gpulet_profile_point_t *lower,
+                              const gpulet_profile_point_t *upper, double part, bool p99)
+{
+    double tail = p99 ? between(lower->latency_ms_p99, upper->latency_ms_p99, part) : NAN;
+    return !isnan(tail) ? tail : between(lower->latency_ms, upper->latency_ms, part);
+}
+
 double gpulet_curve_latency_ms(const gpulet_curve_t *curve, uint32_t batch, bool p99)
 {
     const gpulet_profile_point_t *lower = NULL;
     const gpulet_profile_point_t *upper = NULL;
     double part = 0;
-    if (!bracket(curve, batch, &lower, &upper, &part))
-        return NAN;
-    double tail = between(lower->latency_ms_p99, upper->latency_ms_p99, part);
-    return p99 && !isnan(tail) ? tail : between(lower->latency_ms, upper->latency_ms, part);
+    return bracket(curve, batch, &lower, &upper, &part) ? latency_between(lower, upper, part, p99)
+                                                        : NAN;
 }
 
 double gpulet_curve_memory_mb(const gpulet_curve_t *curve, uint32_t batch)
@@ -62,6 +59,31 @@ double gpulet_curve_memory_mb(const gpulet_curve_t *curve, uint32_t batch)
     const gpulet_profile_point_t *upper = NULL;
     double part = 0;
     return bracket(curve, batch, &lower, &upper, &part) ? upper->memory_mb : NAN;
+}
+
+gpulet_curve_walk_t gpulet_curve_walk(const gpulet_curve_t *curve, bool p99)
+{
+    return (gpulet_curve_walk_t){.curve = curve, .p99 = p99};
+}
+
+bool gpulet_curve_walk_next(gpulet_curve_walk_t *walk)
+{
+    const gpulet_curve_t *curve = walk->curve;
+    const gpulet_profile_point_t *upper = &curve->points[walk->upper];
+    if (walk->batch < upper->batch) {
+        walk->batch = walk->batch == 0 ? upper->batch : walk->batch + 1;
+    } else {
+        if (walk->upper + 1 == curve->points_count)
+            return false;
+        upper = &curve->points[++walk->upper];
+        walk->batch++;
+    }
+    const gpulet_profile_point_t *lower = walk->batch == upper->batch ? upper : upper - 1;
+    uint32_t width = upper->batch - lower->batch;
+    double part = width == 0 ? 0 : (double)(walk->batch - lower->batch) / (double)width;
+    walk->latency_ms = latency_between(lower, upper, part, walk->p99);
+    walk->memory_mb = upper->memory_mb;
+    return true;
 }
 
 double gpulet_curve_l2_util(const gpulet_curve_t *curve, uint32_t batch)

@@ -37,6 +37,9 @@ typedef struct gpulet_profile_key {
 /* By device, model, units, instances. */
 int gpulet_profile_key_compare(const gpulet_profile_key_t *a, const gpulet_profile_key_t *b);
 
+/* Index of the first point whose batch is not below; points_count when there is none. */
+uint32_t gpulet_curve_point_index(const gpulet_curve_t *curve, uint32_t batch);
+
 /* Inserts a valid row and takes the extras over on success. E_EXISTS when the key is there, unless
  * replace: then the old row's extras stay. */
 gpulet_status_t gpulet_profile_insert(gpulet_profile_t *profile, const gpulet_profile_key_t *key,

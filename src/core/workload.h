@@ -41,6 +41,17 @@ gpulet_status_t gpulet_workload_add(gpulet_workload_t *workload, const gpulet_de
 void gpulet_workload_destroy(gpulet_workload_t *workload);
 /* NULL when the model is not in it. */
 const gpulet_demand_t *gpulet_workload_find(const gpulet_workload_t *workload, const char *model);
+
+/* The models of a workload by name, for whoever asks for many. Borrows the workload, which must not
+ * change meanwhile. */
+typedef struct gpulet_workload_index gpulet_workload_index_t;
+/* E_NOMEM. Caller destroys. */
+gpulet_status_t gpulet_workload_index_create(gpulet_workload_index_t **out,
+                                             const gpulet_workload_t *workload) GPULET_MUST_USE;
+void gpulet_workload_index_destroy(gpulet_workload_index_t *index);
+/* Where the model stands in workload->demands, SIZE_MAX when it is not in it. */
+size_t gpulet_workload_index_find(const gpulet_workload_index_t *index, const char *model);
+
 /* Writes the CSV; priority and weight only when one of them is not the default. */
 gpulet_status_t gpulet_workload_format_csv(gpulet_buf_t *out,
                                            const gpulet_workload_t *workload) GPULET_MUST_USE;

@@ -34,10 +34,10 @@ static uint32_t score_of(const gpulet_plan_device_t *a, const gpulet_plan_device
         uint64_t best_bit = 0;
         for (size_t k = 0; k < b->gpulets_count; k++) {
             uint64_t bit = k < 64 ? UINT64_C(1) << k : 0;
-            uint32_t c = gpulet_plan_gpulet_common(&a->gpulets[i], &b->gpulets[k]);
-            if (a->gpulets[i].units != b->gpulets[k].units || c == 0 || (claimed & bit) != 0)
+            if (a->gpulets[i].units != b->gpulets[k].units || (claimed & bit) != 0)
                 continue;
-            if (2 + c > best) {
+            uint32_t c = gpulet_plan_gpulet_common(&a->gpulets[i], &b->gpulets[k]);
+            if (c > 0 && 2 + c > best) {
                 best = 2 + c;
                 best_bit = bit;
             }

@@ -17,12 +17,15 @@
 
 enum { COVER_WEIGHT_MAX = 8192, LOADS_MAX = 4097 };
 
+/* What sizes are weighed by. */
+typedef enum weigh { BY_UNITS, BY_SLOTS, WEIGHS_COUNT } weigh_t;
+
 typedef struct bounder {
     const gpulet_plan_input_t *input;
     double *loads; /* owned; by batch·instances, NAN until asked for; NULL without a percentile */
-    bool slots;    /* weigh sizes by slots in place of units */
     bool single;   /* one type whose gpu-lets hold one model each */
     double *cover; /* owned; scratch of least_cover; NULL: not used */
+    int weighs;    /* slots differ from units where a type has a placement rule only */
 } bounder_t;
 
 static double load_of(const bounder_t *b, uint64_t items)
@@ -37,54 +40,57 @@ static double load_of(const bounder_t *b, uint64_t items)
 }
 
 /* Size of a gpu-let, in the unit that is weighed. */
-static uint32_t weight_of(const bounder_t *b, const gpulet_device_type_t *type, uint32_t size)
+static uint32_t weight_of(weigh_t weigh, const gpulet_device_type_t *type, uint32_t size)
 {
-    return b->slots && type->slots > 0 ? type->placements[size].length : type->sizes[size];
+    return weigh == BY_SLOTS && type->slots > 0 ? type->placements[size].length : type->sizes[size];
 }
 
-static double weight_whole(const bounder_t *b, const gpulet_device_type_t *type)
+static double weight_whole(weigh_t weigh, const gpulet_device_type_t *type)
 {
-    return (double)(b->slots && type->slots > 0 ? type->slots : type->units);
+    return (double)(weigh == BY_SLOTS && type->slots > 0 ? type->slots : type->units);
 }
 
-/* The most requests a second that one gpu-let of that size can serve of the model; 0 when the SLO
- * cannot be met. */
+/* What one model, or all of them, need: by each weighing. */
+typedef struct need {
+    double devices[WEIGHS_COUNT];
+    double cost[WEIGHS_COUNT];
+} need_t;
+
+/* The most requests a second that one gpu-let of that size can serve of the model, by its curves
+ * there; 0 when the SLO cannot be met. */
 static double rate_alone(const bounder_t *b, const gpulet_device_type_t *type, uint32_t size,
-                         const gpulet_demand_t *demand)
+                         const gpulet_curves_t *curves, const gpulet_demand_t *demand)
 {
     const gpulet_plan_input_t *input = b->input;
     double margin = input->latency_margin > 0.0 ? input->latency_margin : 1.0;
     double slo_ms = demand->slo_ms * (input->slo_fraction > 0.0 ? input->slo_fraction : 1.0);
     double memory_mb = gpulet_device_type_models_mb(type, size);
-    size_t count;
-    size_t first =
-        gpulet_curves_find(&count, input->profile, type->name, demand->model, type->sizes[size]);
     double best = 0.0;
-    for (size_t i = first; i < first + count; i++) {
-        const gpulet_curve_t *curve = gpulet_profile_curve_at(input->profile, i);
-        for (uint32_t batch = gpulet_curve_batch_min(curve); batch <= gpulet_curve_batch_max(curve);
-             batch++) {
-            double latency_ms = margin * gpulet_curve_latency_ms(curve, batch, input->p99);
-            if (!(2.0 * latency_ms <= slo_ms) || gpulet_curve_memory_mb(curve, batch) > memory_mb ||
-                memory_mb < 0.0)
+    for (size_t i = 0; i < curves->count; i++) {
+        const gpulet_curve_t *curve = gpulet_curves_at(curves, i);
+        gpulet_curve_walk_t walk = gpulet_curve_walk(curve, input->p99);
+        while (gpulet_curve_walk_next(&walk)) {
+            double latency_ms = margin * walk.latency_ms;
+            if (!(2.0 * latency_ms <= slo_ms) || walk.memory_mb > memory_mb || memory_mb < 0.0)
                 continue;
-            best = fmax(best, 1000.0 * load_of(b, (uint64_t)batch * curve->instances) / latency_ms);
+            double rate = 1000.0 * load_of(b, (uint64_t)walk.batch * curve->instances) / latency_ms;
+            best = rate > best ? rate : best;
         }
     }
     return best;
 }
 
 /* The least sum of weights of gpu-lets that serve rate_rps, or 0 when it is beyond the table. */
-static double least_cover(const bounder_t *b, const gpulet_device_type_t *type, const double *rates,
-                          double rate_rps)
+static double least_cover(const bounder_t *b, weigh_t weigh, const gpulet_device_type_t *type,
+                          const double *rates, double rate_rps)
 {
     b->cover[0] = 0.0;
     for (uint32_t w = 1; w <= COVER_WEIGHT_MAX; w++) {
         double most = b->cover[w - 1];
         for (uint32_t s = 0; s < type->sizes_count; s++) {
-            uint32_t weight = weight_of(b, type, s);
-            if (weight <= w)
-                most = fmax(most, b->cover[w - weight] + rates[s]);
+            uint32_t weight = weight_of(weigh, type, s);
+            if (weight <= w && b->cover[w - weight] + rates[s] > most)
+                most = b->cover[w - weight] + rates[s];
         }
         b->cover[w] = most;
         if (most >= rate_rps * (1.0 - 1e-6))
@@ -93,47 +99,57 @@ static double least_cover(const bounder_t *b, const gpulet_device_type_t *type, 
     return 0.0;
 }
 
-/* Adds what one model needs to the device and cost bounds; false when no size can meet its SLO. */
-static bool add_model(const bounder_t *b, const gpulet_demand_t *demand, double *devices,
-                      double *cost)
+/* Devices of one type that a model needs at least, INFINITY when no size can meet its SLO. */
+static double need_of_type(const bounder_t *b, weigh_t weigh, const gpulet_device_type_t *type,
+                           const double *rates, double rate_rps)
+{
+    double share = INFINITY; /* of a device, for a request a second */
+    double whole = weight_whole(weigh, type);
+    for (uint32_t s = 0; s < type->sizes_count; s++) {
+        if (rates[s] > 0.0)
+            share = fmin(share, (double)weight_of(weigh, type, s) / whole / rates[s]);
+    }
+    double need = share * rate_rps;
+    if (b->single && b->cover != NULL && isfinite(share))
+        need = fmax(need, least_cover(b, weigh, type, rates, rate_rps) / whole);
+    return need;
+}
+
+/* Adds what one model needs; false when no size can meet its SLO. */
+static bool add_model(need_t *sum, const bounder_t *b, const gpulet_demand_t *demand)
 {
     const gpulet_device_set_t *set = b->input->devices;
-    double least_devices = INFINITY;
-    double least_cost = INFINITY;
+    need_t least = {{INFINITY, INFINITY}, {INFINITY, INFINITY}};
     for (uint32_t t = 0; t < set->types_count; t++) {
         const gpulet_device_type_t *type = &set->types[t];
         double rates[GPULET_DEVICE_SIZES_MAX];
-        double share = INFINITY; /* of a device, for a request a second */
         assert(type->sizes_count <= GPULET_DEVICE_SIZES_MAX);
+        gpulet_curves_t rest = gpulet_curves_find(b->input->profile, type->name, demand->model);
         for (uint32_t s = 0; s < type->sizes_count; s++) {
-            rates[s] = rate_alone(b, type, s, demand);
-            if (rates[s] > 0.0)
-                share =
-                    fmin(share, (double)weight_of(b, type, s) / weight_whole(b, type) / rates[s]);
+            gpulet_curves_t curves = gpulet_curves_take(&rest, type->sizes[s]);
+            rates[s] = rate_alone(b, type, s, &curves, demand);
         }
-        double need = share * demand->rate_rps;
-        if (b->single && b->cover != NULL && isfinite(share))
-            need =
-                fmax(need, least_cover(b, type, rates, demand->rate_rps) / weight_whole(b, type));
-        least_devices = fmin(least_devices, need);
-        least_cost = fmin(least_cost, need * type->cost);
+        for (int w = 0; w < b->weighs; w++) {
+            double need = need_of_type(b, (weigh_t)w, type, rates, demand->rate_rps);
+            least.devices[w] = fmin(least.devices[w], need);
+            least.cost[w] = fmin(least.cost[w], need * type->cost);
+        }
     }
-    *devices += least_devices;
-    *cost += least_cost;
-    return isfinite(least_devices);
+    for (int w = 0; w < b->weighs; w++) {
+        sum->devices[w] += least.devices[w];
+        sum->cost[w] += least.cost[w];
+    }
+    return isfinite(least.devices[BY_UNITS]);
 }
 
-/* Both bounds under one way to weigh sizes; false (and *reason_model) when some SLO cannot be met.
- */
-static bool sum_models(const bounder_t *b, double *devices, double *cost, size_t *reason_model)
+/* False (and *reason_model) when some SLO cannot be met. */
+static bool sum_models(need_t *sum, const bounder_t *b, size_t *reason_model)
 {
     const gpulet_workload_t *workload = b->input->workload;
-    *devices = 0.0;
-    *cost = 0.0;
     for (size_t i = 0; i < workload->count; i++) {
         if (workload->demands[i].rate_rps <= 0.0)
             continue;
-        if (!add_model(b, &workload->demands[i], devices, cost)) {
+        if (!add_model(sum, b, &workload->demands[i])) {
             if (reason_model != NULL)
                 *reason_model = i;
             return false;
@@ -183,26 +199,20 @@ double gpulet_plan_bound_resource(const gpulet_plan_input_t *input, double *devi
     const gpulet_device_set_t *set = input->devices;
     /* Both tables only make the bound quicker or better: without memory for them it still holds. */
     bounder_t b = {.input = input,
-                   .single = set->types_count == 1 && set->types[0].models_max == 1};
+                   .single = set->types_count == 1 && set->types[0].models_max == 1,
+                   .weighs = BY_UNITS + 1};
+    for (uint32_t t = 0; t < set->types_count; t++)
+        b.weighs = set->types[t].slots > 0 ? WEIGHS_COUNT : b.weighs;
     if (input->rate_percentile > 0.0)
         b.loads = new_loads();
     if (b.single)
         b.cover = malloc((COVER_WEIGHT_MAX + 1) * sizeof(*b.cover));
-    double devices = 0.0;
-    double cost = 0.0;
-    bool possible = sum_models(&b, &devices, &cost, reason_model);
-    bool has_slots = false;
-    for (uint32_t t = 0; t < set->types_count; t++)
-        has_slots = has_slots || set->types[t].slots > 0;
-    b.slots = true;
-    double slot_devices = 0.0;
-    double slot_cost = 0.0;
-    if (possible && has_slots)
-        possible = sum_models(&b, &slot_devices, &slot_cost, reason_model);
+    need_t sum = {{0.0}, {0.0}};
+    bool possible = sum_models(&sum, &b, reason_model);
     free(b.loads);
     free(b.cover);
-    double whole =
-        possible ? round_up(fmax(fmax(devices, slot_devices), devices_for_models(input))) : NAN;
+    double most = fmax(sum.devices[BY_UNITS], sum.devices[BY_SLOTS]);
+    double whole = possible ? round_up(fmax(most, devices_for_models(input))) : NAN;
     if (devices_out != NULL)
         *devices_out = whole;
     if (!possible)
@@ -215,6 +225,6 @@ double gpulet_plan_bound_resource(const gpulet_plan_input_t *input, double *devi
         least = fmin(least, set->types[t].cost);
         same = same && set->types[t].cost == set->types[0].cost;
     }
-    double fluid = fmax(cost, slot_cost) * (1.0 - 2e-6);
+    double fluid = fmax(sum.cost[BY_UNITS], sum.cost[BY_SLOTS]) * (1.0 - 2e-6);
     return fmax(whole * least, same ? whole * least : fluid);
 }

@@ -18,8 +18,10 @@ typedef struct job {
     gpulet_pack_t kept; /* the running plan, as far as it still stands */
     gpulet_pack_t best;
     gpulet_pack_t trial;
-    double *rates;       /* by model: what is still to be placed */
-    double *factor;      /* by model: demand over what the running plan routes */
+    double *rates;  /* by model: what is still to be placed */
+    double *factor; /* by model: demand over what the running plan routes */
+    gpulet_workload_index_t *index;
+    size_t *model_of;    /* by demand; SIZE_MAX: nothing is asked for */
     double enough;       /* a cost that is good enough */
     gpulet_plan_t *plan; /* the best so far … */
     double weight;       /* … and its movement */
@@ -35,6 +37,21 @@ static void job_deinit(job_t *job)
     gpulet_plan_destroy(job->plan);
     free(job->rates);
     free(job->factor);
+    gpulet_workload_index_destroy(job->index);
+    free(job->model_of);
+}
+
+static gpulet_status_t index_models(job_t *job)
+{
+    const gpulet_workload_t *workload = job->input->workload;
+    job->model_of = malloc((workload->count + 1) * sizeof(*job->model_of));
+    if (job->model_of == NULL)
+        return GPULET_E_NOMEM;
+    for (size_t i = 0; i < workload->count; i++)
+        job->model_of[i] = SIZE_MAX;
+    for (size_t m = 0; m < job->ws->models_count; m++)
+        job->model_of[job->ws->models[m].index] = m;
+    return gpulet_workload_index_create(&job->index, workload);
 }
 
 static gpulet_status_t job_init(job_t *job, const gpulet_plan_input_t *input, gpulet_error_t *err)
@@ -45,7 +62,7 @@ static gpulet_status_t job_init(job_t *job, const gpulet_plan_input_t *input, gp
         return st;
     job->rates = calloc(job->ws->models_count + 1, sizeof(*job->rates));
     job->factor = calloc(job->ws->models_count + 1, sizeof(*job->factor));
-    if (job->rates == NULL || job->factor == NULL ||
+    if (job->rates == NULL || job->factor == NULL || index_models(job) != GPULET_OK ||
         gpulet_fill_create(&job->fill, job->ws) != GPULET_OK ||
         gpulet_pack_init(&job->kept, job->ws, false) != GPULET_OK ||
         gpulet_pack_init(&job->best, job->ws, false) != GPULET_OK ||
@@ -64,25 +81,13 @@ static gpulet_status_t job_init(job_t *job, const gpulet_plan_input_t *input, gp
 
 /* ---- the running plan as a pack ---- */
 
-typedef struct name {
-    const char *text;
-    size_t model;
-} name_t;
-
-static int compare_names(const void *a, const void *b)
+static size_t find_model(const job_t *job, const char *text)
 {
-    return strcmp(((const name_t *)a)->text, ((const name_t *)b)->text);
+    size_t demand = gpulet_workload_index_find(job->index, text);
+    return demand != SIZE_MAX ? job->model_of[demand] : SIZE_MAX;
 }
 
-static size_t find_model(const name_t *names, size_t count, const char *text)
-{
-    name_t key = {text, 0};
-    const name_t *found =
-        count > 0 ? bsearch(&key, names, count, sizeof(*names), compare_names) : NULL;
-    return found != NULL ? found->model : SIZE_MAX;
-}
-
-static void sum_routed(job_t *job, const name_t *names)
+static void sum_routed(job_t *job)
 {
     const gpulet_plan_t *from = job->input->from;
     size_t count = job->ws->models_count;
@@ -90,7 +95,7 @@ static void sum_routed(job_t *job, const name_t *names)
         for (size_t k = 0; k < from->devices[i].gpulets_count; k++) {
             const gpulet_plan_gpulet_t *g = &from->devices[i].gpulets[k];
             for (size_t j = 0; j < g->shares_count; j++) {
-                size_t m = find_model(names, count, g->shares[j].model);
+                size_t m = find_model(job, g->shares[j].model);
                 if (m != SIZE_MAX)
                     job->factor[m] += g->shares[j].rate_rps;
             }
@@ -118,15 +123,14 @@ static double add_most(gpulet_pack_t *pack, size_t device, size_t gpulet, uint32
 
 /* One gpu-let of the running plan, for the rates that are asked for now. Rates that have risen are
  * first kept as they were: what is more comes later, so that nothing is pushed out. */
-static void keep_gpulet(job_t *job, const name_t *names, size_t device,
-                        const gpulet_plan_gpulet_t *g)
+static void keep_gpulet(job_t *job, size_t device, const gpulet_plan_gpulet_t *g)
 {
     gpulet_pack_t *pack = &job->kept;
     const gpulet_device_type_t *type = job->ws->types[pack->devices[device].type].type;
     int size = gpulet_device_type_size_index(type, g->units);
     bool first = true;
     for (size_t j = 0; size >= 0 && j < g->shares_count; j++) {
-        size_t m = find_model(names, job->ws->models_count, g->shares[j].model);
+        size_t m = find_model(job, g->shares[j].model);
         double rate = m != SIZE_MAX ? g->shares[j].rate_rps * fmin(1.0, job->factor[m]) : 0.0;
         rate = m != SIZE_MAX ? fmin(rate, job->rates[m]) : 0.0;
         if (!(rate > 0.0))
@@ -147,25 +151,17 @@ static void keep_gpulet(job_t *job, const name_t *names, size_t device,
 static gpulet_status_t keep_plan(job_t *job)
 {
     const gpulet_plan_t *from = job->input->from;
-    name_t *names = malloc((job->ws->models_count + 1) * sizeof(*names));
-    if (names == NULL)
-        return GPULET_E_NOMEM;
-    for (size_t m = 0; m < job->ws->models_count; m++) {
-        names[m] = (name_t){job->ws->models[m].demand->model, m};
+    for (size_t m = 0; m < job->ws->models_count; m++)
         job->rates[m] = job->ws->models[m].rate_rps;
-    }
-    if (job->ws->models_count > 1)
-        qsort(names, job->ws->models_count, sizeof(*names), compare_names);
-    sum_routed(job, names);
+    sum_routed(job);
     for (size_t i = 0; i < from->devices_count; i++) {
         int type = gpulet_device_set_find(job->input->devices, from->devices[i].type);
         size_t device = type >= 0 ? gpulet_pack_open(&job->kept, (size_t)type) : SIZE_MAX;
         for (size_t k = 0; device != SIZE_MAX && k < from->devices[i].gpulets_count; k++)
-            keep_gpulet(job, names, device, &from->devices[i].gpulets[k]);
+            keep_gpulet(job, device, &from->devices[i].gpulets[k]);
         if (device != SIZE_MAX && job->kept.devices[device].count == 0)
             gpulet_pack_close(&job->kept, device);
     }
-    free(names);
     return job->kept.failed ? GPULET_E_NOMEM : GPULET_OK;
 }
 
@@ -231,6 +227,30 @@ static bool good(const job_t *job)
            gpulet_pack_cost(&job->best) <= job->enough * (1.0 + 1e-9);
 }
 
+static bool same_gpulets(const gpulet_pack_gpulet_t *a, const gpulet_pack_gpulet_t *b)
+{
+    bool same = a->size == b->size && a->count == b->count && a->duty_ms == b->duty_ms;
+    for (uint32_t i = 0; same && i < a->count; i++)
+        same = a->members[i].model == b->members[i].model &&
+               a->members[i].choice == b->members[i].choice &&
+               a->members[i].rate_rps == b->members[i].rate_rps;
+    return same;
+}
+
+/* Whether two packs become the same plan. */
+static bool same_packs(const gpulet_pack_t *a, const gpulet_pack_t *b)
+{
+    bool same = a->count == b->count && gpulet_pack_missing(a) == gpulet_pack_missing(b);
+    for (size_t i = 0; same && i < a->count; i++) {
+        const gpulet_pack_device_t *x = &a->devices[i];
+        const gpulet_pack_device_t *y = &b->devices[i];
+        same = x->type == y->type && x->count == y->count;
+        for (uint32_t k = 0; same && k < x->count; k++)
+            same = same_gpulets(&x->gpulets[k], &y->gpulets[k]);
+    }
+    return same;
+}
+
 /* What is left goes where it moves least: into gpu-lets that run, into free units, onto new
  * devices. */
 static gpulet_status_t place_rest(job_t *job)
@@ -255,7 +275,8 @@ static gpulet_status_t place_rest(job_t *job)
             break;
         gpulet_pack_copy(&pack, &job->kept);
         gpulet_fill_rest(job->fill, &pack, &policies[i], job->rates);
-        st = offer(job, &pack);
+        if (job->plan == NULL || pack.failed || !same_packs(&pack, &job->best))
+            st = offer(job, &pack);
     }
     gpulet_pack_deinit(&pack);
     return st;

@@ -20,7 +20,7 @@ static const uint64_t WORK_ALL = 200000000;
 bool gpulet_optimal_settled(const gpulet_optimal_t *o)
 {
     return gpulet_pack_missing(&o->best) <= 0.0 &&
-           gpulet_pack_cost(&o->best) <= o->bound * (1.0 + 1e-9);
+           (o->input->any || gpulet_pack_cost(&o->best) <= o->bound * (1.0 + 1e-9));
 }
 
 void gpulet_optimal_offer(gpulet_optimal_t *o)

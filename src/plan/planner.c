@@ -130,16 +130,56 @@ static void set_figures(gpulet_plan_t *plan, const gpulet_plan_input_t *input,
 
 /* ---- from a running plan ---- */
 
+static const double COST_SAVED_MIN = 1e-9; /* less is rounding */
+
+static bool serves_any(const gpulet_plan_device_t *device, const gpulet_workload_t *workload,
+                       const gpulet_workload_index_t *index)
+{
+    for (size_t k = 0; k < device->gpulets_count; k++) {
+        for (size_t j = 0; j < device->gpulets[k].shares_count; j++) {
+            size_t demand = gpulet_workload_index_find(index, device->gpulets[k].shares[j].model);
+            if (demand != SIZE_MAX && workload->demands[demand].rate_rps > 0.0)
+                return true;
+        }
+    }
+    return false;
+}
+
+/* Whether those devices of the old plan that still serve something cost less than the new plan, or
+ * the new one does not hold: all that the old plan could be better in. */
+static gpulet_status_t may_prefer_from(bool *may, const gpulet_plan_t *plan,
+                                       const gpulet_plan_input_t *input)
+{
+    gpulet_workload_index_t *index = NULL;
+    gpulet_status_t st = gpulet_workload_index_create(&index, input->workload);
+    if (st != GPULET_OK)
+        return st;
+    double cost = 0.0;
+    for (size_t i = 0; i < input->from->devices_count; i++) {
+        const gpulet_plan_device_t *device = &input->from->devices[i];
+        int type = gpulet_device_set_find(input->devices, device->type);
+        if (type >= 0 && serves_any(device, input->workload, index))
+            cost += input->devices->types[type].cost;
+    }
+    *may = !plan->feasible || cost_of(plan, input->devices) - cost > COST_SAVED_MIN;
+    gpulet_workload_index_destroy(index);
+    return GPULET_OK;
+}
+
 /* Puts the rebased old plan in the place of *plan when it holds and is better. */
 static gpulet_status_t prefer_from(gpulet_plan_t **plan, const gpulet_plan_input_t *input)
 {
     gpulet_plan_t *old = NULL;
-    gpulet_status_t st = gpulet_plan_rebase(&old, input->from, input);
+    bool may = false;
+    gpulet_status_t st = may_prefer_from(&may, *plan, input);
+    if (st != GPULET_OK || !may)
+        return st;
+    st = gpulet_plan_rebase(&old, input->from, input);
     if (st != GPULET_OK || old == NULL)
         return st;
     bool holds = old->feasible && gpulet_plan_verify(old, input, NULL) == GPULET_OK;
     double saved = cost_of(*plan, input->devices) - cost_of(old, input->devices);
-    if (holds && (!(*plan)->feasible || saved > 1e-9)) {
+    if (holds && (!(*plan)->feasible || saved > COST_SAVED_MIN)) {
         gpulet_plan_destroy(*plan);
         *plan = old;
         return GPULET_OK;
@@ -185,8 +225,11 @@ gpulet_status_t gpulet_planner_finish(gpulet_plan_t **out, gpulet_plan_t *plan,
 {
     gpulet_status_t st = GPULET_OK;
     double known = plan->lower_bound;
-    if (input->from != NULL && ((st = gpulet_plan_align(plan, input->from, input)) != GPULET_OK ||
-                                (st = prefer_from(&plan, input)) != GPULET_OK))
+    if (input->from != NULL)
+        st = gpulet_plan_align(plan, input->from, input);
+    if (input->from != NULL && st == GPULET_OK)
+        st = prefer_from(&plan, input);
+    if (st != GPULET_OK)
         goto fail;
     plan->lower_bound = known;
     set_figures(plan, input, planner);

@@ -77,6 +77,7 @@ typedef struct gpulet_plan_input {
     const gpulet_solver_t *solver; /* NULL: `optimal` answers as `elastic` does */
     bool brief; /* the reason of an infeasible plan leaves out what would be enough, which takes
                    planning again */
+    bool any;   /* any plan that serves all will do: a search for fewer devices ends at the first */
 } gpulet_plan_input_t;
 
 typedef gpulet_status_t (*gpulet_planner_fn)(gpulet_plan_t **out, const gpulet_plan_input_t *input,

@@ -14,31 +14,37 @@ static const gpulet_curve_t *curve_of(const gpulet_plan_input_t *input,
                                 s->instances);
 }
 
-static bool wanted(const gpulet_plan_input_t *input, const char *model)
+/* The input, and its workload by name. */
+typedef struct request {
+    const gpulet_plan_input_t *input;
+    gpulet_workload_index_t *index; /* owned */
+} request_t;
+
+static bool wanted(const request_t *r, const char *model)
 {
-    const gpulet_demand_t *demand = gpulet_workload_find(input->workload, model);
-    return demand != NULL && demand->rate_rps > 0.0;
+    size_t i = gpulet_workload_index_find(r->index, model);
+    return i != SIZE_MAX && r->input->workload->demands[i].rate_rps > 0.0;
 }
 
-static void drop_shares(gpulet_plan_gpulet_t *g, const gpulet_plan_input_t *input)
+static void drop_shares(gpulet_plan_gpulet_t *g, const request_t *r)
 {
     size_t kept = 0;
     for (size_t i = 0; i < g->shares_count; i++) {
-        if (wanted(input, g->shares[i].model))
+        if (wanted(r, g->shares[i].model))
             g->shares[kept++] = g->shares[i];
     }
     g->shares_count = kept;
 }
 
 /* Leaves out what serves nothing any more. */
-static void drop_unwanted(gpulet_plan_t *plan, const gpulet_plan_input_t *input)
+static void drop_unwanted(gpulet_plan_t *plan, const request_t *r)
 {
     size_t devices = 0;
     for (size_t i = 0; i < plan->devices_count; i++) {
         gpulet_plan_device_t *d = &plan->devices[i];
         size_t gpulets = 0;
         for (size_t k = 0; k < d->gpulets_count; k++) {
-            drop_shares(&d->gpulets[k], input);
+            drop_shares(&d->gpulets[k], r);
             if (d->gpulets[k].shares_count == 0) {
                 free(d->gpulets[k].shares);
                 continue;
@@ -126,48 +132,42 @@ static bool refresh_gpulet(gpulet_plan_device_t *d, size_t gpulet, const gpulet_
     return true;
 }
 
-typedef void (*share_fn)(gpulet_plan_share_t *share, double *sums,
-                         const gpulet_workload_t *workload);
+typedef void (*share_fn)(gpulet_plan_share_t *share, double *sums, const request_t *r);
 
-static void for_each_share(gpulet_plan_t *plan, share_fn fn, double *sums,
-                           const gpulet_workload_t *workload)
+static void for_each_share(gpulet_plan_t *plan, share_fn fn, double *sums, const request_t *r)
 {
     for (size_t i = 0; i < plan->devices_count; i++) {
         for (size_t k = 0; k < plan->devices[i].gpulets_count; k++) {
             gpulet_plan_gpulet_t *g = &plan->devices[i].gpulets[k];
             for (size_t j = 0; j < g->shares_count; j++)
-                fn(&g->shares[j], sums, workload);
+                fn(&g->shares[j], sums, r);
         }
     }
 }
 
-static size_t index_of(const gpulet_workload_t *workload, const char *model)
-{
-    return (size_t)(gpulet_workload_find(workload, model) - workload->demands);
-}
-
 /* sums[2i] is what demand i's shares hold, sums[2i + 1] their capacity. */
-static void add_share(gpulet_plan_share_t *share, double *sums, const gpulet_workload_t *workload)
+static void add_share(gpulet_plan_share_t *share, double *sums, const request_t *r)
 {
-    size_t i = index_of(workload, share->model);
+    size_t i = gpulet_workload_index_find(r->index, share->model);
     sums[2 * i] += share->rate_rps;
     sums[2 * i + 1] += share->capacity_rps;
 }
 
 // NOLINTNEXTLINE(readability-non-const-parameter): it is called as add_share is
-static void route_share(gpulet_plan_share_t *share, double *sums, const gpulet_workload_t *workload)
+static void route_share(gpulet_plan_share_t *share, double *sums, const request_t *r)
 {
-    size_t i = index_of(workload, share->model);
-    share->rate_rps *= fmin(1.0, workload->demands[i].rate_rps / sums[2 * i]);
+    size_t i = gpulet_workload_index_find(r->index, share->model);
+    share->rate_rps *= fmin(1.0, r->input->workload->demands[i].rate_rps / sums[2 * i]);
 }
 
-static gpulet_status_t set_models(gpulet_plan_t *plan, const gpulet_workload_t *workload)
+static gpulet_status_t set_models(gpulet_plan_t *plan, const request_t *r)
 {
+    const gpulet_workload_t *workload = r->input->workload;
     double *sums = calloc(2 * workload->count + 1, sizeof(*sums));
     if (sums == NULL)
         return GPULET_E_NOMEM;
-    for_each_share(plan, add_share, sums, workload);
-    for_each_share(plan, route_share, sums, workload);
+    for_each_share(plan, add_share, sums, r);
+    for_each_share(plan, route_share, sums, r);
     plan->models_count = 0;
     plan->feasible = true;
     gpulet_status_t st = GPULET_OK;
@@ -190,31 +190,40 @@ static gpulet_status_t set_models(gpulet_plan_t *plan, const gpulet_workload_t *
     return st;
 }
 
+/* Every figure of the plan anew; false when the input does not know some type, size or batch. */
+static bool refresh_plan(gpulet_plan_t *plan, const gpulet_plan_input_t *input, bool keep_duty)
+{
+    for (size_t i = 0; i < plan->devices_count; i++) {
+        for (size_t k = 0; k < plan->devices[i].gpulets_count; k++) {
+            if (!refresh_gpulet(&plan->devices[i], k, input, keep_duty))
+                return false;
+        }
+    }
+    return true;
+}
+
 static gpulet_status_t renew(gpulet_plan_t **out, const gpulet_plan_t *from,
                              const gpulet_plan_input_t *input, bool keep_duty)
 {
     gpulet_plan_t *plan = NULL;
+    request_t request = {.input = input};
     *out = NULL;
-    gpulet_status_t st = gpulet_plan_clone(&plan, from);
+    gpulet_status_t st = gpulet_workload_index_create(&request.index, input->workload);
+    if (st == GPULET_OK)
+        st = gpulet_plan_clone(&plan, from);
     if (st != GPULET_OK)
-        return st;
-    drop_unwanted(plan, input);
-    for (size_t i = 0; i < plan->devices_count; i++) {
-        for (size_t k = 0; k < plan->devices[i].gpulets_count; k++) {
-            if (!refresh_gpulet(&plan->devices[i], k, input, keep_duty)) {
-                gpulet_plan_destroy(plan);
-                return GPULET_OK;
-            }
-        }
-    }
-    if ((st = set_models(plan, input->workload)) != GPULET_OK) {
-        gpulet_plan_destroy(plan);
-        return st;
-    }
+        goto done;
+    drop_unwanted(plan, &request);
+    if (!refresh_plan(plan, input, keep_duty) || (st = set_models(plan, &request)) != GPULET_OK)
+        goto done;
     plan->reason[0] = '\0';
     plan->proved_optimal = false;
     *out = plan;
-    return GPULET_OK;
+    plan = NULL;
+done:
+    gpulet_plan_destroy(plan);
+    gpulet_workload_index_destroy(request.index);
+    return st;
 }
 
 gpulet_status_t gpulet_plan_rebase(gpulet_plan_t **out, const gpulet_plan_t *from,

@@ -6,26 +6,18 @@
 
 #include "core/plan_movement.h"
 #include "plan/reach.h"
-
-/* One making of a plan to serve. */
-typedef struct serving {
-    const gpulet_serving_options_t *options;
-    gpulet_plan_input_t input;
-    gpulet_workload_t workload; /* the caller's, or a multiple of it */
-    gpulet_device_set_t devices;
-    gpulet_serving_note_t note;
-} serving_t;
+#include "plan/serving_internal.h"
 
 /* A copy of what is changed for the planner; names and types stay the caller's. */
-static gpulet_status_t open(serving_t *s, const gpulet_plan_input_t *input,
+static gpulet_status_t open(plan_serving_t *s, const gpulet_plan_input_t *input,
                             const gpulet_serving_options_t *options)
 {
     size_t count = input->workload->count;
-    *s = (serving_t){.options = options,
-                     .input = *input,
-                     .workload = {.count = count},
-                     .devices = *input->devices,
-                     .note = {input->rate_percentile, 1, 1, 0}};
+    *s = (plan_serving_t){.options = options,
+                          .input = *input,
+                          .workload = {.count = count},
+                          .devices = *input->devices,
+                          .note = {input->rate_percentile, 1, 1, 0}};
     s->workload.demands = calloc(count + 1, sizeof(*s->workload.demands));
     s->devices.counts = calloc(s->devices.types_count + 1U, sizeof(*s->devices.counts));
     if (s->workload.demands == NULL || s->devices.counts == NULL) {
@@ -42,7 +34,7 @@ static gpulet_status_t open(serving_t *s, const gpulet_plan_input_t *input,
     return GPULET_OK;
 }
 
-static void close(serving_t *s)
+static void close(plan_serving_t *s)
 {
     free(s->workload.demands);
     free(s->devices.counts);
@@ -51,7 +43,7 @@ static void close(serving_t *s)
 /* Holding the 99th percentile of arrivals in every single duty cycle may be more than the devices
  * can do, where holding less of a margin is not: a plan with a smaller margin is better than one
  * that leaves a model out. */
-static gpulet_status_t plan_safely(gpulet_plan_t **out, serving_t *s, gpulet_error_t *err)
+static gpulet_status_t plan_safely(gpulet_plan_t **out, plan_serving_t *s, gpulet_error_t *err)
 {
     static const double percentiles[] = {1, 0.95, 0.9, 0.75, 0.5, 0};
     const double wanted = s->input.rate_percentile;
@@ -84,7 +76,7 @@ static gpulet_status_t plan_safely(gpulet_plan_t **out, serving_t *s, gpulet_err
 }
 
 /* No other devices than the plan uses, or no more than there are where all are to be used. */
-static void keep_to_devices(serving_t *s, const gpulet_plan_t *plan)
+static void keep_to_devices(plan_serving_t *s, const gpulet_plan_t *plan)
 {
     for (uint32_t t = 0; t < s->devices.types_count; t++) {
         int32_t used = 0;
@@ -95,7 +87,7 @@ static void keep_to_devices(serving_t *s, const gpulet_plan_t *plan)
     }
 }
 
-static gpulet_status_t plan_multiple(gpulet_plan_t **out, serving_t *s,
+static gpulet_status_t plan_multiple(gpulet_plan_t **out, plan_serving_t *s,
                                      const gpulet_planner_t *planner,
                                      const gpulet_workload_t *workload, double factor)
 {
@@ -107,7 +99,8 @@ static gpulet_status_t plan_multiple(gpulet_plan_t **out, serving_t *s,
 }
 
 /* The highest multiple that was seen to fit. */
-static gpulet_status_t find_multiple(double *out, serving_t *s, const gpulet_workload_t *workload)
+static gpulet_status_t find_multiple(double *out, plan_serving_t *s,
+                                     const gpulet_workload_t *workload)
 {
     enum { TRIES_MAX = 16 };
     const double close_enough = 1.1;
@@ -134,7 +127,7 @@ static gpulet_status_t find_multiple(double *out, serving_t *s, const gpulet_wor
 /* The devices are there: the plan is made for more than the rates, so that no units stay idle. At
  * the very limit models would share gpu-lets, and batches grow, for the sake of rates that nobody
  * asks for; so only a part of the way. *plan is replaced by a better one, or left alone. */
-static gpulet_status_t use_spare(gpulet_plan_t **plan, serving_t *s,
+static gpulet_status_t use_spare(gpulet_plan_t **plan, plan_serving_t *s,
                                  const gpulet_workload_t *workload)
 {
     const double part = s->options->spare_part > 0 ? s->options->spare_part : 0.75;
@@ -164,7 +157,7 @@ typedef struct way {
     double weight;  /* of what is moved */
 } way_t;
 
-static gpulet_status_t way_to(way_t *out, const gpulet_plan_t *plan, const serving_t *s)
+static gpulet_status_t way_to(way_t *out, const gpulet_plan_t *plan, const plan_serving_t *s)
 {
     gpulet_status_t st = gpulet_plan_reach_gap(&out->gap_rps, s->input.from, plan, &s->input);
     out->weight = gpulet_plan_movement_weight(&plan->movement);
@@ -178,7 +171,7 @@ static bool costs_more(const gpulet_plan_t *plan, const gpulet_plan_t *than)
 }
 
 /* Plans of the multiple from the running plan: the planner's, or one of little movement. */
-static gpulet_status_t try_way(gpulet_plan_t **plan, way_t *best, serving_t *s,
+static gpulet_status_t try_way(gpulet_plan_t **plan, way_t *best, plan_serving_t *s,
                                const gpulet_planner_t *planner, const gpulet_workload_t *workload,
                                double multiple)
 {
@@ -203,7 +196,7 @@ static gpulet_status_t try_way(gpulet_plan_t **plan, way_t *best, serving_t *s,
 
 /* The same from the running plan by an easier way, where there is one: with less movement; and
  * where a model would not be served meanwhile, rather with less to spare than that. */
-static gpulet_status_t ease_way(gpulet_plan_t **plan, serving_t *s,
+static gpulet_status_t ease_way(gpulet_plan_t **plan, plan_serving_t *s,
                                 const gpulet_workload_t *workload)
 {
     static const double parts[] = {1, 0.5, 0.25, 0};
@@ -229,7 +222,7 @@ gpulet_status_t gpulet_plan_serving(gpulet_plan_t **out, gpulet_serving_note_t *
                                     const gpulet_plan_input_t *input,
                                     const gpulet_serving_options_t *options, gpulet_error_t *err)
 {
-    serving_t s;
+    plan_serving_t s;
     gpulet_plan_t *plan = NULL;
     gpulet_status_t st = open(&s, input, options);
     if (st != GPULET_OK)
@@ -244,7 +237,11 @@ gpulet_status_t gpulet_plan_serving(gpulet_plan_t **out, gpulet_serving_note_t *
         if (st != GPULET_OK)
             (void)gpulet_fail(err, st, "%s", gpulet_status_text(st));
     } else if (st == GPULET_OK) {
-        st = gpulet_plan_adopt_orphans(plan, &s.note.orphans, input, err);
+        st = plan_serving_partly(&plan, &s, input->workload);
+        if (st == GPULET_OK)
+            st = gpulet_plan_adopt_orphans(plan, &s.note.orphans, input, err);
+        else
+            (void)gpulet_fail(err, st, "%s", gpulet_status_text(st));
     }
     if (st == GPULET_OK) {
         *out = plan;

@@ -11,7 +11,8 @@ enum { GPULET_SERVING_SPARE_MODELS_MAX = 200 };
 /* What was done beyond asking the planner once. */
 typedef struct gpulet_serving_note {
     double percentile; /* of arrivals that the plan holds (input's rate_percentile or less) */
-    double multiple;   /* of the rates that it was made for, ≥ 1 */
+    double multiple;   /* of the rates that it was made for: ≥ 1; below 1 of the models that the
+                          devices cannot hold all of */
     double could_hold; /* the highest multiple that was seen to fit, ≥ 1 */
     uint32_t orphans;  /* models that no gpu-let could be found for, put where they hurt least */
 } gpulet_serving_note_t;
@@ -27,12 +28,12 @@ typedef struct gpulet_serving_options {
 
 /* As gpulet_planner_run; models[].rate_rps of the plan is what it was made for, the multiple
  * included. Where no plan meets every objective: the largest percentile of arrivals that can be
- * held down to the bare rates; where not even those, the planner's best plan with every model that
- * it leaves out added to the gpu-let where the fewest requests are late for it, `feasible` false
- * and `reason` saying what is missed. note may be NULL. With input->from (and a planner of free
- * form) the plan is the one that is easiest to reach among some that cost no more: that leaves the
- * fewest requests unserved on the way (reach.h), if need be with less to spare, then that moves
- * least (core/plan_movement.h). */
+ * held down to the bare rates; where not even those, the largest common part of the rates, the
+ * lightest models held whole, `feasible` false and `reason` saying what is missed; a model whose
+ * objective no size can meet is added to the gpu-let where the fewest requests are late for it.
+ * note may be NULL. With input->from (and a planner of free form) the plan is the one that is
+ * easiest to reach among some that cost no more: that leaves the fewest requests unserved on the
+ * way (reach.h), if need be with less to spare, then that moves least (core/plan_movement.h). */
 gpulet_status_t gpulet_plan_serving(gpulet_plan_t **out, gpulet_serving_note_t *note,
                                     const gpulet_plan_input_t *input,
                                     const gpulet_serving_options_t *options,

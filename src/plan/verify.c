@@ -25,7 +25,7 @@ typedef struct checker {
     gpulet_error_t *err;
     double *routed_rps;   /* by demand */
     double *capacity_rps; /* by demand */
-    size_t *last;         /* the demand that was found last: the same one is asked for in a row */
+    const gpulet_workload_index_t *index;
 } checker_t;
 
 /* One gpu-let being checked, for the texts. */
@@ -171,13 +171,7 @@ static double interference_of(const checker_t *c, const place_t *p, const gpulet
 
 static size_t demand_index(const checker_t *c, const char *model)
 {
-    const gpulet_workload_t *workload = c->input->workload;
-    if (*c->last < workload->count && strcmp(workload->demands[*c->last].model, model) == 0)
-        return *c->last;
-    const gpulet_demand_t *demand = gpulet_workload_find(workload, model);
-    if (demand != NULL)
-        *c->last = (size_t)(demand - workload->demands);
-    return demand == NULL ? SIZE_MAX : (size_t)(demand - c->input->workload->demands);
+    return gpulet_workload_index_find(c->index, model);
 }
 
 static gpulet_status_t latency_of(double *latency_ms, const checker_t *c, const place_t *p,
@@ -354,10 +348,12 @@ gpulet_status_t gpulet_plan_verify_partial(const gpulet_plan_t *plan,
            input->workload != NULL);
     size_t count = input->workload->count;
     double *figures = calloc(2 * count + 1, sizeof(*figures));
-    if (figures == NULL)
+    gpulet_workload_index_t *index = NULL;
+    if (figures == NULL || gpulet_workload_index_create(&index, input->workload) != GPULET_OK) {
+        free(figures);
         return gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
-    size_t last = 0;
-    checker_t c = {plan, input, 1.0, 1.0, err, figures, figures + count, &last};
+    }
+    checker_t c = {plan, input, 1.0, 1.0, err, figures, figures + count, index};
     if (input->latency_margin > 0.0)
         c.margin = input->latency_margin;
     if (input->slo_fraction > 0.0)
@@ -367,6 +363,7 @@ gpulet_status_t gpulet_plan_verify_partial(const gpulet_plan_t *plan,
         st = check_device(&c, &plan->devices[i]);
     if (st == GPULET_OK && !partial)
         st = check_demands(&c);
+    gpulet_workload_index_destroy(index);
     free(figures);
     return st;
 }

@@ -66,24 +66,37 @@ static bool dominates(const gpulet_choice_t *a, const gpulet_choice_t *b)
            a->instances <= b->instances;
 }
 
-/* Sorts ascending by load, without the choices that another one beats in everything. */
-static size_t prune(gpulet_choice_t *items, size_t count)
+static void reverse(gpulet_choice_t *items, size_t count)
 {
-    qsort(items, count, sizeof(*items), compare_choices);
+    for (size_t i = 0; i < count / 2; i++) {
+        gpulet_choice_t swap = items[i];
+        items[i] = items[count - 1 - i];
+        items[count - 1 - i] = swap;
+    }
+}
+
+/* Sorts ascending by load, without the choices that another one beats in everything. ascending:
+ * they are sorted already, as those of a single curve are. */
+static size_t prune(gpulet_choice_t *items, size_t count, bool ascending)
+{
+    if (ascending)
+        reverse(items, count);
+    else
+        qsort(items, count, sizeof(*items), compare_choices);
     size_t kept = 0;
+    double least_ms = INFINITY; /* of those kept: what is quicker is beaten by none of them */
     for (size_t i = 0; i < count; i++) {
         bool drop = false;
         size_t from = kept > DOMINANCE_WINDOW ? kept - DOMINANCE_WINDOW : 0;
-        for (size_t k = from; k < kept && !drop; k++)
+        for (size_t k = from; k < kept && !drop && least_ms <= items[i].latency_ms; k++)
             drop = dominates(&items[k], &items[i]);
-        if (!drop)
-            items[kept++] = items[i];
+        if (drop)
+            continue;
+        // NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage): read_curve wrote `count` of them
+        least_ms = fmin(least_ms, items[i].latency_ms);
+        items[kept++] = items[i];
     }
-    for (size_t i = 0; i < kept / 2; i++) {
-        gpulet_choice_t swap = items[i];
-        items[i] = items[kept - 1 - i];
-        items[kept - 1 - i] = swap;
-    }
+    reverse(items, kept);
     return kept;
 }
 
@@ -112,7 +125,7 @@ static void summarise(gpulet_choices_t *c)
     double after = INFINITY;
     for (size_t i = c->count; i > 0; i--) {
         gpulet_choice_t *o = &c->items[i - 1];
-        after = fmin(after, o->latency_ms);
+        after = o->latency_ms < after ? o->latency_ms : after;
         o->latency_ms_after = after;
         double work = o->latency_ms / o->load;
         if (work < c->work_ms) {
@@ -135,6 +148,8 @@ typedef struct reader {
     uint32_t size;
     double memory_mb_max;
     gpulet_choices_t *out;
+    double load_last;
+    bool ascending; /* each load is above the one before */
 } reader_t;
 
 static gpulet_status_t set_interference(gpulet_choice_t *choice, const reader_t *r,
@@ -158,47 +173,48 @@ static gpulet_status_t set_interference(gpulet_choice_t *choice, const reader_t 
     return GPULET_OK;
 }
 
-static gpulet_status_t read_curve(const reader_t *r, const gpulet_curve_t *curve,
-                                  gpulet_error_t *err)
+static gpulet_status_t read_curve(reader_t *r, const gpulet_curve_t *curve, gpulet_error_t *err)
 {
-    for (uint32_t b = gpulet_curve_batch_min(curve); b <= gpulet_curve_batch_max(curve); b++) {
-        gpulet_choice_t choice = {.batch = b, .instances = curve->instances};
-        choice.latency_ms = r->ws->margin * gpulet_curve_latency_ms(curve, b, r->ws->input->p99);
-        double memory_mb = gpulet_curve_memory_mb(curve, b);
-        choice.memory_mb = isnan(memory_mb) ? 0.0 : memory_mb;
-        r->model->latency_ms_least = fmin(r->model->latency_ms_least, choice.latency_ms);
+    gpulet_curve_walk_t walk = gpulet_curve_walk(curve, r->ws->input->p99);
+    while (gpulet_curve_walk_next(&walk)) {
+        gpulet_choice_t choice = {.batch = walk.batch, .instances = curve->instances};
+        choice.latency_ms = r->ws->margin * walk.latency_ms;
+        choice.memory_mb = isnan(walk.memory_mb) ? 0.0 : walk.memory_mb;
+        if (choice.latency_ms < r->model->latency_ms_least)
+            r->model->latency_ms_least = choice.latency_ms;
         gpulet_status_t st = set_interference(&choice, r, curve, err);
         if (st != GPULET_OK)
             return st;
         /* Duty ≥ latency, so a batch that takes over half of the SLO can be in no plan. */
         if (!(2.0 * choice.latency_ms <= r->model->slo_ms) || choice.memory_mb > r->memory_mb_max)
             continue;
-        choice.load = load_of(r->ws, (uint64_t)b * curve->instances);
-        if (choice.load > 0.0)
-            r->out->items[r->out->count++] = choice;
+        choice.load = load_of(r->ws, (uint64_t)walk.batch * curve->instances);
+        if (!(choice.load > 0.0))
+            continue;
+        r->ascending = r->ascending && choice.load > r->load_last;
+        r->load_last = choice.load;
+        r->out->items[r->out->count++] = choice;
     }
     return GPULET_OK;
 }
 
-/* curves[0 … count) are those of one model, device and size, by instances. */
-static gpulet_status_t read_size(reader_t *r, size_t first, size_t count, gpulet_error_t *err)
+static gpulet_status_t read_size(reader_t *r, const gpulet_curves_t *curves, gpulet_error_t *err)
 {
-    const gpulet_profile_t *profile = r->ws->input->profile;
     size_t room = 0;
-    for (size_t i = 0; i < count; i++) {
-        const gpulet_curve_t *curve = gpulet_profile_curve_at(profile, first + i);
+    for (size_t i = 0; i < curves->count; i++) {
+        const gpulet_curve_t *curve = gpulet_curves_at(curves, i);
         r->out->input_bytes = fmax(r->out->input_bytes, gpulet_curve_input_bytes(curve));
         room += gpulet_curve_batch_max(curve) - gpulet_curve_batch_min(curve) + 1;
     }
     r->out->items = malloc(room * sizeof(*r->out->items));
     if (r->out->items == NULL)
         return GPULET_E_NOMEM;
-    for (size_t i = 0; i < count; i++) {
-        gpulet_status_t st = read_curve(r, gpulet_profile_curve_at(profile, first + i), err);
+    for (size_t i = 0; i < curves->count; i++) {
+        gpulet_status_t st = read_curve(r, gpulet_curves_at(curves, i), err);
         if (st != GPULET_OK)
             return st;
     }
-    r->out->count = prune(r->out->items, r->out->count);
+    r->out->count = prune(r->out->items, r->out->count, r->ascending);
     if (r->out->count == 0) {
         free(r->out->items);
         r->out->items = NULL;
@@ -212,21 +228,25 @@ static gpulet_status_t read_size(reader_t *r, size_t first, size_t count, gpulet
 static gpulet_status_t read_model(gpulet_workspace_t *ws, size_t m, gpulet_error_t *err)
 {
     gpulet_ws_model_t *model = &ws->models[m];
-    const gpulet_profile_t *profile = ws->input->profile;
     bool found = false;
     for (size_t t = 0; t < ws->types_count; t++) {
         const gpulet_device_type_t *type = ws->types[t].type;
+        gpulet_curves_t rest =
+            gpulet_curves_find(ws->input->profile, type->name, model->demand->model);
         for (uint32_t s = 0; s < type->sizes_count; s++) {
-            size_t count;
-            size_t first = gpulet_curves_find(&count, profile, type->name, model->demand->model,
-                                              type->sizes[s]);
+            gpulet_curves_t curves = gpulet_curves_take(&rest, type->sizes[s]);
             gpulet_choices_t *out = &ws->choices[m * ws->sizes_total + ws->types[t].offset + s];
-            reader_t reader = {ws, model, &ws->types[t], s, gpulet_device_type_models_mb(type, s),
-                               out};
-            gpulet_status_t st = count > 0 ? read_size(&reader, first, count, err) : GPULET_OK;
+            reader_t reader = {.ws = ws,
+                               .model = model,
+                               .type = &ws->types[t],
+                               .size = s,
+                               .memory_mb_max = gpulet_device_type_models_mb(type, s),
+                               .out = out,
+                               .ascending = true};
+            gpulet_status_t st = curves.count > 0 ? read_size(&reader, &curves, err) : GPULET_OK;
             if (st != GPULET_OK)
                 return st;
-            found = found || count > 0;
+            found = found || curves.count > 0;
             summarise(out);
         }
     }

@@ -9,22 +9,20 @@
 #include <event2/event.h>
 
 #include "base/clock.h"
-#include "ipc/slab.h"
 #include "server/traffic.h"
-#include "server/worker.h"
 
 enum {
     TICK_MS = 20,
     LEAD_MS = 5, /* a neighbour that was told to run does so by then */
     CALIBRATE_MS = 150,
+    END_MS = 10000,
     RUNS_MIN = 3,
     RUNS_MAX = 20000,
     NEIGHBOUR_RUNS_MAX = 100000,
     TRIES_MAX = 5, /* of a round whose neighbour ended too early */
     BATCH_SECOND = 8,
     BATCHES_MAX = 64,
-    LEVELS = 3,
-    SLAB_BYTES = 1 << 20
+    LEVELS = 3
 };
 
 static const uint32_t levels_percent[LEVELS] = {25, 50, 100};
@@ -34,21 +32,8 @@ typedef struct run run_t;
 /* One of the two gpu-lets and the worker in it. */
 typedef struct party {
     run_t *run;
-    const char *name;
-    uint32_t units;
-    gpulet_partition_t *partition;
-    gpulet_worker_t *worker;
-    struct event *readable;
+    gpulet_measurer_t measurer;
     size_t model; /* loaded; SIZE_MAX: none */
-    /* What the worker said since it was last asked. */
-    bool ready;
-    bool loaded;
-    bool measured;
-    bool failed; /* to load or to measure */
-    bool lost;
-    uint32_t runs;
-    double p50_ms;
-    char text[256];
 } party_t;
 
 typedef struct traffic_kind {
@@ -83,10 +68,8 @@ static void on_tick(evutil_socket_t fd, short what, void *context)
     run_t *run = context;
     (void)fd;
     (void)what;
-    if (run->self.worker != NULL)
-        gpulet_worker_check(run->self.worker, gpulet_clock_ns());
-    if (run->other.worker != NULL)
-        gpulet_worker_check(run->other.worker, gpulet_clock_ns());
+    gpulet_measurer_check(&run->self.measurer);
+    gpulet_measurer_check(&run->other.measurer);
 }
 
 static void on_alarm(evutil_socket_t fd, short what, void *context)
@@ -98,7 +81,7 @@ static void on_alarm(evutil_socket_t fd, short what, void *context)
 
 static void turn(run_t *run)
 {
-    (void)event_base_loop(run->options->base, EVLOOP_ONCE);
+    (void)event_base_loop(run->options->workers.base, EVLOOP_ONCE);
 }
 
 static void wait_ms(run_t *run, int ms)
@@ -112,147 +95,50 @@ static void wait_ms(run_t *run, int ms)
 
 /* ---- workers ---- */
 
-static void on_readable(evutil_socket_t fd, short what, void *context)
+/* Has the worker end by itself where its device minds being left in a hurry: what is measured next
+ * would feel it. */
+static void end_worker(party_t *p)
 {
-    party_t *p = context;
-    (void)fd;
-    (void)what;
-    if (p->worker != NULL && !p->lost)
-        gpulet_worker_process(p->worker);
-}
-
-static void on_ready(void *context, gpulet_worker_t *worker)
-{
-    (void)worker;
-    ((party_t *)context)->ready = true;
-}
-
-static void on_loaded(void *context, gpulet_worker_t *worker, const gpulet_worker_loaded_t *loaded)
-{
-    (void)worker;
-    (void)loaded;
-    ((party_t *)context)->loaded = true;
-}
-
-static void on_load_failed(void *context, gpulet_worker_t *worker, uint32_t model,
-                           gpulet_status_t status, const char *text)
-{
-    party_t *p = context;
-    (void)worker;
-    (void)model;
-    (void)status;
-    p->failed = true;
-    (void)snprintf(p->text, sizeof(p->text), "%s", text);
-}
-
-static void on_measured(void *context, gpulet_worker_t *worker, const gpulet_worker_measured_t *m)
-{
-    party_t *p = context;
-    (void)worker;
-    p->measured = true;
-    p->failed = m->runs == 0;
-    p->runs = m->runs;
-    p->p50_ms = (double)m->p50_ns / 1e6;
-    (void)snprintf(p->text, sizeof(p->text), "%s", m->text);
-}
-
-static void on_done(void *context, gpulet_worker_t *worker, const gpulet_worker_result_t *result)
-{
-    (void)context;
-    (void)worker;
-    gpulet_worker_release(result->output); /* no batch is ever sent */
-}
-
-static void on_lost(void *context, gpulet_worker_t *worker, const char *why)
-{
-    party_t *p = context;
-    (void)worker;
-    p->lost = true;
-    (void)snprintf(p->text, sizeof(p->text), "the worker was lost: %s", why);
-}
-
-static void on_stopped(void *context, gpulet_worker_t *worker)
-{
-    (void)context;
-    (void)worker;
+    gpulet_measurer_t *m = &p->measurer;
+    if (m->worker == NULL || m->lost || m->options.backend->detach == NULL)
+        return;
+    m->stopped = false;
+    gpulet_worker_stop(m->worker, END_MS * GPULET_NS_PER_MS);
+    while (!m->stopped && !m->lost)
+        turn(p->run);
 }
 
 static void drop_worker(party_t *p)
 {
-    if (p->readable != NULL)
-        event_free(p->readable);
-    p->readable = NULL;
-    gpulet_worker_destroy(p->worker);
-    p->worker = NULL;
+    end_worker(p);
+    gpulet_measurer_drop(&p->measurer);
     p->model = SIZE_MAX;
 }
 
-static void forget(party_t *p)
+/* What the worker gave as its reason. */
+static gpulet_status_t worker_failed(const party_t *p, gpulet_error_t *err)
 {
-    p->ready = p->loaded = p->measured = p->failed = p->lost = false;
-    p->text[0] = '\0';
+    return gpulet_fail(err, GPULET_E_UNAVAILABLE, "%s", p->measurer.text);
 }
 
 static gpulet_status_t start_worker(party_t *p, gpulet_error_t *err)
 {
-    const gpulet_neighbours_options_t *o = p->run->options;
-    char grant[GPULET_GRANT_MAX + 1];
-    gpulet_status_t st = o->backend->grant(grant, sizeof(grant), p->partition);
-    if (st != GPULET_OK)
-        return gpulet_fail(err, st, "the gpu-let has too many units for a text");
-    gpulet_worker_options_t options = {
-        .program = o->worker_program,
-        .name = p->name,
-        .backend = o->device_backend_name,
-        .grant = grant,
-        .engine = o->engine,
-        .ort_library = o->ort_library,
-        .fake_profile = o->fake_profile,
-        .log_level = o->log_level,
-        .units = p->units,
-        .batch_ahead = 2,
-        .load_limit_ns = (uint64_t)(o->load_limit_s * 1e9),
-    };
-    gpulet_worker_callbacks_t callbacks = {p,    on_ready, on_loaded, on_load_failed, on_measured,
-                                           NULL, on_done,  on_lost,   on_stopped};
-    forget(p);
-    if ((st = gpulet_worker_start(&p->worker, &options, &callbacks, err)) != GPULET_OK)
-        return st;
-    p->readable =
-        event_new(o->base, gpulet_worker_fd(p->worker), EV_READ | EV_PERSIST, on_readable, p);
-    if (p->readable == NULL || event_add(p->readable, NULL) != 0)
-        return gpulet_fail(err, GPULET_E_NOMEM, "no event for the worker");
-    while (!p->ready && !p->lost)
+    const gpulet_measurer_t *m = &p->measurer;
+    gpulet_status_t st = gpulet_measurer_start(&p->measurer, 0, err);
+    while (st == GPULET_OK && !m->ready && !m->lost)
         turn(p->run);
-    return p->lost ? gpulet_fail(err, GPULET_E_UNAVAILABLE, "%s", p->text) : GPULET_OK;
-}
-
-static uint32_t fixed_batch(const gpulet_repository_model_t *model)
-{
-    if (model->config.max_batch_size <= 0 || model->io.inputs_count == 0 ||
-        model->io.inputs[0].shape.rank == 0)
-        return 0;
-    return model->io.inputs[0].shape.dims[0] > 0 ? (uint32_t)model->io.inputs[0].shape.dims[0] : 0;
+    return st == GPULET_OK && m->lost ? worker_failed(p, err) : st;
 }
 
 static gpulet_status_t load(party_t *p, size_t index, gpulet_error_t *err)
 {
-    const gpulet_repository_model_t *model = p->run->options->models[index];
-    gpulet_worker_model_t value = {
-        .model = (uint32_t)index,
-        .name = model->key,
-        .path = model->path,
-        .input_fd = gpulet_slab_fd(p->run->slab),
-        .input_size = gpulet_slab_size(p->run->slab),
-        .batch_fixed = fixed_batch(model),
-        .batched = model->config.max_batch_size > 0,
-    };
-    forget(p);
-    gpulet_status_t st = gpulet_worker_load(p->worker, &value, err);
-    while (st == GPULET_OK && !p->loaded && !p->failed && !p->lost)
+    const gpulet_measurer_t *m = &p->measurer;
+    gpulet_status_t st = gpulet_measurer_load(&p->measurer, (uint32_t)index,
+                                              p->run->options->models[index], p->run->slab, err);
+    while (st == GPULET_OK && !m->loaded && !m->failed && !m->lost)
         turn(p->run);
-    if (st == GPULET_OK && !p->loaded)
-        st = gpulet_fail(err, GPULET_E_UNAVAILABLE, "%s", p->text);
+    if (st == GPULET_OK && !m->loaded)
+        st = worker_failed(p, err);
     if (st == GPULET_OK)
         p->model = index;
     return st;
@@ -262,15 +148,16 @@ static gpulet_status_t load(party_t *p, size_t index, gpulet_error_t *err)
 static gpulet_status_t prepare(party_t *p, size_t model, gpulet_error_t *err)
 {
     gpulet_status_t st = GPULET_OK;
-    if (p->worker != NULL && p->lost)
+    gpulet_measurer_t *m = &p->measurer;
+    if (m->worker != NULL && m->lost)
         drop_worker(p);
-    if (p->worker != NULL && p->model == model)
+    if (m->worker != NULL && p->model == model)
         return GPULET_OK;
-    if (p->worker != NULL && p->model != SIZE_MAX &&
-        gpulet_worker_unload(p->worker, (uint32_t)p->model) != GPULET_OK)
+    if (m->worker != NULL && p->model != SIZE_MAX &&
+        gpulet_worker_unload(m->worker, (uint32_t)p->model) != GPULET_OK)
         drop_worker(p); /* it takes no orders */
     p->model = SIZE_MAX;
-    if (p->worker == NULL)
+    if (m->worker == NULL)
         st = start_worker(p, err);
     if (st == GPULET_OK)
         st = load(p, model, err);
@@ -282,20 +169,18 @@ static gpulet_status_t prepare(party_t *p, size_t model, gpulet_error_t *err)
 static gpulet_status_t begin(party_t *p, uint32_t batch, uint32_t runs_min, uint32_t runs_max,
                              double ms, gpulet_error_t *err)
 {
-    if (p->lost)
-        return gpulet_fail(err, GPULET_E_UNAVAILABLE, "%s", p->text);
-    forget(p);
-    return gpulet_worker_measure(p->worker, (uint32_t)p->model, batch, runs_min, runs_max,
-                                 (uint64_t)(ms * 1e6)) == GPULET_OK
-               ? GPULET_OK
-               : gpulet_fail(err, GPULET_E_UNAVAILABLE, "the worker takes no order");
+    const gpulet_measurer_order_t order = {(uint32_t)p->model, batch, runs_min, runs_max,
+                                           (uint64_t)(ms * 1e6)};
+    return p->measurer.lost ? worker_failed(p, err)
+                            : gpulet_measurer_measure(&p->measurer, &order, err);
 }
 
 static gpulet_status_t finish(party_t *p, gpulet_error_t *err)
 {
-    while (!p->measured && !p->lost)
+    const gpulet_measurer_t *m = &p->measurer;
+    while (!m->measured && !m->lost)
         turn(p->run);
-    return p->lost || p->failed ? gpulet_fail(err, GPULET_E_UNAVAILABLE, "%s", p->text) : GPULET_OK;
+    return m->lost || m->failed ? worker_failed(p, err) : GPULET_OK;
 }
 
 /* ---- rounds ---- */
@@ -325,7 +210,7 @@ static gpulet_status_t slice(double *p50_ms, run_t *run, slices_t *s, gpulet_err
     if (st != GPULET_OK)
         return st;
     s->wall_ms = (double)(gpulet_clock_ns() - begun_ns) / 1e6;
-    *p50_ms = run->self.p50_ms;
+    *p50_ms = (double)run->self.measurer.figures.p50_ns / 1e6;
     return GPULET_OK;
 }
 
@@ -345,6 +230,14 @@ static gpulet_status_t beside_traffic(double *p50_ms, run_t *run, slices_t *s, c
     return st == GPULET_OK ? gpulet_traffic_check(run->traffic, err) : st;
 }
 
+/* A neighbour of another batch than before first chooses its kernels, on some devices, for longer
+ * than a slice: not while it is listened to. */
+static gpulet_status_t bring_to_batch(party_t *p, uint32_t batch, gpulet_error_t *err)
+{
+    gpulet_status_t st = begin(p, batch, 1, 1, 0.0, err);
+    return st == GPULET_OK ? finish(p, err) : st;
+}
+
 /* Again with more time where the neighbour was through before the slice was. */
 static gpulet_status_t beside_model(double *p50_ms, run_t *run, slices_t *s, const neighbour_t *n,
                                     gpulet_error_t *err)
@@ -356,7 +249,7 @@ static gpulet_status_t beside_model(double *p50_ms, run_t *run, slices_t *s, con
             return st;
         wait_ms(run, LEAD_MS);
         st = slice(p50_ms, run, s, err);
-        bool whole = !run->other.measured;
+        bool whole = !run->other.measurer.measured;
         gpulet_status_t ended = finish(&run->other, err);
         if (st != GPULET_OK || ended != GPULET_OK)
             return st != GPULET_OK ? st : ended;
@@ -380,7 +273,9 @@ static gpulet_status_t measure_rounds(gpulet_pair_t *pair, run_t *run, const nei
     uint32_t rounds = run->options->rounds;
     slices_t s = {.batch = pair->self.batch};
     double before_ms = 0.0;
-    gpulet_status_t st = slice(&before_ms, run, &s, err); /* the caches fill */
+    gpulet_status_t st = n->kind == NULL ? bring_to_batch(&run->other, n->batch, err) : GPULET_OK;
+    if (st == GPULET_OK)
+        st = slice(&before_ms, run, &s, err); /* the caches fill */
     if (st == GPULET_OK)
         st = slice(&before_ms, run, &s, err);
     for (uint32_t i = 0; st == GPULET_OK && i < rounds; i++) {
@@ -421,7 +316,7 @@ static bool ready(run_t *run, party_t *party, size_t model)
     if (prepare(party, model, &err) == GPULET_OK)
         return true;
     run->broken[model] = true;
-    problem(run, run->options->models[model]->key, party->units, err.text);
+    problem(run, run->options->models[model]->key, party->measurer.units, err.text);
     return false;
 }
 
@@ -433,8 +328,8 @@ static void do_pair(run_t *run, size_t model, uint32_t batch, const neighbour_t 
     const gpulet_repository_model_t *other = n->kind == NULL ? o->models[n->model] : NULL;
     const char *other_name = other != NULL ? other->key : n->kind->name;
     gpulet_error_t err = {""};
-    gpulet_pair_t pair = {.self = {.units = run->self.units, .batch = batch},
-                          .other = {.units = run->other.units, .batch = n->batch},
+    gpulet_pair_t pair = {.self = {.units = run->self.measurer.units, .batch = batch},
+                          .other = {.units = run->other.measurer.units, .batch = n->batch},
                           .traffic_mb_s = NAN};
     (void)snprintf(pair.device, sizeof(pair.device), "%s", o->device_type);
     (void)snprintf(pair.self.model, sizeof(pair.self.model), "%s", self->key);
@@ -448,7 +343,7 @@ static void do_pair(run_t *run, size_t model, uint32_t batch, const neighbour_t 
         return;
     if (measure_rounds(&pair, run, n, &err) != GPULET_OK) {
         gpulet_error_prefix(&err, "beside %s", other_name);
-        problem(run, self->key, run->self.units, err.text);
+        problem(run, self->key, run->self.measurer.units, err.text);
         return;
     }
     run->done++;
@@ -531,13 +426,6 @@ size_t gpulet_neighbours_splits(gpulet_neighbours_split_t *out, const uint32_t *
     return count;
 }
 
-static gpulet_status_t carve(party_t *p, uint32_t units, gpulet_error_t *err)
-{
-    const gpulet_neighbours_options_t *o = p->run->options;
-    p->units = units;
-    return o->backend->carve(&p->partition, o->device, units, 0, err);
-}
-
 static void calibrate(run_t *run, traffic_kind_t *kind, const char *name, uint64_t footprint)
 {
     const gpulet_neighbours_options_t *o = run->options;
@@ -551,7 +439,8 @@ static void calibrate(run_t *run, traffic_kind_t *kind, const char *name, uint64
                         ((double)(gpulet_clock_ns() - begun_ns) / 1e9);
     gpulet_traffic_set(run->traffic, 0, 0);
     if (o->on_traffic != NULL)
-        o->on_traffic(o->context, name, run->other.units, footprint, kind->bytes_per_s / 1e6);
+        o->on_traffic(o->context, name, run->other.measurer.units, footprint,
+                      kind->bytes_per_s / 1e6);
 }
 
 /* Without it models are still measured beside one another. */
@@ -560,12 +449,13 @@ static void start_traffic(run_t *run)
     const gpulet_neighbours_options_t *o = run->options;
     char grant[GPULET_GRANT_MAX + 1];
     gpulet_error_t err = {"the gpu-let has too many units for a text"};
-    gpulet_status_t st = o->backend->grant(grant, sizeof(grant), run->other.partition);
+    gpulet_status_t st =
+        o->workers.backend->grant(grant, sizeof(grant), run->other.measurer.partition);
     if (st == GPULET_OK)
-        st = gpulet_traffic_start(&run->traffic, o->backend, grant, gpulet_traffic_memory_bytes(),
-                                  &err);
+        st = gpulet_traffic_start(&run->traffic, o->workers.backend, grant,
+                                  gpulet_traffic_memory_bytes(), &err);
     if (st != GPULET_OK) {
-        problem(run, "@traffic", run->other.units, err.text);
+        problem(run, "@traffic", run->other.measurer.units, err.text);
         return;
     }
     calibrate(run, &run->kinds[0], GPULET_TRAFFIC_CACHE, gpulet_traffic_cache_bytes());
@@ -574,24 +464,21 @@ static void start_traffic(run_t *run)
 
 static void close_split(run_t *run)
 {
-    party_t *const parties[] = {&run->self, &run->other};
     gpulet_traffic_stop(run->traffic);
     run->traffic = NULL;
-    for (int i = 0; i < 2; i++) {
-        drop_worker(parties[i]);
-        if (parties[i]->partition != NULL)
-            run->options->backend->release(parties[i]->partition);
-        parties[i]->partition = NULL;
-    }
+    drop_worker(&run->self);
+    drop_worker(&run->other);
+    gpulet_measurer_release(&run->self.measurer);
+    gpulet_measurer_release(&run->other.measurer);
 }
 
 static gpulet_status_t do_split(run_t *run, const gpulet_neighbours_split_t *split,
                                 gpulet_error_t *err)
 {
     memset(run->broken, 0, run->options->models_count * sizeof(*run->broken));
-    gpulet_status_t st = carve(&run->self, split->self, err);
+    gpulet_status_t st = gpulet_measurer_carve(&run->self.measurer, split->self, false, err);
     if (st == GPULET_OK)
-        st = carve(&run->other, split->other, err);
+        st = gpulet_measurer_carve(&run->other.measurer, split->other, false, err);
     if (st == GPULET_OK && run->options->traffic)
         start_traffic(run);
     for (size_t i = 0; st == GPULET_OK && i < run->options->models_count; i++)
@@ -613,16 +500,18 @@ static gpulet_status_t run_init(run_t *run, gpulet_error_t *err)
 {
     const gpulet_neighbours_options_t *o = run->options;
     struct timeval period = {0, TICK_MS * 1000L};
-    run->self = (party_t){.run = run, .name = "self", .model = SIZE_MAX};
-    run->other = (party_t){.run = run, .name = "neighbour", .model = SIZE_MAX};
-    run->tick = event_new(o->base, -1, EV_PERSIST, on_tick, run);
-    run->alarm = event_new(o->base, -1, 0, on_alarm, run);
+    run->self = (party_t){.run = run, .model = SIZE_MAX};
+    run->other = (party_t){.run = run, .model = SIZE_MAX};
+    gpulet_measurer_init(&run->self.measurer, &o->workers, "self");
+    gpulet_measurer_init(&run->other.measurer, &o->workers, "neighbour");
+    run->tick = event_new(o->workers.base, -1, EV_PERSIST, on_tick, run);
+    run->alarm = event_new(o->workers.base, -1, 0, on_alarm, run);
     run->ratios = calloc(o->rounds, sizeof(*run->ratios));
     run->broken = calloc(o->models_count, sizeof(*run->broken));
     if (run->tick == NULL || run->alarm == NULL || run->ratios == NULL || run->broken == NULL ||
         event_add(run->tick, &period) != 0)
         return gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
-    return gpulet_slab_create(&run->slab, "neighbours", SLAB_BYTES, err);
+    return gpulet_measurer_slab(&run->slab, "neighbours", err);
 }
 
 gpulet_status_t gpulet_neighbours_check(const uint32_t *sizes, size_t sizes_count,

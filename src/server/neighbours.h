@@ -16,10 +16,8 @@
 
 #include "base/status.h"
 #include "core/pairs.h"
-#include "device/backend.h"
+#include "server/measurer.h"
 #include "server/repository.h"
-
-struct event_base;
 
 /* Names of the traffic in pairs, with the percentage of full speed for a batch. No model that is
  * measured may have such a name. */
@@ -35,9 +33,7 @@ typedef struct gpulet_neighbours_row {
 } gpulet_neighbours_row_t;
 
 typedef struct gpulet_neighbours_options {
-    struct event_base *base;
-    const gpulet_device_backend_t *backend;
-    gpulet_device_t *device;
+    gpulet_measurer_options_t workers;
     const char *device_type;
     uint32_t units_total;
     const uint32_t *sizes; /* gpu-let sizes, ascending; those of the whole device are left out */
@@ -49,13 +45,6 @@ typedef struct gpulet_neighbours_options {
     uint32_t rounds;
     double slice_ms; /* a model is measured for at least so long in one go */
     bool traffic;    /* beside the traffic generator too */
-    const char *device_backend_name;
-    const char *worker_program;
-    const char *engine;
-    const char *ort_library;
-    const char *fake_profile;
-    const char *log_level;
-    double load_limit_s;
 
     void *context;
     void (*on_pair)(void *context, const gpulet_neighbours_row_t *row);

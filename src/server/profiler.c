@@ -9,15 +9,13 @@
 #include <event2/event.h>
 
 #include "base/clock.h"
-#include "ipc/slab.h"
-#include "server/worker.h"
+#include "server/measurer.h"
 
 enum {
     TICK_MS = 50,
     BATCHES_MAX = 64,
     DISTURBED_MAX = 3,
     NICE = 10,
-    SLAB_BYTES = 1 << 20,
     ALL_SIZES_UP_TO = 8,
     RUNS_FEW = 3,
     END_MS = 10000,
@@ -52,13 +50,9 @@ struct gpulet_profiler {
     uint64_t budget_ns; /* of the point in hand */
     gpulet_cpu_meter_t meter;
     double last_ms; /* latency of the point before; 0: none */
-    gpulet_partition_t *partition;
-    gpulet_slab_t *slab; /* a worker wants an input segment; made-up inputs do not use it */
-    gpulet_worker_t *worker;
-    struct event *worker_event;
+    gpulet_measurer_t measurer;
+    gpulet_slab_t *slab;
     struct event *tick;
-    bool worker_lost;
-    bool worker_stopped;
     char problem[256];
 };
 
@@ -82,14 +76,6 @@ static const gpulet_repository_model_t *current_model(const gpulet_profiler_t *p
 static uint32_t batch_limit(const gpulet_repository_model_t *model)
 {
     return model->config.max_batch_size > 0 ? (uint32_t)model->config.max_batch_size : 1;
-}
-
-static uint32_t fixed_batch(const gpulet_repository_model_t *model)
-{
-    if (model->config.max_batch_size <= 0 || model->io.inputs_count == 0 ||
-        model->io.inputs[0].shape.rank == 0)
-        return 0;
-    return model->io.inputs[0].shape.dims[0] > 0 ? (uint32_t)model->io.inputs[0].shape.dims[0] : 0;
 }
 
 static void add_point(gpulet_profiler_t *p, uint32_t batch)
@@ -124,32 +110,23 @@ static void choose_points(gpulet_profiler_t *p)
  * of one gone half way would spoil the next one's figures. Blocks: not in a server. */
 static void end_worker(gpulet_profiler_t *p)
 {
-    if (p->worker == NULL || p->worker_lost || p->options.background ||
-        p->options.backend->detach == NULL)
+    gpulet_measurer_t *m = &p->measurer;
+    if (m->worker == NULL || m->lost || p->options.background || p->options.backend->detach == NULL)
         return;
-    p->worker_stopped = false;
-    gpulet_worker_stop(p->worker, END_MS * GPULET_NS_PER_MS);
-    for (int waited = 0; waited < 2 * END_MS && !p->worker_stopped && !p->worker_lost;
-         waited += END_LOOK_MS) {
-        struct pollfd fd = {.fd = gpulet_worker_fd(p->worker), .events = POLLIN};
+    m->stopped = false;
+    gpulet_worker_stop(m->worker, END_MS * GPULET_NS_PER_MS);
+    for (int waited = 0; waited < 2 * END_MS && !m->stopped && !m->lost; waited += END_LOOK_MS) {
+        struct pollfd fd = {.fd = gpulet_worker_fd(m->worker), .events = POLLIN};
         (void)poll(&fd, 1, END_LOOK_MS);
-        gpulet_worker_process(p->worker);
-        gpulet_worker_check(p->worker, gpulet_clock_ns());
+        gpulet_worker_process(m->worker);
+        gpulet_measurer_check(m);
     }
 }
 
 static void drop_worker(gpulet_profiler_t *p)
 {
     end_worker(p);
-    if (p->worker_event != NULL)
-        event_free(p->worker_event);
-    p->worker_event = NULL;
-    gpulet_worker_destroy(p->worker);
-    p->worker = NULL;
-    if (p->partition != NULL)
-        p->options.backend->release(p->partition);
-    p->partition = NULL;
-    p->worker_lost = false;
+    gpulet_measurer_release(&p->measurer);
 }
 
 static void report_problem(gpulet_profiler_t *p, const char *text)
@@ -159,42 +136,15 @@ static void report_problem(gpulet_profiler_t *p, const char *text)
     p->options.on_problem(p->options.context, current_model(p), p->sizes[p->size], text);
 }
 
-/* ---- worker callbacks: they only note what happened; step() goes on ---- */
+/* ---- what the worker said ---- */
 
-static void on_ready(void *context, gpulet_worker_t *worker)
+static void take_figures(gpulet_profiler_t *p)
 {
-    gpulet_profiler_t *p = context;
-    (void)worker;
-    p->state = PROFILER_LOAD;
-}
-
-static void on_loaded(void *context, gpulet_worker_t *worker, const gpulet_worker_loaded_t *loaded)
-{
-    gpulet_profiler_t *p = context;
-    (void)worker;
-    (void)loaded;
-    p->state = PROFILER_MEASURE;
-}
-
-static void on_load_failed(void *context, gpulet_worker_t *worker, uint32_t model,
-                           gpulet_status_t status, const char *text)
-{
-    gpulet_profiler_t *p = context;
-    (void)worker;
-    (void)model;
-    (void)status;
-    report_problem(p, text);
-    p->state = PROFILER_NEXT_MODEL;
-}
-
-static void on_measured(void *context, gpulet_worker_t *worker, const gpulet_worker_measured_t *m)
-{
-    gpulet_profiler_t *p = context;
     const gpulet_profiler_options_t *o = &p->options;
-    (void)worker;
+    const gpulet_worker_measured_t *m = &p->measurer.figures;
     gpulet_cpu_meter_end(&p->meter);
-    if (m->runs == 0) {
-        report_problem(p, m->text);
+    if (p->measurer.failed) {
+        report_problem(p, p->measurer.text);
         p->state = PROFILER_NEXT_MODEL;
         return;
     }
@@ -217,74 +167,34 @@ static void on_measured(void *context, gpulet_worker_t *worker, const gpulet_wor
     o->on_row(o->context, &row);
 }
 
-static void on_done(void *context, gpulet_worker_t *worker, const gpulet_worker_result_t *result)
+/* From a state that waits to the next one, once the worker has answered. */
+static void hear(gpulet_profiler_t *p)
 {
-    (void)context;
-    (void)worker;
-    gpulet_worker_release(result->output); /* no batch is ever sent */
-}
-
-static void on_lost(void *context, gpulet_worker_t *worker, const char *why)
-{
-    gpulet_profiler_t *p = context;
-    (void)worker;
-    (void)snprintf(p->problem, sizeof(p->problem), "the worker was lost: %s", why);
-    p->worker_lost = true;
-}
-
-static void on_stopped(void *context, gpulet_worker_t *worker)
-{
-    gpulet_profiler_t *p = context;
-    (void)worker;
-    p->worker_stopped = true;
+    const gpulet_measurer_t *m = &p->measurer;
+    if (p->state == PROFILER_STARTING && m->ready) {
+        p->state = PROFILER_LOAD;
+    } else if (p->state == PROFILER_LOADING && m->loaded) {
+        p->state = PROFILER_MEASURE;
+    } else if (p->state == PROFILER_LOADING && m->failed) {
+        report_problem(p, m->text);
+        p->state = PROFILER_NEXT_MODEL;
+    } else if (p->state == PROFILER_MEASURING && m->measured) {
+        take_figures(p);
+    }
+    if (m->lost) {
+        report_problem(p, m->text);
+        drop_worker(p);
+        p->state = PROFILER_NEXT_MODEL;
+    }
 }
 
 /* ---- steps ---- */
 
-static void step(gpulet_profiler_t *p);
-
-static void on_worker_readable(evutil_socket_t fd, short what, void *context)
-{
-    gpulet_profiler_t *p = context;
-    (void)fd;
-    (void)what;
-    gpulet_worker_process(p->worker);
-    step(p);
-}
-
 static gpulet_status_t start_worker(gpulet_profiler_t *p, gpulet_error_t *err)
 {
-    const gpulet_profiler_options_t *o = &p->options;
-    char grant[GPULET_GRANT_MAX + 1];
-    gpulet_status_t st =
-        o->backend->carve(&p->partition, o->device, p->sizes[p->size], o->background, err);
-    if (st == GPULET_OK)
-        st = o->backend->grant(grant, sizeof(grant), p->partition);
-    if (st != GPULET_OK)
-        return st;
-    gpulet_worker_options_t options = {
-        .program = o->worker_program,
-        .name = "profiler",
-        .backend = o->device_backend_name,
-        .grant = grant,
-        .engine = o->engine,
-        .ort_library = o->ort_library,
-        .fake_profile = o->fake_profile,
-        .log_level = o->log_level,
-        .units = p->sizes[p->size],
-        .batch_ahead = 2,
-        .load_limit_ns = (uint64_t)(o->load_limit_s * 1e9),
-        .nice = o->background ? NICE : 0,
-    };
-    gpulet_worker_callbacks_t callbacks = {p,    on_ready, on_loaded, on_load_failed, on_measured,
-                                           NULL, on_done,  on_lost,   on_stopped};
-    if ((st = gpulet_worker_start(&p->worker, &options, &callbacks, err)) != GPULET_OK)
-        return st;
-    p->worker_event = event_new(o->base, gpulet_worker_fd(p->worker), EV_READ | EV_PERSIST,
-                                on_worker_readable, p);
-    if (p->worker_event == NULL || event_add(p->worker_event, NULL) != 0)
-        return gpulet_fail(err, GPULET_E_NOMEM, "no event for the worker");
-    return GPULET_OK;
+    bool background = p->options.background;
+    gpulet_status_t st = gpulet_measurer_carve(&p->measurer, p->sizes[p->size], background, err);
+    return st == GPULET_OK ? gpulet_measurer_start(&p->measurer, background ? NICE : 0, err) : st;
 }
 
 static void do_start(gpulet_profiler_t *p)
@@ -304,24 +214,15 @@ static void do_start(gpulet_profiler_t *p)
 
 static void do_load(gpulet_profiler_t *p)
 {
-    const gpulet_repository_model_t *model = current_model(p);
     gpulet_error_t err;
     choose_points(p);
     if (p->points_count == 0) {
         p->state = PROFILER_NEXT_MODEL;
         return;
     }
-    gpulet_worker_model_t value = {
-        .model = (uint32_t)p->model,
-        .name = model->key,
-        .path = model->path,
-        .input_fd = gpulet_slab_fd(p->slab),
-        .input_size = gpulet_slab_size(p->slab),
-        .batch_fixed = fixed_batch(model),
-        .batched = model->config.max_batch_size > 0,
-    };
     p->state = PROFILER_LOADING;
-    if (gpulet_worker_load(p->worker, &value, &err) != GPULET_OK) {
+    if (gpulet_measurer_load(&p->measurer, (uint32_t)p->model, current_model(p), p->slab, &err) !=
+        GPULET_OK) {
         report_problem(p, err.text);
         p->state = PROFILER_NEXT_MODEL;
     }
@@ -349,11 +250,13 @@ static void do_measure(gpulet_profiler_t *p)
     uint32_t runs_min = p->last_ms * 2 * o->runs_min / 1000.0 > share_s && o->runs_min > RUNS_FEW
                             ? RUNS_FEW
                             : o->runs_min;
+    const gpulet_measurer_order_t order = {(uint32_t)p->model, p->points[p->point], runs_min,
+                                           o->runs_max, (uint64_t)(share_s * 1e9)};
+    gpulet_error_t err;
     p->state = PROFILER_MEASURING;
     gpulet_cpu_meter_begin(&p->meter);
-    if (gpulet_worker_measure(p->worker, (uint32_t)p->model, p->points[p->point], runs_min,
-                              o->runs_max, (uint64_t)(share_s * 1e9)) != GPULET_OK) {
-        report_problem(p, "the worker takes no order");
+    if (gpulet_measurer_measure(&p->measurer, &order, &err) != GPULET_OK) {
+        report_problem(p, err.text);
         p->state = PROFILER_NEXT_MODEL;
     }
 }
@@ -361,15 +264,15 @@ static void do_measure(gpulet_profiler_t *p)
 static void do_next_model(gpulet_profiler_t *p)
 {
     gpulet_status_t st = GPULET_OK;
-    if (p->worker != NULL)
-        st = gpulet_worker_unload(p->worker, (uint32_t)p->model);
+    if (p->measurer.worker != NULL)
+        st = gpulet_worker_unload(p->measurer.worker, (uint32_t)p->model);
     if (st != GPULET_OK && st != GPULET_E_NOT_FOUND) /* nothing of it to measure, or it failed */
         drop_worker(p); /* it takes no orders: the next model gets a new one */
     p->model++;
     if (p->model >= p->options.models_count)
         p->state = PROFILER_NEXT_SIZE;
     else
-        p->state = p->worker != NULL ? PROFILER_LOAD : PROFILER_START_WORKER;
+        p->state = p->measurer.worker != NULL ? PROFILER_LOAD : PROFILER_START_WORKER;
 }
 
 static void do_next_size(gpulet_profiler_t *p)
@@ -387,15 +290,12 @@ static void do_next_size(gpulet_profiler_t *p)
 }
 
 /* Goes on until something has to be waited for. */
-static void step(gpulet_profiler_t *p)
+static void step(void *context)
 {
+    gpulet_profiler_t *p = context;
+    hear(p);
     for (;;) {
         profiler_state_t before = p->state;
-        if (p->worker_lost) {
-            report_problem(p, p->problem);
-            drop_worker(p);
-            p->state = PROFILER_NEXT_MODEL;
-        }
         switch (p->state) {
         case PROFILER_START_WORKER:
             do_start(p);
@@ -430,8 +330,7 @@ static void on_tick(evutil_socket_t fd, short what, void *context)
     gpulet_profiler_t *p = context;
     (void)fd;
     (void)what;
-    if (p->worker != NULL)
-        gpulet_worker_check(p->worker, gpulet_clock_ns());
+    gpulet_measurer_check(&p->measurer);
     step(p);
 }
 
@@ -459,12 +358,27 @@ gpulet_status_t gpulet_profiler_start(gpulet_profiler_t **out,
     if (p == NULL)
         return gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
     p->options = *options;
+    const gpulet_measurer_options_t workers = {
+        .base = options->base,
+        .backend = options->backend,
+        .device = options->device,
+        .device_backend_name = options->device_backend_name,
+        .worker_program = options->worker_program,
+        .engine = options->engine,
+        .ort_library = options->ort_library,
+        .fake_profile = options->fake_profile,
+        .log_level = options->log_level,
+        .load_limit_s = options->load_limit_s,
+    };
+    gpulet_measurer_init(&p->measurer, &workers, "profiler");
+    p->measurer.on_news = step;
+    p->measurer.context = p;
     gpulet_status_t st = copy_lists(p);
     if (st != GPULET_OK) {
         (void)gpulet_fail(err, st, "out of memory");
         goto fail;
     }
-    if ((st = gpulet_slab_create(&p->slab, "profiler", SLAB_BYTES, err)) != GPULET_OK)
+    if ((st = gpulet_measurer_slab(&p->slab, "profiler", err)) != GPULET_OK)
         goto fail;
     p->tick = event_new(options->base, -1, EV_PERSIST, on_tick, p);
     if (p->tick == NULL || event_add(p->tick, &period) != 0) {

@@ -14,11 +14,30 @@ enum { SMALL_WORLD = 64, RARELY = 64 };
             broken((sim), #condition, __LINE__);                                                   \
     } while (0)
 
+/* What there was, for whoever looks into it. */
+static void put_gpulets(const sim_t *sim)
+{
+    static const char *const states[] = {"blocked", "starting", "loading", "ready",
+                                         "serving", "draining", "dead"};
+    for (size_t i = 0; i < sim->gpulets_count; i++) {
+        const sim_gpulet_t *g = sim->gpulets[i];
+        if (g == NULL)
+            continue;
+        const sim_device_t *device = &sim->devices[g->device];
+        (void)fprintf(stderr, "  %s %u%s: %u units, slot %d, %s%s%s%s, %zu lanes\n",
+                      sim->o->planning.devices->types[device->type].name, device->index,
+                      device->gone ? " (gone)" : "", g->units, g->slot, states[g->state],
+                      g->heir ? ", heir" : "", g->retired ? ", retired" : "",
+                      g->loading ? ", loading" : "", g->lanes_count);
+    }
+}
+
 static _Noreturn void broken(const sim_t *sim, const char *condition, int line)
 {
     (void)fprintf(stderr, "seed=%llu t=%.9f s: broken promise: %s (check.c:%d)\n",
                   (unsigned long long)sim->o->seed,
                   ((double)sim->now_ns - (double)sim->count_from_ns) / 1e9, condition, line);
+    put_gpulets(sim);
     abort();
 }
 
@@ -50,6 +69,7 @@ void sim_check_run(const sim_t *sim, const gpulet_action_t *action)
     for (uint32_t i = 0; i < action->u.run.requests_count; i++) {
         const sim_request_t *r = request_of(sim, action->u.run.requests[i]);
         CHECK(sim, r->state == SIM_REQUEST_WAITING && r->model == action->u.run.model);
+        CHECK(sim, sim->o->late_serve || sim->now_ns <= r->deadline_ns);
         items += r->items;
     }
     CHECK(sim, items == action->u.run.items);
@@ -104,6 +124,25 @@ static void check_lane(const sim_t *sim, const sim_gpulet_t *g, size_t index)
     CHECK(sim, lane->running.id == 0 || lane->running.started || g->lost);
 }
 
+/* Slots of hardware belong to one. */
+static void check_slots(const sim_t *sim, const sim_device_t *device,
+                        const gpulet_device_type_t *type)
+{
+    uint64_t taken = 0; /* at most 64 slots a device */
+    for (size_t i = 0; i < device->gpulets_count; i++) {
+        const sim_gpulet_t *g = sim->gpulets[device->gpulets[i]];
+        int size = gpulet_device_type_size_index(type, g->units);
+        if (g->state == SIM_GPULET_BLOCKED || g->state == SIM_GPULET_DEAD || g->slot < 0 ||
+            size < 0)
+            continue;
+        for (uint32_t k = 0; k < type->placements[size].length; k++) {
+            uint64_t slot = UINT64_C(1) << ((uint32_t)g->slot + k);
+            CHECK(sim, (taken & slot) == 0);
+            taken |= slot;
+        }
+    }
+}
+
 /* Units and memory within the device's, but for what a transition lets overlap: units of types that
  * are not cut in hardware, never memory. */
 static void check_device(const sim_t *sim, const sim_device_t *device)
@@ -124,6 +163,8 @@ static void check_device(const sim_t *sim, const sim_device_t *device)
         units += g->units;
         memory += sim_gpulet_memory_mb(sim, g);
     }
+    if (type->slots > 0)
+        check_slots(sim, device, type);
     bool hard = type->isolated || type->slots > 0;
     CHECK(sim, units <= type->units || (!hard && (sim->transition.active || leaving)));
     CHECK(sim, type->memory_mb_by_size != NULL ||

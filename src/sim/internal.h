@@ -4,6 +4,7 @@
  *   run.c         the loop over events, and what the brain's actions do
  *   lane.c        batches on lanes: how long they take
  *   gpulet.c      gpu-lets: start, load, serve, drain, die
+ *   device.c      what stands on a device, and what room there is
  *   transition.c  from one plan to the next
  *   planning.c    plans for what is wanted, on the devices that are there
  *   following.c   when a plan is wanted
@@ -132,6 +133,7 @@ typedef struct sim_gpulet {
     bool retired;          /* it has not */
     bool loading;          /* serves, and loads what the plan under way adds */
     bool fresh;            /* begun for the plan under way, and has not served yet */
+    bool early;            /* serves for the plan under way before all of it is there */
     bool lost;             /* its worker died in this event */
     uint32_t speed;        /* what the brain calls its size: differs with type and instances */
     uint32_t loads_left;
@@ -235,8 +237,8 @@ uint64_t sim_after_s(const sim_t *sim, double seconds);
 
 /* lane.c */
 void sim_lane_run(sim_t *sim, const gpulet_action_t *action);
-void sim_lane_done(sim_t *sim, uint32_t lane, uint64_t batch);
-void sim_lane_free(sim_t *sim, uint32_t lane);
+void sim_lane_done(sim_t *sim, uint32_t index, uint64_t batch);
+void sim_lane_free(sim_t *sim, uint32_t index);
 /* SIM_NONE: the run has failed. */
 uint32_t sim_lane_take(sim_t *sim, uint32_t gpulet, uint32_t ordinal);
 
@@ -261,10 +263,25 @@ void sim_gpulet_serve(sim_t *sim, sim_gpulet_t *g, const sim_service_t *before,
 void sim_gpulet_drain(sim_t *sim, sim_gpulet_t *g);
 /* The worker is lost: its lanes are, and it is started again unless nobody wants it. */
 void sim_gpulet_lose(sim_t *sim, sim_gpulet_t *g);
-void sim_gpulet_lane_idle(sim_t *sim, uint32_t lane);
+void sim_gpulet_lane_idle(sim_t *sim, uint32_t index);
+
+/* device.c */
+uint32_t sim_device_get(sim_t *sim, uint32_t type, uint32_t index); /* SIM_NONE: no memory */
+const gpulet_device_type_t *sim_device_type(const sim_t *sim, uint32_t device);
+/* Whether the gpu-let is there at all. */
+bool sim_gpulet_takes_room(const sim_gpulet_t *g);
+bool sim_device_slots_overlap(const gpulet_device_type_t *type, const sim_gpulet_t *a,
+                              const sim_gpulet_t *b);
+/* Whether the gpu-let could start on its device beside all but those in `without` (by place; may
+ * be NULL). */
+bool sim_device_fits(const sim_t *sim, const sim_gpulet_t *wanted, const bool *without);
+/* Of all gpu-lets but those that drain. */
+uint64_t sim_device_units(const sim_t *sim, uint32_t device);
+/* The true interference must know every two that may run beside one another, whether or not they
+ * happen to; else the run has failed. */
+void sim_device_check_truth(sim_t *sim);
 
 /* transition.c */
-uint32_t sim_device_get(sim_t *sim, uint32_t type, uint32_t index); /* SIM_NONE: no memory */
 /* The first plan: all of it serves at once. */
 void sim_transition_first(sim_t *sim, gpulet_plan_t *plan);
 /* Takes the plan over. */
@@ -296,7 +313,7 @@ bool sim_fault_strikes(sim_t *sim, gpulet_fault_t fault);
 void sim_faults_begin(sim_t *sim);
 void sim_fault_burst(sim_t *sim);
 void sim_fault_device_gone(sim_t *sim);
-void sim_fault_device_back(sim_t *sim, uint32_t device);
+void sim_fault_device_back(sim_t *sim, uint32_t index);
 /* Faults end; devices that are gone come back. */
 void sim_faults_end(sim_t *sim);
 
@@ -307,6 +324,7 @@ void sim_stats_rejected(sim_t *sim, const sim_request_t *r);
 void sim_stats_cancelled(sim_t *sim, const sim_request_t *r);
 /* Gpu-lets came or went. */
 void sim_stats_devices(sim_t *sim);
+void sim_stats_schedule_window(sim_t *sim, uint64_t begin_ns);
 void sim_stats_window(sim_t *sim);
 void sim_stats_finish(sim_t *sim);
 

@@ -5,7 +5,7 @@
 
 #include "sim/arrivals.h"
 
-enum { MODELS_MAX = 4, TYPES_MAX = 2, KINDS = 4 };
+enum { MODELS_MAX = 4, TYPES_MAX = 2, KINDS = 5 };
 
 /* A kind of device: what is written before its memory, and its sizes. */
 typedef struct kind {
@@ -34,6 +34,7 @@ static const kind_t kinds[KINDS] = {
      7,
      {1, 2, 3, 4, 7},
      true},
+    {"    units: 4\n    sizes: [1, 2, 4]\n    isolated: true\n", 4, {1, 2, 4, 0}, true},
     {"    units: 2\n    sizes: [1, 2]\n    gpulets_max: 2\n", 2, {1, 2, 0}, false},
 };
 

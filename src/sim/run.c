@@ -9,6 +9,8 @@ void sim_fail(sim_t *sim, gpulet_status_t status)
 {
     if (sim->status == GPULET_OK)
         sim->status = status;
+    if (sim->err->text[0] == '\0')
+        (void)gpulet_fail(sim->err, status, "%s", gpulet_status_text(status));
 }
 
 uint64_t sim_after_s(const sim_t *sim, double seconds)
@@ -306,7 +308,7 @@ void sim_run_all(sim_t *sim)
             break;
         if ((bounded && sim->now_ns > limit_ns) || !step(sim))
             break;
-        if (sim->o->check)
+        if (sim->o->check && sim->status == GPULET_OK)
             sim_check_event(sim);
     }
     if (sim->status == GPULET_OK && sim->o->check)

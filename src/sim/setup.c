@@ -125,8 +125,7 @@ static void begin(sim_t *sim)
     if (sim->o->trace != NULL)
         sim_schedule_trace(sim);
     if (sim->o->series_s > 0)
-        sim_add_event(sim, SIM_EVENT_WINDOW,
-                      sim->count_from_ns + (uint64_t)(sim->o->series_s * 1e9), 0, 0);
+        sim_stats_schedule_window(sim, sim->count_from_ns);
     if (sim->o->follow && sim->status == GPULET_OK)
         sim_follow_begin(sim);
     sim_faults_begin(sim);
@@ -176,6 +175,7 @@ gpulet_status_t gpulet_sim_run(gpulet_sim_result_t *out, const gpulet_sim_option
     sim->o = options;
     sim->result = out;
     sim->err = err != NULL ? err : &unheard;
+    sim->err->text[0] = '\0';
     sim->models_count = options->planning.workload->count;
     if (sim->models_count == 0)
         sim->status = gpulet_fail(sim->err, GPULET_E_INVALID, "the workload has no models");

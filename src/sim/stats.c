@@ -63,11 +63,19 @@ static gpulet_sim_window_t *window_of(const sim_t *sim, const sim_request_t *r)
     return &sim->result->windows[r->window * sim->result->models_count + r->model];
 }
 
+void sim_stats_schedule_window(sim_t *sim, uint64_t begin_ns)
+{
+    uint64_t end_ns = begin_ns + window_ns(sim);
+    if (begin_ns < sim->count_until_ns) /* the last one may be shorter */
+        sim_add_event(sim, SIM_EVENT_WINDOW,
+                      end_ns < sim->count_until_ns ? end_ns : sim->count_until_ns, 0, 0);
+}
+
 /* Ends the window that is under way. */
 void sim_stats_window(sim_t *sim)
 {
     gpulet_sim_result_t *result = sim->result;
-    uint64_t index = (sim->now_ns - sim->count_from_ns) / window_ns(sim) - 1;
+    uint64_t index = (sim->now_ns - sim->count_from_ns - 1) / window_ns(sim);
     if (!reserve_windows(sim, index + 1))
         return;
     for (size_t i = 0; i < result->models_count; i++) {
@@ -75,8 +83,7 @@ void sim_stats_window(sim_t *sim)
         w->planned_rps = sim->models[i].planned_rps;
         w->devices_used = sim->devices_used;
     }
-    if (sim->now_ns < sim->count_until_ns)
-        sim_add_event(sim, SIM_EVENT_WINDOW, sim->now_ns + window_ns(sim), 0, 0);
+    sim_stats_schedule_window(sim, sim->now_ns);
 }
 
 /* ---- requests ---- */

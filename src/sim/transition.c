@@ -11,115 +11,11 @@
 #include "plan/serving.h"
 #include "sim/internal.h"
 
-/* ---- devices ---- */
-
-uint32_t sim_device_get(sim_t *sim, uint32_t type, uint32_t index)
-{
-    for (size_t i = 0; i < sim->devices_count; i++) {
-        if (sim->devices[i].type == type && sim->devices[i].index == index)
-            return (uint32_t)i;
-    }
-    if (sim->devices_count == sim->devices_capacity) {
-        size_t capacity = sim->devices_capacity == 0 ? 16 : sim->devices_capacity * 2;
-        sim_device_t *grown = reallocarray(sim->devices, capacity, sizeof(*grown));
-        if (grown == NULL) {
-            sim_fail(sim, gpulet_fail(sim->err, GPULET_E_NOMEM, "out of memory"));
-            return SIM_NONE;
-        }
-        sim->devices = grown;
-        sim->devices_capacity = capacity;
-    }
-    sim->devices[sim->devices_count] = (sim_device_t){.type = type, .index = index};
-    return (uint32_t)sim->devices_count++;
-}
-
 static uint32_t device_of(sim_t *sim, const gpulet_plan_device_t *planned)
 {
     int type = gpulet_device_set_find(sim->o->planning.devices, planned->type);
     assert(type >= 0); /* plans are checked before */
     return sim_device_get(sim, (uint32_t)type, planned->index);
-}
-
-/* ---- room ---- */
-
-static const gpulet_device_type_t *type_of(const sim_t *sim, uint32_t device)
-{
-    return &sim->o->planning.devices->types[sim->devices[device].type];
-}
-
-static bool takes_room(const sim_gpulet_t *g)
-{
-    return g->state != SIM_GPULET_BLOCKED && g->state != SIM_GPULET_DEAD;
-}
-
-static bool slots_overlap(const gpulet_device_type_t *type, const sim_gpulet_t *a,
-                          const sim_gpulet_t *b)
-{
-    int size_a = gpulet_device_type_size_index(type, a->units);
-    int size_b = gpulet_device_type_size_index(type, b->units);
-    if (type->slots == 0 || a->slot < 0 || b->slot < 0 || size_a < 0 || size_b < 0)
-        return false;
-    int64_t end_a = a->slot + (int64_t)type->placements[size_a].length;
-    int64_t end_b = b->slot + (int64_t)type->placements[size_b].length;
-    return a->slot < end_b && b->slot < end_a;
-}
-
-/* Whether the gpu-let could start on its device beside all but those in `without` (by place). */
-static bool fits(const sim_t *sim, const sim_gpulet_t *wanted, const bool *without)
-{
-    const gpulet_device_type_t *type = type_of(sim, wanted->device);
-    const sim_device_t *device = &sim->devices[wanted->device];
-    double memory = sim_gpulet_memory_mb(sim, wanted);
-    uint64_t units = wanted->units;
-    for (size_t i = 0; i < device->gpulets_count; i++) {
-        const sim_gpulet_t *g = sim->gpulets[device->gpulets[i]];
-        if (g == wanted || !takes_room(g) || (without != NULL && without[g->id]))
-            continue;
-        if (slots_overlap(type, wanted, g))
-            return false;
-        memory += sim_gpulet_memory_mb(sim, g);
-        units += g->units;
-    }
-    /* What is cut in hardware has its own memory, and cannot overlap. */
-    if ((type->isolated || type->slots > 0) && units > type->units)
-        return false;
-    return type->memory_mb_by_size != NULL || memory <= type->memory_mb;
-}
-
-/* ---- what disturbs what ---- */
-
-/* The true interference must know every two that may run beside one another, whether or not they
- * happen to. */
-static void check_two(sim_t *sim, const sim_service_t *self, size_t self_count,
-                      const sim_service_t *other, size_t other_count)
-{
-    for (size_t i = 0; i < self_count * other_count && sim->status == GPULET_OK; i++) {
-        double factor = 1;
-        gpulet_status_t st = sim_truth_factor(&factor, sim->truth, self[i % self_count].curve, 1,
-                                              other[i / self_count].curve, 1, sim->err);
-        if (st != GPULET_OK)
-            sim_fail(sim, st);
-    }
-}
-
-static void check_truth(sim_t *sim)
-{
-    for (size_t d = 0; d < sim->devices_count && sim->truth != NULL; d++) {
-        const sim_device_t *device = &sim->devices[d];
-        size_t count = device->gpulets_count;
-        if (type_of(sim, (uint32_t)d)->isolated)
-            continue;
-        for (size_t i = 0; i < count * count; i++) {
-            const sim_gpulet_t *self = sim->gpulets[device->gpulets[i % count]];
-            const sim_gpulet_t *other = sim->gpulets[device->gpulets[i / count]];
-            if (self == other || self->retired || other->retired)
-                continue;
-            check_two(sim, self->wanted != NULL ? self->wanted : self->services,
-                      self->wanted != NULL ? self->wanted_count : self->services_count,
-                      other->wanted != NULL ? other->wanted : other->services,
-                      other->wanted != NULL ? other->wanted_count : other->services_count);
-        }
-    }
 }
 
 /* ---- the first plan ---- */
@@ -150,7 +46,7 @@ void sim_transition_first(sim_t *sim, gpulet_plan_t *plan)
 {
     for (size_t d = 0; d < plan->devices_count && sim->status == GPULET_OK; d++)
         place_all(sim, &plan->devices[d]);
-    check_truth(sim);
+    sim_device_check_truth(sim);
     adopt(sim, plan);
 }
 
@@ -177,7 +73,7 @@ static bool keep(sim_t *sim, sim_gpulet_t *g, const gpulet_plan_gpulet_t *planne
     }
     g->wanted_count = planned->shares_count;
     g->duty_next_ms = planned->duty_ms;
-    if (!fits(sim, g, NULL)) {
+    if (!sim_device_fits(sim, g, NULL)) {
         bool grows = false;
         for (size_t i = 0; i < g->wanted_count; i++)
             grows = grows || !sim_gpulet_holds(g, g->wanted[i].model);
@@ -266,7 +162,7 @@ void sim_transition_begin(sim_t *sim, gpulet_plan_t *plan, uint64_t wanted_ns)
         begin_device(sim, running, &plan->devices[d]);
     gpulet_plan_destroy(running);
     note_memory(sim);
-    check_truth(sim);
+    sim_device_check_truth(sim);
     sim_add_event(sim, SIM_EVENT_LIMIT, sim_after_s(sim, sim->o->transition_limit_s), 0, t->number);
     sim->restless = true;
 }
@@ -295,13 +191,14 @@ static void expect(sim_t *sim, const sim_gpulet_t *gone)
 static void choose(const sim_t *sim, const sim_gpulet_t *blocked, bool *going)
 {
     const sim_device_t *device = &sim->devices[blocked->device];
-    const gpulet_device_type_t *type = type_of(sim, blocked->device);
+    const gpulet_device_type_t *type = sim_device_type(sim, blocked->device);
     for (int pass = 0; pass < 2; pass++) {
         for (size_t i = 0; i < device->gpulets_count; i++) {
             const sim_gpulet_t *g = sim->gpulets[device->gpulets[i]];
-            if (fits(sim, blocked, going))
+            if (sim_device_fits(sim, blocked, going))
                 return;
-            if (g->retired && takes_room(g) && (pass == 1 || slots_overlap(type, g, blocked)))
+            if (g->retired && sim_gpulet_takes_room(g) &&
+                (pass == 1 || sim_device_slots_overlap(type, g, blocked)))
                 going[g->id] = true;
         }
     }
@@ -318,8 +215,10 @@ static void make_room(sim_t *sim)
     sim->transition.broke = true;
     for (size_t i = 0; i < sim->gpulets_count; i++) {
         sim_gpulet_t *g = sim->gpulets[i];
-        if (g != NULL && g->fresh && g->state == SIM_GPULET_READY)
-            sim_gpulet_add_lanes(sim, g);
+        if (g == NULL || !g->fresh || g->state != SIM_GPULET_READY)
+            continue;
+        g->early = true;
+        sim_gpulet_add_lanes(sim, g);
     }
     for (size_t i = 0; i < sim->gpulets_count; i++) {
         if (sim->gpulets[i] != NULL && sim->gpulets[i]->state == SIM_GPULET_BLOCKED)
@@ -402,7 +301,7 @@ static void switch_over(sim_t *sim)
         sim_gpulet_t *g = sim->gpulets[i];
         if (g == NULL)
             continue;
-        g->heir = false;
+        g->heir = g->early = false;
         if (g->retired && g->state != SIM_GPULET_DRAINING)
             sim_gpulet_drain(sim, g);
     }
@@ -429,7 +328,7 @@ void sim_transition_progress(sim_t *sim)
         sim_gpulet_t *g = sim->gpulets[i];
         if (g == NULL)
             continue;
-        if (g->state == SIM_GPULET_BLOCKED && fits(sim, g, NULL))
+        if (g->state == SIM_GPULET_BLOCKED && sim_device_fits(sim, g, NULL))
             sim_gpulet_start(sim, g);
         blocked = blocked || g->state == SIM_GPULET_BLOCKED;
         waiting = waiting || g->state == SIM_GPULET_DRAINING ||
@@ -441,6 +340,22 @@ void sim_transition_progress(sim_t *sim)
         make_room(sim);
     else
         switch_over(sim);
+}
+
+/* What serves already for a plan that is given up goes on where there is room beside what ran
+ * before. */
+static void drop_early(sim_t *sim)
+{
+    for (size_t i = 0; i < sim->gpulets_count; i++) {
+        sim_gpulet_t *g = sim->gpulets[i];
+        if (g == NULL || !g->early)
+            continue;
+        g->early = false;
+        if (g->state != SIM_GPULET_DRAINING &&
+            (sim_device_units(sim, g->device) > sim_device_type(sim, g->device)->units ||
+             !sim_device_fits(sim, g, NULL)))
+            sim_gpulet_drain(sim, g);
+    }
 }
 
 void sim_transition_give_up(sim_t *sim)
@@ -467,6 +382,7 @@ void sim_transition_give_up(sim_t *sim)
         if (dead && !sim->devices[g->device].gone)
             sim_gpulet_start(sim, g); /* its heir does not come */
     }
+    drop_early(sim);
     gpulet_plan_destroy(t->plan);
     t->plan = NULL;
     t->active = false;

@@ -6,15 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "study/multiple.h"
-
 /* Beyond so many devices no plan is made to see how many would do. */
 static const double DEVICES_MAX = 5000.0;
 static const double SLO_FACTOR_MAX = 1024.0, SLO_PRECISION = 1.01;
 enum { RATE_STEPS = 8, MORE_DEVICES_MAX = 8 };
 
 typedef struct search {
-    const gpulet_planner_t *planner;
+    const gpulet_study_runner_t *runner;
     const gpulet_plan_input_t *input;
     gpulet_error_t *err;
     size_t model; /* index in the workload */
@@ -53,7 +51,7 @@ static gpulet_status_t plan_with(gpulet_plan_t **out, const search_t *s, gpulet_
     gpulet_plan_input_t changed = *s->input;
     changed.devices = set;
     changed.brief = true;
-    return gpulet_planner_run(out, s->planner, &changed, s->err);
+    return gpulet_study_plan(out, s->runner, &changed, s->err);
 }
 
 static int32_t devices_of(const gpulet_plan_t *plan, const char *type)
@@ -114,7 +112,7 @@ static gpulet_status_t advise_devices(gpulet_advice_t *advice, const search_t *s
 static gpulet_status_t try_model(bool *feasible, const search_t *s, double rate, double slo)
 {
     const double factors[2] = {rate, slo};
-    return gpulet_study_try(feasible, s->planner, s->input, s->model, 1, factors, s->err);
+    return gpulet_study_try(feasible, s->runner, s->input, s->model, 1, factors, s->err);
 }
 
 /* Three digits, up or down, so that the figure can be said. */
@@ -179,17 +177,18 @@ static gpulet_status_t advise_slo(gpulet_advice_model_t *model, const search_t *
 }
 
 gpulet_status_t gpulet_advise(gpulet_advice_t *out, const gpulet_plan_t *plan,
-                              const gpulet_planner_t *planner, const gpulet_planner_t *search,
-                              const gpulet_plan_input_t *input, gpulet_error_t *err)
+                              const gpulet_study_runner_t *runner,
+                              const gpulet_study_runner_t *search, const gpulet_plan_input_t *input,
+                              gpulet_error_t *err)
 {
     gpulet_advice_t *advice = calloc(1, sizeof(*advice));
-    search_t s = {planner, input, err, 0};
+    search_t s = {runner, input, err, 0};
     assert(!plan->feasible);
     if (advice == NULL)
         return gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
     find_missing(advice, plan, input->workload);
     gpulet_status_t st = advise_devices(advice, &s);
-    s.planner = search;
+    s.runner = search;
     advice->multiple = NAN;
     if (st == GPULET_OK)
         st = gpulet_study_multiple(&advice->multiple, search, input, err);

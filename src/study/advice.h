@@ -9,6 +9,7 @@
 
 #include "base/status.h"
 #include "plan/planner.h"
+#include "study/multiple.h"
 
 enum { GPULET_ADVICE_MODELS_MAX = 4 };
 
@@ -34,11 +35,11 @@ typedef struct gpulet_advice {
     size_t models_missing; /* all that miss something */
 } gpulet_advice_t;
 
-/* `plan` is the infeasible plan of `planner` for the input. Rates and SLOs are searched with
- * `search`, which may be a quicker planner: what it finds feasible is. */
+/* `plan` is the infeasible plan of the runner's planner for the input. Rates and SLOs are searched
+ * with `search`, which may be a quicker planner: what it finds feasible is. */
 gpulet_status_t gpulet_advise(gpulet_advice_t *out, const gpulet_plan_t *plan,
-                              const gpulet_planner_t *planner, const gpulet_planner_t *search,
-                              const gpulet_plan_input_t *input,
+                              const gpulet_study_runner_t *runner,
+                              const gpulet_study_runner_t *search, const gpulet_plan_input_t *input,
                               gpulet_error_t *err) GPULET_MUST_USE;
 
 #endif

@@ -7,7 +7,14 @@
 
 static const double MULTIPLE_MAX = 1e12, MULTIPLE_MIN = 1e-6, PRECISION = 1.001;
 
-gpulet_status_t gpulet_study_try(bool *feasible, const gpulet_planner_t *planner,
+gpulet_status_t gpulet_study_plan(gpulet_plan_t **out, const gpulet_study_runner_t *runner,
+                                  const gpulet_plan_input_t *input, gpulet_error_t *err)
+{
+    return runner->run != NULL ? runner->run(out, runner, input, err)
+                               : gpulet_planner_run(out, runner->planner, input, err);
+}
+
+gpulet_status_t gpulet_study_try(bool *feasible, const gpulet_study_runner_t *runner,
                                  const gpulet_plan_input_t *input, size_t first, size_t count,
                                  const double factors[2], gpulet_error_t *err)
 {
@@ -26,7 +33,8 @@ gpulet_status_t gpulet_study_try(bool *feasible, const gpulet_planner_t *planner
     }
     changed.workload = &workload;
     changed.brief = true;
-    gpulet_status_t st = gpulet_planner_run(&plan, planner, &changed, err);
+    changed.any = true;
+    gpulet_status_t st = gpulet_study_plan(&plan, runner, &changed, err);
     if (st == GPULET_OK)
         *feasible = plan->feasible;
     gpulet_plan_destroy(plan);
@@ -34,12 +42,12 @@ gpulet_status_t gpulet_study_try(bool *feasible, const gpulet_planner_t *planner
     return st;
 }
 
-static gpulet_status_t try_multiple(bool *feasible, const gpulet_planner_t *planner,
+static gpulet_status_t try_multiple(bool *feasible, const gpulet_study_runner_t *runner,
                                     const gpulet_plan_input_t *input, double multiple,
                                     gpulet_error_t *err)
 {
     const double factors[2] = {multiple, 1.0};
-    return gpulet_study_try(feasible, planner, input, 0, input->workload->count, factors, err);
+    return gpulet_study_try(feasible, runner, input, 0, input->workload->count, factors, err);
 }
 
 static bool has_limit(const gpulet_plan_input_t *input)
@@ -54,7 +62,7 @@ static bool has_limit(const gpulet_plan_input_t *input)
     return asked;
 }
 
-gpulet_status_t gpulet_study_multiple(double *out, const gpulet_planner_t *planner,
+gpulet_status_t gpulet_study_multiple(double *out, const gpulet_study_runner_t *runner,
                                       const gpulet_plan_input_t *input, gpulet_error_t *err)
 {
     double low = 1.0;  /* has a plan */
@@ -64,7 +72,7 @@ gpulet_status_t gpulet_study_multiple(double *out, const gpulet_planner_t *plann
         *out = NAN;
         return GPULET_OK;
     }
-    gpulet_status_t st = try_multiple(&feasible, planner, input, 1.0, err);
+    gpulet_status_t st = try_multiple(&feasible, runner, input, 1.0, err);
     bool above = feasible;
     while (st == GPULET_OK && feasible == above) {
         *(above ? &low : &high) = above ? high : low;
@@ -73,11 +81,11 @@ gpulet_status_t gpulet_study_multiple(double *out, const gpulet_planner_t *plann
             *out = above ? NAN : 0.0;
             return GPULET_OK;
         }
-        st = try_multiple(&feasible, planner, input, above ? high : low, err);
+        st = try_multiple(&feasible, runner, input, above ? high : low, err);
     }
     while (st == GPULET_OK && high > low * PRECISION) {
         double middle = sqrt(low * high);
-        st = try_multiple(&feasible, planner, input, middle, err);
+        st = try_multiple(&feasible, runner, input, middle, err);
         *(feasible ? &low : &high) = middle;
     }
     if (st == GPULET_OK)

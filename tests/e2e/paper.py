@@ -82,6 +82,19 @@ class Data(Case):
         self.assertLess(cost, 0.9 * most)
         self.assertLess(limits, most)
 
+    def test_a_time_limit_holds_for_each_plan_of_a_question(self):
+        words = V1 + ("--workload", data("workloads_v1.csv"), "--scenario", "game", "--count", "1", "--max-multiple",
+                      "--what-if", "all.rate*6.9")
+        rules = self.plan(*words, "--planner", "elastic")
+        # Nothing can be searched in so little time: what is left is the plan to begin with.
+        limited = self.plan(*words, "--planner", "optimal", "--time-limit-s", "0.000001")
+        free = self.plan(*words, "--planner", "optimal")
+        self.assertEqual(limited["max_multiple"], rules["max_multiple"])
+        self.assertLess(limited["max_multiple"], 6.9)
+        self.assertGreater(free["max_multiple"], 6.9)
+        self.assertFalse(limited["what_if"][0]["feasible"])
+        self.assertTrue(free["what_if"][0]["feasible"])
+
 
 class Prototype(Case):
     def test_its_files_give_a_plan_that_goes_round(self):

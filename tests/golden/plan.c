@@ -1,7 +1,8 @@
 /* Plans of small inputs, kept beside them:
  * NAME/{profiles.csv,devices.yaml,workload.csv,plan.PLANNER.json} and, where there is one,
- * interference.csv. GPULET_UPDATE_GOLDEN=1 writes the plans anew. Numbers are compared to 1e-6,
- * everything else to the letter. */
+ * interference.csv. plan.incremental.json goes on from plan.elastic.json's plan with the first
+ * model's rate up and the last one's down. GPULET_UPDATE_GOLDEN=1 writes the plans anew. Numbers
+ * are compared to 1e-6, everything else to the letter. */
 #include <ctype.h>
 #include <math.h>
 #include <setjmp.h>
@@ -82,6 +83,21 @@ static void compare(const char *name, const char *planner, const gpulet_plan_t *
     gpulet_buf_deinit(&buf);
 }
 
+static void move_on(const char *name, gpulet_plan_input_t *input, gpulet_workload_t *workload)
+{
+    gpulet_error_t err = {{0}};
+    gpulet_plan_t *running = NULL;
+    gpulet_plan_t *plan = NULL;
+    expect_ok(gpulet_planner_run(&running, gpulet_planner_find("elastic"), input, &err), &err);
+    workload->demands[0].rate_rps *= 1.3;
+    workload->demands[workload->count - 1].rate_rps *= 0.5;
+    input->from = running;
+    expect_ok(gpulet_planner_run(&plan, gpulet_planner_find("incremental"), input, &err), &err);
+    compare(name, "incremental", plan);
+    gpulet_plan_destroy(plan);
+    gpulet_plan_destroy(running);
+}
+
 static void run_case(const char *name)
 {
     gpulet_error_t err = {{0}};
@@ -106,6 +122,7 @@ static void run_case(const char *name)
         compare(name, planners[i], plan);
         gpulet_plan_destroy(plan);
     }
+    move_on(name, &input, workload);
     gpulet_profile_destroy(profile);
     gpulet_device_set_destroy(devices);
     gpulet_workload_destroy(workload);

@@ -335,24 +335,41 @@ void world_model_remove(world_t *w, uint32_t model)
     apply(w, gpulet_sched_model_remove(w->sched, w->now_ns, model));
 }
 
-void world_lane(world_t *w, uint32_t index, uint32_t units, uint32_t count, const uint32_t *models,
-                const uint32_t *batches)
+/* What the lane is told; the checker expects the same from here on. The caller adds or changes it.
+ */
+static gpulet_sched_lane_t plan_lane(world_t *w, lane_t *lane, uint32_t count,
+                                     const uint32_t *models, const uint32_t *batches)
 {
     static uint64_t exec[WORLD_SERVICES][WORLD_EXEC];
-    gpulet_sched_service_t services[WORLD_SERVICES] = {0};
-    lane_t *lane = &w->lanes[index];
-    *lane = (lane_t){.there = true, .units = units, .count = count};
+    static gpulet_sched_service_t services[WORLD_SERVICES];
+    lane->count = count;
     for (uint32_t i = 0; i < count; i++) {
         lane->models[i] = models[i];
         double off = w->truths[models[i]].profile_off;
         for (uint32_t b = 1; b <= WORLD_EXEC; b++)
-            exec[i][b - 1] = (uint64_t)((double)true_ns(w, models[i], units, b) * off);
+            exec[i][b - 1] = (uint64_t)((double)true_ns(w, models[i], lane->units, b) * off);
         services[i] =
             (gpulet_sched_service_t){models[i], batches[i], 0, exec[i], off > 0 ? WORLD_EXEC : 0};
     }
-    gpulet_sched_lane_t value = {units, count, services};
+    return (gpulet_sched_lane_t){lane->units, count, services};
+}
+
+void world_lane(world_t *w, uint32_t index, uint32_t units, uint32_t count, const uint32_t *models,
+                const uint32_t *batches)
+{
     gpulet_actions_t actions;
+    w->lanes[index] = (lane_t){.there = true, .units = units};
+    gpulet_sched_lane_t value = plan_lane(w, &w->lanes[index], count, models, batches);
     CHECK(w, gpulet_sched_lane_add(w->sched, w->now_ns, index, &value, &actions) == GPULET_OK);
+    apply(w, actions);
+}
+
+void world_serve(world_t *w, uint32_t index, uint32_t count, const uint32_t *models,
+                 const uint32_t *batches)
+{
+    gpulet_actions_t actions;
+    gpulet_sched_lane_t value = plan_lane(w, &w->lanes[index], count, models, batches);
+    CHECK(w, gpulet_sched_lane_serve(w->sched, w->now_ns, index, &value, &actions) == GPULET_OK);
     apply(w, actions);
 }
 

@@ -37,6 +37,9 @@ void world_model_remove(world_t *w, uint32_t model);
 /* Plans the lane for models[0 … count) with the planned batches and rates. */
 void world_lane(world_t *w, uint32_t lane, uint32_t units, uint32_t count, const uint32_t *models,
                 const uint32_t *batches);
+/* Another choice for a lane that is there and does not drain. */
+void world_serve(world_t *w, uint32_t lane, uint32_t count, const uint32_t *models,
+                 const uint32_t *batches);
 void world_drain(world_t *w, uint32_t lane);
 /* The batches it held may still be answered later, with `speaks`. */
 void world_lose(world_t *w, uint32_t lane, bool speaks);

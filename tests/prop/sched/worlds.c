@@ -1,8 +1,8 @@
 /* Random worlds with faults: lanes lost in the middle of batches, completions that come late or
  * never, batches of ten times their time, clients gone, drains, re-additions, models changed and
- * removed. Then the faults end and the backlog must drain in bounded time. The checker of world.c
- * looks at every promise after every event. Arguments: first seed and count; a failing seed prints
- * itself. */
+ * removed, lanes that serve others from now on. Then the faults end and the backlog must drain in
+ * bounded time. The checker of world.c looks at every promise after every event. Arguments: first
+ * seed and count; a failing seed prints itself. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -46,16 +46,32 @@ static void set_model(scenario_t *s, uint32_t model)
     s->known[model] = true;
 }
 
-static void add_lane(scenario_t *s, uint32_t lane)
+/* Some of the models that are known, with planned batches. */
+static uint32_t choose(scenario_t *s, uint32_t models[WORLD_SERVICES],
+                       uint32_t batches[WORLD_SERVICES])
 {
-    uint32_t models[WORLD_SERVICES], batches[WORLD_SERVICES], count = 0;
+    uint32_t count = 0;
     for (uint32_t m = 0; m < s->models; m++) {
         if (!s->known[m] || !chance(s, 0.6))
             continue;
         models[count] = m;
         batches[count++] = 1 + below(s, 12);
     }
+    return count;
+}
+
+static void add_lane(scenario_t *s, uint32_t lane)
+{
+    uint32_t models[WORLD_SERVICES], batches[WORLD_SERVICES];
+    uint32_t count = choose(s, models, batches);
     world_lane(s->w, lane, 25 * (1 + below(s, 4)), count, models, batches);
+}
+
+static void change_lane(scenario_t *s, uint32_t lane)
+{
+    uint32_t models[WORLD_SERVICES], batches[WORLD_SERVICES];
+    uint32_t count = choose(s, models, batches);
+    world_serve(s->w, lane, count, models, batches);
 }
 
 static void arrive(scenario_t *s)
@@ -75,7 +91,7 @@ static void arrive(scenario_t *s)
 static void fault(scenario_t *s)
 {
     uint32_t lane = below(s, s->lanes), model = below(s, s->models);
-    switch (below(s, 9)) {
+    switch (below(s, 11)) {
     case 0:
         if (world_lane_there(s->w, lane))
             world_lose(s->w, lane, chance(s, 0.5));
@@ -100,6 +116,11 @@ static void fault(scenario_t *s)
         }
         break;
     case 7:
+    case 8:
+        if (world_lane_there(s->w, lane) && !world_lane_draining(s->w, lane))
+            change_lane(s, lane);
+        break;
+    case 9:
         world_slow(s->w, chance(s, 0.3) ? 10 : 1);
         break;
     default:

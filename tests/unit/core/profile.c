@@ -401,6 +401,41 @@ static void bytes_of_an_input_are_kept(void **state)
                 &err, &wrong);
 }
 
+static bool same_number(double a, double b)
+{
+    return a == b || (isnan(a) && isnan(b));
+}
+
+static void a_walk_meets_every_batch_with_the_figures_asked_for_alone(void **state)
+{
+    (void)state;
+    static const char text[] =
+        "device,model,units,batch,latency_ms,latency_ms_p99,memory_mb\n"
+        "g,a,1,3,2.5,2.9,\ng,a,1,4,3.5,,600\ng,a,1,9,4.25,5,700\ng,a,1,17,9,9.5,650\n"
+        "g,b,1,1,1,,\n";
+    gpulet_profile_t *profile = NULL;
+    assert_int_equal(gpulet_profile_parse(&profile, text, strlen(text), "p.csv",
+                                          GPULET_PROFILE_FORMAT_CSV, NULL, NULL),
+                     GPULET_OK);
+    for (size_t i = 0; i < gpulet_profile_curves_count(profile); i++) {
+        const gpulet_curve_t *curve = gpulet_profile_curve_at(profile, i);
+        for (int p99 = 0; p99 < 2; p99++) {
+            gpulet_curve_walk_t walk = gpulet_curve_walk(curve, p99 == 1);
+            for (uint32_t b = gpulet_curve_batch_min(curve); b <= gpulet_curve_batch_max(curve);
+                 b++) {
+                assert_true(gpulet_curve_walk_next(&walk));
+                assert_int_equal(walk.batch, b);
+                assert_true(
+                    same_number(walk.latency_ms, gpulet_curve_latency_ms(curve, b, p99 == 1)));
+                assert_true(same_number(walk.memory_mb, gpulet_curve_memory_mb(curve, b)));
+            }
+            assert_false(gpulet_curve_walk_next(&walk));
+            assert_false(gpulet_curve_walk_next(&walk));
+        }
+    }
+    gpulet_profile_destroy(profile);
+}
+
 static void a_missing_file_is_named(void **state)
 {
     (void)state;
@@ -452,6 +487,7 @@ int main(void)
         cmocka_unit_test(the_measured_bert_has_its_figures),
         cmocka_unit_test(bytes_of_an_input_are_kept),
         cmocka_unit_test(a_clone_has_every_curve),
+        cmocka_unit_test(a_walk_meets_every_batch_with_the_figures_asked_for_alone),
         cmocka_unit_test(a_missing_file_is_named),
     };
     return cmocka_run_group_tests_name("core.profile", tests, NULL, NULL);

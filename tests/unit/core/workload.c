@@ -36,6 +36,28 @@ static void demands_keep_the_order_of_the_file(void **state)
     gpulet_workload_destroy(NULL);
 }
 
+static void an_index_finds_each_model_where_it_stands(void **state)
+{
+    (void)state;
+    gpulet_workload_t *workload = NULL;
+    gpulet_workload_index_t *index = NULL;
+    assert_int_equal(
+        parse(&workload, HEAD "vgg,1,1\nlenet,2,1\nle,0,1\nz,1,1\na,1,1\n", NULL, NULL), GPULET_OK);
+    assert_int_equal(gpulet_workload_index_create(&index, workload), GPULET_OK);
+    for (size_t i = 0; i < workload->count; i++)
+        assert_int_equal(gpulet_workload_index_find(index, workload->demands[i].model), i);
+    assert_int_equal(gpulet_workload_index_find(index, "len"), SIZE_MAX);
+    assert_int_equal(gpulet_workload_index_find(index, ""), SIZE_MAX);
+    gpulet_workload_index_destroy(index);
+    gpulet_workload_destroy(workload);
+    assert_int_equal(gpulet_workload_create(&workload), GPULET_OK);
+    assert_int_equal(gpulet_workload_index_create(&index, workload), GPULET_OK);
+    assert_int_equal(gpulet_workload_index_find(index, "vgg"), SIZE_MAX);
+    gpulet_workload_index_destroy(index);
+    gpulet_workload_index_destroy(NULL);
+    gpulet_workload_destroy(workload);
+}
+
 static void an_empty_workload_is_one(void **state)
 {
     (void)state;
@@ -173,6 +195,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(demands_keep_the_order_of_the_file),
+        cmocka_unit_test(an_index_finds_each_model_where_it_stands),
         cmocka_unit_test(an_empty_workload_is_one),
         cmocka_unit_test(errors_name_file_line_and_field),
         cmocka_unit_test(a_scenario_is_chosen_by_name),

@@ -209,6 +209,8 @@ static void windows_add_up(void **state)
         sums[0] += r.windows[i].offered;
         sums[1] += r.windows[i].in_time;
         sums[2] += r.windows[i].missed;
+        assert_int_equal(r.windows[i].devices_used, 1);
+        assert_true(r.windows[i].planned_rps > 0);
     }
     assert_int_equal(sums[0], r.models[0].offered);
     assert_int_equal(sums[1], r.models[0].in_time);
@@ -255,7 +257,7 @@ static void a_plan_that_is_not_reached_changes_nothing(void **state)
         assert_int_equal(gpulet_faults_parse(&w.options.faults, cases[i].faults, NULL), GPULET_OK);
         w.options.duration_s = 90;
         world_run(&r, &w);
-        assert_true(r.rollbacks > 0);
+        assert_true(r.rollbacks > 1); /* it is tried again */
         assert_int_equal(r.replans, 0);
         assert_true(r.models[0].in_time > 90 * 100); /* what runs goes on */
         gpulet_sim_result_deinit(&r);

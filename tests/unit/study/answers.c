@@ -51,6 +51,13 @@ static bool fits(const fixture_t *f, const gpulet_device_set_t *devices, size_t 
     return feasible;
 }
 
+static gpulet_status_t largest(double *multiple, const char *planner,
+                               const gpulet_plan_input_t *input, gpulet_error_t *err)
+{
+    gpulet_study_runner_t runner = {.planner = gpulet_planner_find(planner)};
+    return gpulet_study_multiple(multiple, &runner, input, err);
+}
+
 static void multiples_are_the_largest_to_a_thousandth(void **state)
 {
     (void)state;
@@ -64,9 +71,7 @@ static void multiples_are_the_largest_to_a_thousandth(void **state)
         gpulet_error_t err = {""};
         double multiple = 0.0;
         fixture_init(&f, profile_text, one_type, workloads[i], NULL);
-        assert_int_equal(
-            gpulet_study_multiple(&multiple, gpulet_planner_find("elastic"), &f.input, &err),
-            GPULET_OK);
+        assert_int_equal(largest(&multiple, "elastic", &f.input, &err), GPULET_OK);
         const gpulet_demand_t *d = &f.workload->demands[0];
         assert_true(multiple > 0.0);
         assert_true(fits(&f, f.devices, 0, d->rate_rps, d->slo_ms, multiple));
@@ -85,9 +90,7 @@ static void a_multiple_is_what_can_be_computed_by_hand(void **state)
     gpulet_error_t err = {""};
     double multiple = 0.0;
     fixture_init(&f, profile_text, whole, "model,rate_rps,slo_ms\nresnet50,10,400\n", NULL);
-    assert_int_equal(
-        gpulet_study_multiple(&multiple, gpulet_planner_find("temporal"), &f.input, &err),
-        GPULET_OK);
+    assert_int_equal(largest(&multiple, "temporal", &f.input, &err), GPULET_OK);
     assert_true(fabs(multiple / (8000.0 / 170.0 / 10.0) - 1.0) < 1.5e-3);
     fixture_deinit(&f);
 }
@@ -100,21 +103,44 @@ static void without_a_limit_there_is_no_largest_multiple(void **state)
     double multiple = 0.0;
     fixture_init(&f, profile_text, one_type, "model,rate_rps,slo_ms\nresnet50,10,400\n", NULL);
     f.devices->counts[0] = -1;
-    assert_int_equal(
-        gpulet_study_multiple(&multiple, gpulet_planner_find("elastic"), &f.input, &err),
-        GPULET_OK);
+    assert_int_equal(largest(&multiple, "elastic", &f.input, &err), GPULET_OK);
     assert_true(isnan(multiple));
     f.devices->counts[0] = 1;
     fixture_set_workload(&f, "model,rate_rps,slo_ms\nresnet50,0,400\n");
-    assert_int_equal(
-        gpulet_study_multiple(&multiple, gpulet_planner_find("elastic"), &f.input, &err),
-        GPULET_OK);
+    assert_int_equal(largest(&multiple, "elastic", &f.input, &err), GPULET_OK);
     assert_true(isnan(multiple));
     fixture_set_workload(&f, "model,rate_rps,slo_ms\nresnet50,10,4\n"); /* no size is so fast */
-    assert_int_equal(
-        gpulet_study_multiple(&multiple, gpulet_planner_find("elastic"), &f.input, &err),
-        GPULET_OK);
+    assert_int_equal(largest(&multiple, "elastic", &f.input, &err), GPULET_OK);
     assert_true(multiple == 0.0);
+    fixture_deinit(&f);
+}
+
+/* What the planner's own run would say does not matter: this one knows more. */
+static gpulet_status_t run_elastic(gpulet_plan_t **out, const gpulet_study_runner_t *runner,
+                                   const gpulet_plan_input_t *input, gpulet_error_t *err)
+{
+    assert_true(runner->time_limit_s == 7.0);
+    assert_true(input->any);
+    return gpulet_planner_run(out, gpulet_planner_find("elastic"), input, err);
+}
+
+static void every_plan_of_a_multiple_is_made_by_the_runner(void **state)
+{
+    (void)state;
+    static const char rates[] =
+        "model,rate_rps,slo_ms\nlenet,100,10\nresnet50,3,300\nvgg16,1,1000\n";
+    fixture_t f;
+    gpulet_error_t err = {""};
+    double expected = 0.0;
+    double found = 0.0;
+    fixture_init(&f, profile_text, one_type, rates, NULL);
+    gpulet_study_runner_t runner = {
+        .planner = gpulet_planner_find("selftune"), .run = run_elastic, .time_limit_s = 7.0};
+    assert_int_equal(largest(&expected, "elastic", &f.input, &err), GPULET_OK);
+    assert_int_equal(gpulet_study_multiple(&found, &runner, &f.input, &err), GPULET_OK);
+    assert_true(found == expected);
+    assert_int_equal(largest(&found, "selftune", &f.input, &err), GPULET_OK);
+    assert_true(found != expected);
     fixture_deinit(&f);
 }
 
@@ -128,7 +154,8 @@ static gpulet_status_t advise(gpulet_advice_t *out, const fixture_t *f)
         gpulet_plan_destroy(plan);
         return GPULET_E_NOT_FOUND;
     }
-    gpulet_status_t st = gpulet_advise(out, plan, elastic, elastic, &f->input, &err);
+    gpulet_study_runner_t runner = {.planner = elastic};
+    gpulet_status_t st = gpulet_advise(out, plan, &runner, &runner, &f->input, &err);
     if (st != GPULET_OK)
         fail_msg("%s", err.text);
     gpulet_plan_destroy(plan);
@@ -270,6 +297,7 @@ int main(void)
         cmocka_unit_test(multiples_are_the_largest_to_a_thousandth),
         cmocka_unit_test(a_multiple_is_what_can_be_computed_by_hand),
         cmocka_unit_test(without_a_limit_there_is_no_largest_multiple),
+        cmocka_unit_test(every_plan_of_a_multiple_is_made_by_the_runner),
         cmocka_unit_test(advice_names_devices_rates_and_deadlines_that_do),
         cmocka_unit_test(an_slo_that_no_size_meets_gets_one_that_does),
         cmocka_unit_test(advice_is_true_for_random_workloads),
