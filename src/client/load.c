@@ -37,8 +37,9 @@ typedef struct load_source {
     gpulet_model_info_t info;
     gpulet_buf_t variants[VARIANTS];
     gpulet_rng_t rng;
-    double mean_ns; /* between requests */
+    double mean_ns; /* between requests; 0: none come */
     uint64_t next_ns;
+    size_t step; /* of the model's steps, the next to begin */
 } load_source_t;
 
 typedef struct load {
@@ -216,21 +217,57 @@ static bool add_request(load_t *load, size_t model, uint64_t due_ns)
 
 /* ---- arrivals ---- */
 
-static void next_arrival(const load_t *load, load_source_t *source)
+static double mean_ns(const load_t *load, double rate_rps)
 {
-    double gap_ns = load->options->uniform ? source->mean_ns
-                                           : gpulet_rng_exponential(&source->rng, source->mean_ns);
-    source->next_ns += gap_ns < 1 ? 1 : (uint64_t)gap_ns; /* a rate may be absurd, not endless */
+    return rate_rps > 0 ? 1e9 * load->options->batch / rate_rps : 0;
+}
+
+static uint64_t step_begin(const load_t *load, const gpulet_load_model_t *model, size_t step)
+{
+    return step < model->steps_count ? load->count_ns + (uint64_t)(model->steps[step].begin_s * 1e9)
+                                     : UINT64_MAX;
+}
+
+/* Where the rate changes before the next arrival, that is drawn anew from there on. */
+static void next_arrival(const load_t *load, size_t index)
+{
+    load_source_t *source = &load->sources[index];
+    const gpulet_load_model_t *model = &load->options->models[index];
+    for (;;) {
+        uint64_t change_ns = step_begin(load, model, source->step);
+        double gap_ns = source->mean_ns;
+        if (gap_ns > 0 && !load->options->uniform)
+            gap_ns = gpulet_rng_exponential(&source->rng, gap_ns);
+        /* A rate may be absurd, not endless. */
+        uint64_t next_ns =
+            gap_ns > 0 ? source->next_ns + (gap_ns < 1 ? 1 : (uint64_t)gap_ns) : UINT64_MAX;
+        if (next_ns < change_ns || change_ns == UINT64_MAX) {
+            source->next_ns = next_ns;
+            return;
+        }
+        source->next_ns = change_ns > source->next_ns ? change_ns : source->next_ns;
+        source->mean_ns = mean_ns(load, model->steps[source->step++].rate_rps);
+    }
+}
+
+static void first_arrival(const load_t *load, size_t index)
+{
+    const gpulet_load_model_t *model = &load->options->models[index];
+    double rate_rps = model->steps_count > 0 ? model->steps[0].rate_rps : model->rate_rps;
+    load->sources[index].next_ns = load->begin_ns;
+    load->sources[index].mean_ns = mean_ns(load, rate_rps);
+    load->sources[index].step = 1;
+    next_arrival(load, index);
 }
 
 static void add_due(load_t *load, uint64_t now_ns)
 {
     for (size_t i = 0; i < load->options->models_count && load->options->in_flight == 0; i++) {
         load_source_t *source = &load->sources[i];
-        while (source->mean_ns > 0 && source->next_ns <= now_ns && source->next_ns < load->end_ns) {
+        while (source->next_ns <= now_ns && source->next_ns < load->end_ns) {
             if (!add_request(load, i, source->next_ns))
                 return;
-            next_arrival(load, source);
+            next_arrival(load, i);
         }
     }
     /* One that no connection takes now waits, and no other is added behind it. */
@@ -246,7 +283,7 @@ static uint64_t next_due(const load_t *load)
 {
     uint64_t next_ns = load->end_ns;
     for (size_t i = 0; i < load->options->models_count && load->options->in_flight == 0; i++) {
-        if (load->sources[i].mean_ns > 0 && load->sources[i].next_ns < next_ns)
+        if (load->sources[i].next_ns < next_ns)
             next_ns = load->sources[i].next_ns;
     }
     return next_ns;
@@ -348,7 +385,6 @@ static gpulet_status_t open_sources(load_t *load, gpulet_error_t *err)
         (void)snprintf(load->results[i].name, sizeof(load->results[i].name), "%s",
                        o->models[i].name);
         load->results[i].slo_ms = o->models[i].slo_ms;
-        source->mean_ns = o->models[i].rate_rps > 0 ? 1e9 * o->batch / o->models[i].rate_rps : 0;
     }
     return GPULET_OK;
 }
@@ -392,11 +428,8 @@ gpulet_status_t gpulet_load_run(gpulet_load_result_t *results, double *seconds_o
     load.count_ns = load.begin_ns + (uint64_t)(options->warmup_s * 1e9);
     load.end_ns = load.count_ns + (uint64_t)(options->duration_s * 1e9);
     load.progress_ns = load.begin_ns + GPULET_NS_PER_S;
-    for (size_t i = 0; i < options->models_count; i++) {
-        load.sources[i].next_ns = load.begin_ns;
-        if (load.sources[i].mean_ns > 0)
-            next_arrival(&load, &load.sources[i]);
-    }
+    for (size_t i = 0; i < options->models_count; i++)
+        first_arrival(&load, i);
     run_loop(&load);
     settle_rest(&load);
     if (options->progress)

@@ -12,11 +12,20 @@
 #include "base/status.h"
 #include "client/http_client.h"
 
+/* From begin_s after the start of what is counted on, until the model's next step. */
+typedef struct gpulet_load_step {
+    double begin_s;
+    double rate_rps;
+} gpulet_load_step_t;
+
 typedef struct gpulet_load_model {
     const char *name;
     double rate_rps;    /* items a second; a request of `batch` items counts as that many */
     double slo_ms;      /* 0: none: every answer is in time */
     const char *shapes; /* see gpulet_request_shape_t */
+    const gpulet_load_step_t *steps; /* in the place of rate_rps, ascending by time; before the
+                                        first its rate holds; borrowed */
+    size_t steps_count;              /* 0: rate_rps all the while */
 } gpulet_load_model_t;
 
 typedef struct gpulet_load_options {

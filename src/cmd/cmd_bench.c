@@ -2,10 +2,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "base/process.h"
 #include "client/load.h"
 #include "cmd/cmd.h"
+#include "core/csv.h"
 #include "core/workload.h"
+#include "sim/load.h"
 
 typedef struct bench_settings {
     char *url;
@@ -13,6 +16,7 @@ typedef struct bench_settings {
     double rate_rps;
     char *workload;
     char *scenario;
+    char *rates;
     char *arrivals;
     double duration_s;
     double warmup_s;
@@ -44,6 +48,9 @@ const gpulet_option_t cmd_bench_options[] = {
      NULL},
     {"rate-rps", GPULET_OPTION_F64, AT(rate_rps), "10", 0.001, 1e7, "R",
      "items a second of --model", NULL},
+    {"rates", GPULET_OPTION_STRING, AT(rates), NULL, ANY, "FILE",
+     "rates that change, for models of --workload (CSV time_s,model,rate_rps); others keep theirs",
+     NULL},
     {"multiple", GPULET_OPTION_F64, AT(multiple), "1", 0.0001, 1e6, "X", "multiplies every rate",
      NULL},
     {"slo-ms", GPULET_OPTION_F64, AT(slo_ms), "0", 0, 1e9, "MS", "objective of --model; 0: none",
@@ -84,33 +91,72 @@ static gpulet_status_t check(const bench_settings_t *s, gpulet_error_t *err)
     if (strcmp(s->protocol, "http") != 0)
         return gpulet_fail(err, GPULET_E_INVALID, "--protocol: expected http, found '%s'",
                            s->protocol);
+    if (s->rates != NULL && s->workload == NULL)
+        return gpulet_fail(err, GPULET_E_INVALID, "--rates goes with --workload");
     if (s->in_flight > 0 && s->workload != NULL)
         return gpulet_fail(err, GPULET_E_INVALID, "--in-flight goes with --model");
     return GPULET_OK;
 }
 
+/* What was read from files. */
+typedef struct bench_files {
+    gpulet_workload_t *workload; /* NULL: one model */
+    gpulet_sim_rates_t *rates;   /* NULL: they do not change */
+    gpulet_load_step_t *steps;   /* those of all models, one after the other, times the multiple */
+} bench_files_t;
+
+static gpulet_status_t read_rates(bench_files_t *f, const bench_settings_t *s, gpulet_error_t *err)
+{
+    char *text = NULL;
+    size_t size = 0;
+    size_t total = 0;
+    gpulet_status_t st = gpulet_file_read(&text, &size, s->rates, GPULET_CSV_FILE_SIZE_MAX, err);
+    if (st == GPULET_OK)
+        st = gpulet_sim_rates_parse(&f->rates, text, size, s->rates, f->workload, err);
+    free(text);
+    if (st != GPULET_OK)
+        return st;
+    for (size_t i = 0; i < f->rates->models_count; i++)
+        total += f->rates->models[i].count;
+    f->steps = calloc(total + 1, sizeof(*f->steps));
+    if (f->steps == NULL)
+        return gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
+    total = 0;
+    for (size_t i = 0; i < f->rates->models_count; i++) {
+        for (size_t k = 0; k < f->rates->models[i].count; k++) {
+            const gpulet_sim_step_t *step = &f->rates->models[i].steps[k];
+            f->steps[total++] = (gpulet_load_step_t){step->begin_s, step->rate_rps * s->multiple};
+        }
+    }
+    return GPULET_OK;
+}
+
 static size_t fill_models(gpulet_load_model_t *models, const bench_settings_t *s,
-                          const gpulet_workload_t *workload)
+                          const bench_files_t *f)
 {
     size_t count = 0;
-    if (workload == NULL) {
-        models[0] =
-            (gpulet_load_model_t){s->model, s->rate_rps * s->multiple, s->slo_ms, s->shapes};
+    const gpulet_load_step_t *steps = f->steps;
+    if (f->workload == NULL) {
+        models[0] = (gpulet_load_model_t){
+            s->model, s->rate_rps * s->multiple, s->slo_ms, s->shapes, NULL, 0};
         return 1;
     }
-    for (size_t i = 0; i < workload->count; i++) {
-        const gpulet_demand_t *d = &workload->demands[i];
-        if (d->rate_rps > 0)
-            models[count++] =
-                (gpulet_load_model_t){d->model, d->rate_rps * s->multiple, d->slo_ms, s->shapes};
+    for (size_t i = 0; i < f->workload->count; i++) {
+        const gpulet_demand_t *d = &f->workload->demands[i];
+        size_t steps_count = f->rates != NULL ? f->rates->models[i].count : 0;
+        if (d->rate_rps > 0 || steps_count > 0)
+            models[count++] = (gpulet_load_model_t){
+                d->model, d->rate_rps * s->multiple, d->slo_ms, s->shapes, steps, steps_count};
+        steps = steps_count > 0 ? steps + steps_count : steps;
     }
     return count;
 }
 
-static gpulet_status_t run(const bench_settings_t *s, const gpulet_workload_t *workload,
+static gpulet_status_t run(const bench_settings_t *s, const bench_files_t *files,
                            gpulet_error_t *err)
 {
-    size_t most = workload != NULL && workload->count > 0 ? workload->count : 1;
+    size_t most =
+        files->workload != NULL && files->workload->count > 0 ? files->workload->count : 1;
     gpulet_load_model_t *models = calloc(most, sizeof(*models));
     gpulet_load_result_t *results = calloc(most, sizeof(*results));
     gpulet_buf_t out = GPULET_BUF_INIT;
@@ -122,7 +168,7 @@ static gpulet_status_t run(const bench_settings_t *s, const gpulet_workload_t *w
         gpulet_load_options_t options = {
             .url = s->url,
             .models = models,
-            .models_count = fill_models(models, s, workload),
+            .models_count = fill_models(models, s, files),
             .uniform = strcmp(s->arrivals, "uniform") == 0,
             .in_flight = (uint32_t)s->in_flight,
             .connections_max = (uint32_t)s->connections,
@@ -151,7 +197,7 @@ static gpulet_status_t run(const bench_settings_t *s, const gpulet_workload_t *w
 int cmd_bench(int argc, char **argv)
 {
     bench_settings_t s = {0};
-    gpulet_workload_t *workload = NULL;
+    bench_files_t files = {NULL, NULL, NULL};
     gpulet_error_t err = {""};
     int words = 0;
     int exit_code = CMD_DONE;
@@ -160,16 +206,20 @@ int cmd_bench(int argc, char **argv)
     if (check(&s, &err) != GPULET_OK) {
         exit_code = cmd_complain("bench", CMD_USAGE, err.text);
     } else {
-        gpulet_status_t st = s.workload != NULL
-                                 ? gpulet_workload_load(&workload, s.workload, s.scenario, &err)
-                                 : GPULET_OK;
+        gpulet_status_t st =
+            s.workload != NULL ? gpulet_workload_load(&files.workload, s.workload, s.scenario, &err)
+                               : GPULET_OK;
+        if (st == GPULET_OK && s.rates != NULL)
+            st = read_rates(&files, &s, &err);
         gpulet_process_short_slices();
         if (st == GPULET_OK)
-            st = run(&s, workload, &err);
+            st = run(&s, &files, &err);
         if (st != GPULET_OK)
             exit_code = cmd_complain("bench", CMD_FAILED, err.text);
     }
-    gpulet_workload_destroy(workload);
+    gpulet_workload_destroy(files.workload);
+    gpulet_sim_rates_destroy(files.rates);
+    free(files.steps);
     gpulet_options_deinit(cmd_bench_options, &s);
     return exit_code;
 }

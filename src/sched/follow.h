@@ -6,8 +6,8 @@
  * constants of arXiv 2109.01611's prototype: 40 samples, α = 2/41), for people, and the longest
  * stretch of up to 120 samples whose parts do not contradict one another, which is steady while the
  * rate is and forgets at once when it jumps. What is planned for is the upper end of the second; or
- * where the rate has risen over the last two windows, what it comes to if it goes on like that
- * until a plan made now could be replaced by the next.
+ * where the rate rises on a straight line, of what it comes to if it goes on like that until a plan
+ * made now could be replaced by the next.
  *
  * Pure: no clock, I/O, threads, globals; the server and the simulator run the same code. One owner;
  * memory is allocated at creation only. `now_ns` never goes back. */

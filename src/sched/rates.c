@@ -83,6 +83,7 @@ void sched_rates_raise(sched_rates_t *r, uint32_t model, double rate_rps)
         samples[i] += rate_rps * sample_s(r);
     m->average += rate_rps;
     m->now += rate_rps;
+    m->line_rps += rate_rps;
 }
 
 void sched_rates_remove(sched_rates_t *r, uint32_t model)
@@ -142,17 +143,30 @@ static bool is_steady(const sched_rates_t *r, uint32_t model, double noise, uint
     return true;
 }
 
-static double trend(const sched_rates_t *r, uint32_t model, double noise)
+/* A straight line through all samples, by least squares. It counts where it rises, not by chance,
+ * and fits: a single jump does not. */
+static void fit_line(sched_rate_t *m, const sched_rates_t *r, uint32_t model)
 {
-    uint32_t quarter = r->window / 4;
-    double quarter_s = quarter * sample_s(r);
-    double now = sum(r, model, 0, quarter);
-    double before = sum(r, model, r->window, r->window + quarter);
-    double first = sum(r, model, 2 * r->window, 2 * r->window + quarter);
-    double rise = now - before < before - first ? now - before : before - first;
-    if (rise <= 0 || now - first < r->z * sqrt(noise * (now + first)))
-        return 0;
-    return rise / quarter_s / (r->window * sample_s(r));
+    const double fits = 1.5; /* times the variance that noise alone has */
+    double n = r->memory;
+    double mean = sum(r, model, 0, r->memory) / n;
+    double sxx = n * (n * n - 1) / 12;
+    double sxy = 0;
+    double syy = 0;
+    m->trend_rps_s = m->line_rps = 0;
+    if (mean <= 0)
+        return;
+    for (uint32_t i = 0; i < r->memory; i++) {
+        double y = sum(r, model, i, i + 1) - mean;
+        sxy += ((n - 1) / 2 - i) * y;
+        syy += y * y;
+    }
+    double slope = sxy / sxx; /* items a sample, each sample */
+    double noise = m->dispersion * mean;
+    if (slope < CHANGE_Z * r->z * sqrt(noise / sxx) || (syy - slope * sxy) / (n - 2) > fits * noise)
+        return;
+    m->trend_rps_s = slope / sample_s(r) / sample_s(r);
+    m->line_rps = (mean + slope * n / 2) / sample_s(r);
 }
 
 static void end_sample(sched_rates_t *r, uint32_t model, double items)
@@ -167,7 +181,7 @@ static void end_sample(sched_rates_t *r, uint32_t model, double items)
         count /= 2;
     m->steady_s = count * sample_s(r);
     m->now = sum(r, model, 0, count) / m->steady_s;
-    m->trend_rps_s = trend(r, model, m->dispersion);
+    fit_line(m, r, model);
 }
 
 void sched_rates_tick(sched_rates_t *r, uint64_t now_ns)
@@ -200,8 +214,9 @@ double sched_rates_expected(const sched_rates_t *r, uint32_t model, double ahead
 {
     const double rise_max = 2;
     const sched_rate_t *m = &r->models[model];
-    double later = m->now + m->trend_rps_s * ahead_s;
+    double later = m->trend_rps_s > 0 ? m->line_rps + m->trend_rps_s * ahead_s : m->now;
     double most = rise_max * m->now;
+    later = later > m->now ? later : m->now;
     return later < most ? later : most;
 }
 
@@ -209,8 +224,7 @@ double sched_rates_upper(const sched_rates_t *r, uint32_t model, double ahead_s)
 {
     const sched_rate_t *m = &r->models[model];
     double expected = sched_rates_expected(r, model, ahead_s);
-    double upper = m->now + uncertainty(r, m, m->now);
-    return expected > upper ? expected : upper;
+    return expected + uncertainty(r, m, expected);
 }
 
 bool sched_rates_exceeds(const sched_rates_t *r, uint32_t model, double rate_rps)

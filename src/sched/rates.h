@@ -15,7 +15,8 @@ typedef struct sched_rate {
     double now;         /* of the steady window */
     double steady_s;    /* how long that is */
     double dispersion;  /* variance of a sample over its mean, ≥ 1 (Poisson: 1) */
-    double trend_rps_s; /* > 0: it rose so much a second over both of the last two windows */
+    double trend_rps_s; /* > 0: it has risen so much a second over all that is remembered … */
+    double line_rps;    /* … and is there now by the straight line through it */
 } sched_rate_t;
 
 typedef struct sched_rates {
@@ -49,7 +50,7 @@ static inline void sched_rates_count(sched_rates_t *rates, uint32_t model, uint3
 void sched_rates_tick(sched_rates_t *rates, uint64_t now_ns);
 /* The rate now, or what it comes to so far ahead if it goes on rising. */
 double sched_rates_expected(const sched_rates_t *rates, uint32_t model, double ahead_s);
-/* The upper end of the rate now, or the above where that is more. */
+/* The upper end of that. */
 double sched_rates_upper(const sched_rates_t *rates, uint32_t model, double ahead_s);
 /* The rate is above, by the confidence. */
 bool sched_rates_exceeds(const sched_rates_t *rates, uint32_t model, double rate_rps);

@@ -9,20 +9,16 @@
 #include "base/log.h"
 #include "base/version.h"
 #include "server/internal.h"
+#include "server/route.h"
 
-enum { NAME_MAX_BYTES = GPULET_MODEL_NAME_MAX, VERSION_MAX_BYTES = 20, ADMIN_BODY_MAX = 1 << 20 };
-
-typedef struct route_match {
-    char name[NAME_MAX_BYTES + 1];
-    char version[VERSION_MAX_BYTES + 1]; /* "" when the path has none */
-} route_match_t;
+enum { ADMIN_BODY_MAX = 1 << 20 };
 
 typedef struct route {
     const char *path;
     gpulet_http_method_t method;
     bool body; /* the handler runs when the (small) body is there */
-    void (*handle)(gpulet_server_t *server, gpulet_http_request_t *http, const route_match_t *match,
-                   const char *body, size_t size);
+    void (*handle)(gpulet_server_t *server, gpulet_http_request_t *http,
+                   const server_route_t *match, const char *body, size_t size);
 } route_t;
 
 /* ---- answers ---- */
@@ -59,9 +55,9 @@ static void respond_json(gpulet_http_request_t *http, const char *json)
 /* ---- model of a path ---- */
 
 static server_model_t *model_of(gpulet_server_t *server, gpulet_http_request_t *http,
-                                const route_match_t *match)
+                                const server_route_t *match)
 {
-    char text[NAME_MAX_BYTES + 128];
+    char text[GPULET_MODEL_NAME_MAX + 128];
     server_model_t *model = server_model_find(server, match->name, strlen(match->name),
                                               match->version[0] != '\0' ? match->version : NULL);
     if (model != NULL)
@@ -93,7 +89,7 @@ static bool refuse_unavailable(gpulet_http_request_t *http, const server_model_t
 /* ---- handlers ---- */
 
 static void handle_root(gpulet_server_t *server, gpulet_http_request_t *http,
-                        const route_match_t *match, const char *body, size_t size)
+                        const server_route_t *match, const char *body, size_t size)
 {
     gpulet_buf_t out = GPULET_BUF_INIT;
     (void)match;
@@ -110,7 +106,7 @@ static void handle_root(gpulet_server_t *server, gpulet_http_request_t *http,
 }
 
 static void handle_metadata(gpulet_server_t *server, gpulet_http_request_t *http,
-                            const route_match_t *match, const char *body, size_t size)
+                            const server_route_t *match, const char *body, size_t size)
 {
     (void)server;
     (void)match;
@@ -123,7 +119,7 @@ static void handle_metadata(gpulet_server_t *server, gpulet_http_request_t *http
 }
 
 static void handle_live(gpulet_server_t *server, gpulet_http_request_t *http,
-                        const route_match_t *match, const char *body, size_t size)
+                        const server_route_t *match, const char *body, size_t size)
 {
     (void)server;
     (void)match;
@@ -133,7 +129,7 @@ static void handle_live(gpulet_server_t *server, gpulet_http_request_t *http,
 }
 
 static void handle_ready(gpulet_server_t *server, gpulet_http_request_t *http,
-                         const route_match_t *match, const char *body, size_t size)
+                         const server_route_t *match, const char *body, size_t size)
 {
     (void)match;
     (void)body;
@@ -146,7 +142,7 @@ static void handle_ready(gpulet_server_t *server, gpulet_http_request_t *http,
 }
 
 static void handle_model_ready(gpulet_server_t *server, gpulet_http_request_t *http,
-                               const route_match_t *match, const char *body, size_t size)
+                               const server_route_t *match, const char *body, size_t size)
 {
     gpulet_buf_t out = GPULET_BUF_INIT;
     server_model_t *model = model_of(server, http, match);
@@ -165,7 +161,7 @@ static void handle_model_ready(gpulet_server_t *server, gpulet_http_request_t *h
 }
 
 static void handle_model(gpulet_server_t *server, gpulet_http_request_t *http,
-                         const route_match_t *match, const char *body, size_t size)
+                         const server_route_t *match, const char *body, size_t size)
 {
     gpulet_buf_t out = GPULET_BUF_INIT;
     int64_t versions[64];
@@ -186,7 +182,7 @@ static void handle_model(gpulet_server_t *server, gpulet_http_request_t *http,
 }
 
 static void handle_config(gpulet_server_t *server, gpulet_http_request_t *http,
-                          const route_match_t *match, const char *body, size_t size)
+                          const server_route_t *match, const char *body, size_t size)
 {
     gpulet_buf_t out = GPULET_BUF_INIT;
     server_model_t *model = model_of(server, http, match);
@@ -249,10 +245,10 @@ static void write_model_stats(gpulet_buf_t *out, const server_model_t *model)
 }
 
 static void handle_stats(gpulet_server_t *server, gpulet_http_request_t *http,
-                         const route_match_t *match, const char *body, size_t size)
+                         const server_route_t *match, const char *body, size_t size)
 {
     gpulet_buf_t out = GPULET_BUF_INIT;
-    char text[NAME_MAX_BYTES + 64];
+    char text[GPULET_MODEL_NAME_MAX + 64];
     bool first = true;
     (void)body;
     (void)size;
@@ -279,26 +275,26 @@ static void handle_stats(gpulet_server_t *server, gpulet_http_request_t *http,
 }
 
 static void handle_index(gpulet_server_t *server, gpulet_http_request_t *http,
-                         const route_match_t *match, const char *body, size_t size)
+                         const server_route_t *match, const char *body, size_t size)
 {
     (void)match;
     server_repository_index(server, http, body, size);
 }
 
 static void handle_load(gpulet_server_t *server, gpulet_http_request_t *http,
-                        const route_match_t *match, const char *body, size_t size)
+                        const server_route_t *match, const char *body, size_t size)
 {
     server_repository_load(server, http, match->name, body, size);
 }
 
 static void handle_unload(gpulet_server_t *server, gpulet_http_request_t *http,
-                          const route_match_t *match, const char *body, size_t size)
+                          const server_route_t *match, const char *body, size_t size)
 {
     server_repository_unload(server, http, match->name, body, size);
 }
 
 static void handle_infer(gpulet_server_t *server, gpulet_http_request_t *http,
-                         const route_match_t *match, const char *body, size_t size)
+                         const server_route_t *match, const char *body, size_t size)
 {
     server_model_t *model = model_of(server, http, match);
     (void)body;
@@ -308,7 +304,7 @@ static void handle_infer(gpulet_server_t *server, gpulet_http_request_t *http,
 }
 
 static void handle_plan(gpulet_server_t *server, gpulet_http_request_t *http,
-                        const route_match_t *match, const char *body, size_t size)
+                        const server_route_t *match, const char *body, size_t size)
 {
     (void)match;
     (void)body;
@@ -317,21 +313,21 @@ static void handle_plan(gpulet_server_t *server, gpulet_http_request_t *http,
 }
 
 static void handle_put_plan(gpulet_server_t *server, gpulet_http_request_t *http,
-                            const route_match_t *match, const char *body, size_t size)
+                            const server_route_t *match, const char *body, size_t size)
 {
     (void)match;
     server_admin_put_plan(server, http, body, size);
 }
 
 static void handle_replan(gpulet_server_t *server, gpulet_http_request_t *http,
-                          const route_match_t *match, const char *body, size_t size)
+                          const server_route_t *match, const char *body, size_t size)
 {
     (void)match;
     server_admin_replan(server, http, body, size);
 }
 
 static void handle_rates(gpulet_server_t *server, gpulet_http_request_t *http,
-                         const route_match_t *match, const char *body, size_t size)
+                         const server_route_t *match, const char *body, size_t size)
 {
     (void)match;
     (void)body;
@@ -340,14 +336,14 @@ static void handle_rates(gpulet_server_t *server, gpulet_http_request_t *http,
 }
 
 static void handle_pin(gpulet_server_t *server, gpulet_http_request_t *http,
-                       const route_match_t *match, const char *body, size_t size)
+                       const server_route_t *match, const char *body, size_t size)
 {
     (void)match;
     server_admin_pin(server, http, body, size);
 }
 
 static void handle_events(gpulet_server_t *server, gpulet_http_request_t *http,
-                          const route_match_t *match, const char *body, size_t size)
+                          const server_route_t *match, const char *body, size_t size)
 {
     (void)match;
     (void)body;
@@ -356,7 +352,7 @@ static void handle_events(gpulet_server_t *server, gpulet_http_request_t *http,
 }
 
 static void handle_status(gpulet_server_t *server, gpulet_http_request_t *http,
-                          const route_match_t *match, const char *body, size_t size)
+                          const server_route_t *match, const char *body, size_t size)
 {
     gpulet_buf_t out = GPULET_BUF_INIT;
     (void)match;
@@ -369,7 +365,7 @@ static void handle_status(gpulet_server_t *server, gpulet_http_request_t *http,
 
 /* The status as a picture, for a browser. */
 static void handle_page(gpulet_server_t *server, gpulet_http_request_t *http,
-                        const route_match_t *match, const char *body, size_t size)
+                        const server_route_t *match, const char *body, size_t size)
 {
     (void)server;
     (void)match;
@@ -412,73 +408,14 @@ enum { ROUTES_COUNT = sizeof(routes) / sizeof(routes[0]) };
 
 /* ---- matching ---- */
 
-static int hex_value(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
-/* One path segment, percent-decoded. False when it is malformed, too long or holds a NUL. */
-static bool decode_segment(char *out, size_t out_size, const char *text, size_t size)
-{
-    size_t used = 0;
-    for (size_t i = 0; i < size; i++) {
-        int c = (unsigned char)text[i];
-        if (c == '%') {
-            if (size - i < 3)
-                return false;
-            int high = hex_value(text[i + 1]);
-            int low = hex_value(text[i + 2]);
-            if (high < 0 || low < 0)
-                return false;
-            c = high * 16 + low;
-            i += 2;
-        }
-        if (c == 0 || used + 1 >= out_size)
-            return false;
-        out[used++] = (char)c;
-    }
-    out[used] = '\0';
-    return used > 0;
-}
-
-static bool match_segment(route_match_t *match, const char *pattern, size_t pattern_size,
-                          const char *text, size_t size)
-{
-    if (pattern_size == 3 && memcmp(pattern, "{m}", 3) == 0)
-        return decode_segment(match->name, sizeof(match->name), text, size);
-    if (pattern_size == 3 && memcmp(pattern, "{v}", 3) == 0)
-        return size > 0 && strspn(text, "0123456789") >= size &&
-               decode_segment(match->version, sizeof(match->version), text, size);
-    return pattern_size == size && memcmp(pattern, text, size) == 0;
-}
-
-static bool match_path(route_match_t *match, const char *pattern, const char *path)
-{
-    match->name[0] = '\0';
-    match->version[0] = '\0';
-    while (*pattern == '/' && *path == '/') {
-        size_t pattern_size = strcspn(++pattern, "/");
-        size_t size = strcspn(++path, "/");
-        if (!match_segment(match, pattern, pattern_size, path, size))
-            return false;
-        pattern += pattern_size;
-        path += size;
-    }
-    return *pattern == '\0' && *path == '\0';
-}
-
-static const route_t *find_route(route_match_t *match, bool *path_known,
+static const route_t *find_route(server_route_t *match, bool *path_known,
                                  gpulet_http_method_t method, const char *path)
 {
     *path_known = false;
     for (size_t i = 0; i < ROUTES_COUNT; i++) {
         bool fits = routes[i].method == method ||
                     (routes[i].method == GPULET_HTTP_GET && method == GPULET_HTTP_HEAD);
-        if (!match_path(match, routes[i].path, path))
+        if (!server_route_match(match, routes[i].path, path))
             continue;
         if (fits)
             return &routes[i];
@@ -490,7 +427,7 @@ static const route_t *find_route(route_match_t *match, bool *path_known,
 static void on_request(void *context, gpulet_http_request_t *http)
 {
     gpulet_server_t *server = context;
-    route_match_t match;
+    server_route_t match;
     bool path_known = false;
     const route_t *route =
         find_route(&match, &path_known, gpulet_http_method(http), gpulet_http_path(http));
@@ -512,7 +449,7 @@ static void on_body_filled(void *context, gpulet_http_request_t *http)
 
 static void on_body(void *context, gpulet_http_request_t *http, char *data, size_t size)
 {
-    route_match_t match;
+    server_route_t match;
     bool path_known = false;
     if (gpulet_http_user(http) != NULL) {
         server_infer_body(gpulet_http_user(http), data, size);

@@ -201,10 +201,10 @@ static void describe(gpulet_follow_plan_t *out, const gpulet_server_t *server,
         covers[i] = server->models[i].role == SERVER_MODEL_FREE
                         ? 0
                         : gpulet_plan_covers_rps(plan, server->models[i].entry->key);
-    *out =
-        (gpulet_follow_plan_t){.covers_rps = covers,
-                               .count = server->models_count,
-                               .cost = isnan(plan->cost) ? (double)plan->devices_used : plan->cost};
+    *out = (gpulet_follow_plan_t){.covers_rps = covers,
+                                  .count = server->models_count,
+                                  .cost = cost_of(plan),
+                                  .gap_rps = plan->movement.gap_rps};
 }
 
 /* A plan that a person asked for, but not for a change at any price. */

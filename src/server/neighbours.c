@@ -15,6 +15,7 @@ enum {
     TICK_MS = 20,
     LEAD_MS = 5, /* a neighbour that was told to run does so by then */
     CALIBRATE_MS = 150,
+    END_MS = 10000,
     RUNS_MIN = 3,
     RUNS_MAX = 20000,
     NEIGHBOUR_RUNS_MAX = 100000,
@@ -94,8 +95,22 @@ static void wait_ms(run_t *run, int ms)
 
 /* ---- workers ---- */
 
+/* Has the worker end by itself where its device minds being left in a hurry: what is measured next
+ * would feel it. */
+static void end_worker(party_t *p)
+{
+    gpulet_measurer_t *m = &p->measurer;
+    if (m->worker == NULL || m->lost || m->options.backend->detach == NULL)
+        return;
+    m->stopped = false;
+    gpulet_worker_stop(m->worker, END_MS * GPULET_NS_PER_MS);
+    while (!m->stopped && !m->lost)
+        turn(p->run);
+}
+
 static void drop_worker(party_t *p)
 {
+    end_worker(p);
     gpulet_measurer_drop(&p->measurer);
     p->model = SIZE_MAX;
 }
@@ -215,6 +230,14 @@ static gpulet_status_t beside_traffic(double *p50_ms, run_t *run, slices_t *s, c
     return st == GPULET_OK ? gpulet_traffic_check(run->traffic, err) : st;
 }
 
+/* A neighbour of another batch than before first chooses its kernels, on some devices, for longer
+ * than a slice: not while it is listened to. */
+static gpulet_status_t bring_to_batch(party_t *p, uint32_t batch, gpulet_error_t *err)
+{
+    gpulet_status_t st = begin(p, batch, 1, 1, 0.0, err);
+    return st == GPULET_OK ? finish(p, err) : st;
+}
+
 /* Again with more time where the neighbour was through before the slice was. */
 static gpulet_status_t beside_model(double *p50_ms, run_t *run, slices_t *s, const neighbour_t *n,
                                     gpulet_error_t *err)
@@ -250,7 +273,9 @@ static gpulet_status_t measure_rounds(gpulet_pair_t *pair, run_t *run, const nei
     uint32_t rounds = run->options->rounds;
     slices_t s = {.batch = pair->self.batch};
     double before_ms = 0.0;
-    gpulet_status_t st = slice(&before_ms, run, &s, err); /* the caches fill */
+    gpulet_status_t st = n->kind == NULL ? bring_to_batch(&run->other, n->batch, err) : GPULET_OK;
+    if (st == GPULET_OK)
+        st = slice(&before_ms, run, &s, err); /* the caches fill */
     if (st == GPULET_OK)
         st = slice(&before_ms, run, &s, err);
     for (uint32_t i = 0; st == GPULET_OK && i < rounds; i++) {
@@ -441,9 +466,10 @@ static void close_split(run_t *run)
 {
     gpulet_traffic_stop(run->traffic);
     run->traffic = NULL;
+    drop_worker(&run->self);
+    drop_worker(&run->other);
     gpulet_measurer_release(&run->self.measurer);
     gpulet_measurer_release(&run->other.measurer);
-    run->self.model = run->other.model = SIZE_MAX;
 }
 
 static gpulet_status_t do_split(run_t *run, const gpulet_neighbours_split_t *split,

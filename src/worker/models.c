@@ -26,6 +26,8 @@ static void model_destroy(const gpulet_work_t *work, gpulet_work_model_t *m)
     work->ops->unload(m->engine_model);
     if (m->input_base != NULL)
         (void)munmap(m->input_base, (size_t)m->input_size);
+    free(m->name);
+    free(m->path);
     free(m);
 }
 
@@ -65,10 +67,22 @@ uint32_t gpulet_work_items_measured(const gpulet_work_model_t *model, uint32_t b
 
 /* ---- load, unload ---- */
 
+/* Further sessions are loaded from the same file. */
+static gpulet_status_t remember(gpulet_work_model_t *m, const gpulet_engine_load_options_t *options,
+                                gpulet_error_t *err)
+{
+    m->load_limit_ns = options->load_limit_ns;
+    m->name = strdup(options->name);
+    m->path = strdup(options->path);
+    return m->name != NULL && m->path != NULL ? GPULET_OK
+                                              : gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
+}
+
 static gpulet_status_t session_load(gpulet_work_model_t *m, const gpulet_work_t *work,
                                     const gpulet_control_t *message, int fd, gpulet_error_t *err)
 {
-    gpulet_engine_load_options_t options = gpulet_work_load_options(work, message);
+    gpulet_engine_load_options_t options =
+        gpulet_work_load_options(work, message->name, message->text, message->ns);
     gpulet_status_t st;
     m->input_size = message->size;
     if ((st = gpulet_shared_map(&m->input_base, fd, message->size, false, err)) != GPULET_OK)
@@ -77,12 +91,13 @@ static gpulet_status_t session_load(gpulet_work_model_t *m, const gpulet_work_t 
     if (message->prepared[0] != '\0') {
         options.path = message->prepared;
         st = work->ops->load(&m->engine_model, work->engine, &options, err);
-        options.path = message->text;
         if (st == GPULET_E_TIMEOUT)
             return st; /* A thread of the library hangs: the process is to end. */
-        if (st != GPULET_OK)
+        if (st != GPULET_OK) {
+            options.path = message->text;
             GPULET_LOG(WARNING, "event=prepared_refused model=%s status=%s", message->name,
                        gpulet_status_name(st));
+        }
     }
     if (st != GPULET_OK &&
         (st = work->ops->load(&m->engine_model, work->engine, &options, err)) != GPULET_OK)
@@ -91,7 +106,7 @@ static gpulet_status_t session_load(gpulet_work_model_t *m, const gpulet_work_t 
     if (m->io->inputs_count > GPULET_MODEL_IO_MAX || m->io->outputs_count > GPULET_MODEL_IO_MAX)
         return gpulet_fail(err, GPULET_E_UNSUPPORTED, "more than %d inputs or outputs",
                            GPULET_MODEL_IO_MAX);
-    return GPULET_OK;
+    return remember(m, &options, err);
 }
 
 gpulet_status_t gpulet_work_model_create(gpulet_work_model_t **out, uint64_t *load_ns,
@@ -244,6 +259,8 @@ static gpulet_status_t measure_runs(gpulet_control_t *answer, uint64_t *times, g
     gpulet_tensor_view_t inputs[GPULET_MODEL_IO_MAX];
     const uint32_t items = gpulet_work_items_measured(m, message->batch);
     gpulet_work_trial_t trial = {.work = work, .gather = &work->gather, .placed = work};
+    /* The sessions that a worker which serves this batch has are part of what it takes. */
+    gpulet_work_copies_load(&trial, m, items);
     gpulet_status_t st = gpulet_work_recipe_find(inputs, &trial, m, items, err);
     /* The first run of a shape is not like the others, on a GPU not even the second. */
     for (int i = 1;

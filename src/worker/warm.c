@@ -5,19 +5,19 @@
 
 enum { COPIES_FACTOR = 4 };
 
-gpulet_engine_load_options_t gpulet_work_load_options(const gpulet_work_t *work,
-                                                      const gpulet_control_t *message)
+gpulet_engine_load_options_t gpulet_work_load_options(const gpulet_work_t *work, const char *name,
+                                                      const char *path, uint64_t limit_ns)
 {
     return (gpulet_engine_load_options_t){
-        .name = message->name,
-        .path = message->text,
+        .name = name,
+        .path = path,
         .threads = work->entry.threads,
         .provider = work->entry.provider,
         .ordinal = work->entry.ordinal,
         .stream = work->entry.stream,
         .units = work->units,
         .spin = work->spin,
-        .load_limit_ns = message->ns,
+        .load_limit_ns = limit_ns,
     };
 }
 
@@ -114,32 +114,46 @@ gpulet_status_t gpulet_work_recipe_find(gpulet_tensor_view_t *inputs, gpulet_wor
 
 /* ---- warming up ---- */
 
-/* Sessions for smaller batches than the planned one, each run once: a GPU chooses its kernels when
- * it first sees a shape. One that cannot be had, for lack of memory perhaps, is done without. */
-static void copies_load(gpulet_work_trial_t *trial, gpulet_work_model_t *m,
-                        const gpulet_control_t *message)
+static bool has_copies(const gpulet_work_t *work, const gpulet_work_model_t *m)
+{
+    return m->batched && !m->outputs_whole && m->batch_fixed == 0 &&
+           strcmp(work->entry.provider, "cpu") != 0;
+}
+
+void gpulet_work_copies_load(gpulet_work_trial_t *trial, gpulet_work_model_t *m, uint32_t largest)
 {
     const gpulet_work_t *work = trial->work;
-    const gpulet_engine_load_options_t options = gpulet_work_load_options(work, message);
+    const gpulet_engine_load_options_t options =
+        gpulet_work_load_options(work, m->name, m->path, m->load_limit_ns);
     gpulet_tensor_view_t inputs[GPULET_MODEL_IO_MAX];
-    uint32_t planned = message->runs;
     gpulet_error_t err;
-    if (!m->batched || m->outputs_whole || m->batch_fixed > 0 || planned <= 1 ||
-        strcmp(work->entry.provider, "cpu") == 0)
+    uint64_t b =
+        m->copies_count > 0 ? (uint64_t)m->copies[m->copies_count - 1].batch * COPIES_FACTOR : 1;
+    if (!has_copies(work, m))
         return;
-    m->batch_padded = planned;
-    for (uint32_t b = 1; b < planned && m->copies_count < GPULET_WORK_COPIES_MAX;
-         b *= COPIES_FACTOR) {
+    for (; b < largest && m->copies_count < GPULET_WORK_COPIES_MAX; b *= COPIES_FACTOR) {
         gpulet_work_copy_t *copy = &m->copies[m->copies_count];
         if (work->ops->load(&copy->engine_model, work->engine, &options, &err) != GPULET_OK)
             break;
-        copy->batch = b;
+        copy->batch = (uint32_t)b;
         m->copies_count++;
-        if (gpulet_work_recipe_find(inputs, trial, m, b, &err) != GPULET_OK)
+        if (gpulet_work_recipe_find(inputs, trial, m, copy->batch, &err) != GPULET_OK)
             break;
     }
+}
+
+/* The sessions of a model that is planned with batches of up to so many items. */
+static void copies_load_planned(gpulet_work_trial_t *trial, gpulet_work_model_t *m,
+                                uint32_t planned)
+{
+    gpulet_tensor_view_t inputs[GPULET_MODEL_IO_MAX];
+    gpulet_error_t err;
+    if (!has_copies(trial->work, m) || planned <= 1)
+        return;
+    m->batch_padded = planned;
+    gpulet_work_copies_load(trial, m, planned);
     if (gpulet_work_recipe_find(inputs, trial, m, planned, &err) != GPULET_OK)
-        GPULET_LOG(WARNING, "event=warm_up_failed model=%s batch=%u", message->name, planned);
+        GPULET_LOG(WARNING, "event=warm_up_failed model=%s batch=%u", m->name, planned);
 }
 
 /* A model that is to be batched is tried with two items: its outputs must tell them apart. Only the
@@ -169,7 +183,7 @@ void gpulet_work_warm(const gpulet_work_t *work, gpulet_work_model_t *m,
     gpulet_error_t err = {""};
     gpulet_status_t st = model_try(&trial, m, &err);
     if (st == GPULET_OK)
-        copies_load(&trial, m, message);
+        copies_load_planned(&trial, m, message->runs);
     gpulet_work_buffer_deinit(&gather);
     if (st != GPULET_OK) {
         char quoted[512];

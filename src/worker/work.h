@@ -44,6 +44,9 @@ typedef struct gpulet_work_model {
     void *input_base;            /* the model's input segment, read-only */
     uint64_t input_size;
     uint64_t memory_bytes; /* growth of the memory in use it is held responsible for */
+    char *name;
+    char *path; /* of the file that engine_model was loaded from */
+    uint64_t load_limit_ns;
     uint32_t model;
     uint32_t batch_fixed;
     int recipe; /* which made-up inputs it ran with; -1: none yet */
@@ -251,8 +254,9 @@ typedef struct gpulet_work_trial {
     bool unbatched;        /* an output had not the batch's dimension */
 } gpulet_work_trial_t;
 
-gpulet_engine_load_options_t gpulet_work_load_options(const gpulet_work_t *work,
-                                                      const gpulet_control_t *message);
+/* Borrows both texts. */
+gpulet_engine_load_options_t gpulet_work_load_options(const gpulet_work_t *work, const char *name,
+                                                      const char *path, uint64_t limit_ns);
 gpulet_status_t gpulet_work_recipe_run(uint64_t *ns_out, gpulet_work_t *work,
                                        const gpulet_work_model_t *model,
                                        const gpulet_tensor_view_t *inputs, uint32_t items,
@@ -262,6 +266,11 @@ gpulet_status_t gpulet_work_recipe_run(uint64_t *ns_out, gpulet_work_t *work,
 gpulet_status_t gpulet_work_recipe_find(gpulet_tensor_view_t *inputs, gpulet_work_trial_t *trial,
                                         gpulet_work_model_t *model, uint32_t items,
                                         gpulet_error_t *err) GPULET_MUST_USE;
+/* Sessions for smaller batches than the largest, each run once: a GPU chooses its kernels when it
+ * first sees a shape. One that cannot be had, for lack of memory perhaps, is done without. Those
+ * that are there already stay. Nothing to do where one session serves all batches. */
+void gpulet_work_copies_load(gpulet_work_trial_t *trial, gpulet_work_model_t *model,
+                             uint32_t largest);
 void gpulet_work_warm(const gpulet_work_t *work, gpulet_work_model_t *model,
                       const gpulet_control_t *message);
 

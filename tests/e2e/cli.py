@@ -288,6 +288,22 @@ class WithServer(Case):
                                            "--warmup-s", "0"))
         self.server.stop()
 
+    def test_bench_follows_rates_that_change(self):
+        workload = self.write("w.csv", "model,rate_rps,slo_ms\nquick,60,1000\nslow,4,2000\n")
+        rates = self.write("r.csv", "time_s,model,rate_rps\n0,quick,0\n0.5,quick,100\n1.5,quick,0\n")
+        report = json.loads(self.gpulet("bench", "--url", self.url, "--workload", workload, "--rates", rates, "--duration-s", "2",
+                                        "--warmup-s", "0", "--arrivals", "uniform", "--json"))
+        offered = {m["model"]: m["offered"] for m in report["models"]}
+        self.assertAlmostEqual(offered["quick"], 100, delta=2)  # from 0.5 to 1.5 s, equally spaced
+        self.assertAlmostEqual(offered["slow"], 8, delta=1)  # as the workload has it
+        more = json.loads(self.gpulet("bench", "--url", self.url, "--workload", workload, "--rates", rates, "--duration-s", "2", "--multiple",
+                                      "2", "--warmup-s", "0", "--arrivals", "uniform", "--json"))
+        self.assertAlmostEqual({m["model"]: m["offered"] for m in more["models"]}["quick"], 200, delta=3)
+        wrong = self.write("bad.csv", "time_s,model,rate_rps\n0,nobody,1\n")
+        out = self.gpulet("bench", "--url", self.url, "--workload", workload, "--rates", wrong, code=1)
+        self.assertIn("bad.csv:2", out)
+        self.gpulet("bench", "--url", self.url, "--model", "quick", "--rates", rates, code=2)
+
     def test_bench_failures(self):
         self.gpulet("bench", "--url", self.url, "--model", "nobody", "--duration-s", "0.2", code=1)
         self.server.stop()

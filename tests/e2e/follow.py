@@ -534,6 +534,7 @@ class Memory(Case):
         self.repository.add("b", script(latency_ms=1, fail_load="its weights are upside down", load_units=40))
         self.put([(60, None, [("a", 4, 5)]), (40, None, [("b", 4, 5)])], status=503)
         wait_for(lambda: self.cut() == [(50, ("a",)), (50, ("b",))], "as it was")
+        self.assertGreaterEqual(self.broken(), 2)
         for model in ("a", "b"):
             identity_infer(server, model=model)
         server.stop()

@@ -1,4 +1,5 @@
 """The server on GPUs cut by MPS, with a management library and a control daemon made for tests, and the fake engine."""
+import csv
 import os
 import signal
 import tempfile
@@ -83,6 +84,45 @@ class Mps(unittest.TestCase):
         with open(out, encoding="utf-8") as f:
             rows = [line.split(",")[:4] for line in f.read().splitlines() if line.startswith(DEVICE)]
         self.assertEqual(rows, [[DEVICE, "a", units, batch] for units in ("50", "100") for batch in ("1", "2")])
+
+    def profile(self, repository, folder, *words, step=50):
+        out = folder.join("p.csv")
+        code, _, err = run(GPULET, "profile", "--model-repository", repository.path, "--device", "mps", "--mps-step", str(step),
+                           "--engine", "fake", "--seconds", "0.1", "--store", "none", "--out", out, *words,
+                           env=environment(folder.path, GPULET_FAKE_MEMORY_OWN="1", GPULET_FAKE_MPS_ASKED=folder.join("asked")))
+        self.assertEqual(code, 0, err)
+        return out
+
+    def test_memory_in_a_profile_is_what_a_server_will_take(self):
+        folder = Folder("gm")
+        self.addCleanup(folder.close)
+        repository = Repository().add("a", latency_ms=1, memory_mb=64)
+        self.addCleanup(repository.close)
+        with open(self.profile(repository, folder, "--sizes", "50", "--batches", "1,2,8,32"), encoding="utf-8") as f:
+            memory_mb = {int(row["batch"]): float(row["memory_mb"]) for row in csv.DictReader(line for line in f if line[0] != "#")}
+        for batch, sessions in {1: 1, 2: 2, 8: 3, 32: 4}.items():  # of 1, 4 and 16 besides the batch's own
+            self.assertAlmostEqual(memory_mb[batch] / 64, sessions, delta=0.4)
+        repository.write(".plan.json", plan_json([(50, 0, [("a", 32, 5)])], device=DEVICE))
+        server = Server(repository, device="mps", plan=repository.path + "/.plan.json",
+                        env=environment(folder.path, GPULET_FAKE_MEMORY_OWN="1"))
+        self.addCleanup(server.kill)
+        taken_mb = server.metric("gpulet_model_memory_bytes", model="a") / 2**20
+        self.assertAlmostEqual(taken_mb / memory_mb[32], 1, delta=0.1)
+        server.stop()
+
+    def test_models_are_measured_beside_one_another(self):
+        folder = Folder("gm")
+        self.addCleanup(folder.close)
+        repository = Repository().add("a", latency_ms=1).add("b", latency_ms=2)
+        self.addCleanup(repository.close)
+        self.profile(repository, folder, "--sizes", "40,60", "--batches", "1,8", "--interference", "--rounds", "1", "--slice-ms", "5",
+                     step=20)
+        with open(folder.join("p.pairs.csv"), encoding="utf-8") as f:
+            found = {(p["device"], p["model"], p["units"], p["batch"], p["other_model"], p["other_units"], p["other_batch"])
+                     for p in csv.DictReader(f)}
+        self.assertEqual(found, {(DEVICE, a, x, i, b, y, j) for a in "ab" for b in "ab" for i in "18" for j in "18"
+                                 for x, y in (("40", "60"), ("60", "40"))})  # no traffic: it is the host's memory
+        self.assertFalse(os.path.exists(folder.join("asked")))  # no client to be terminated: workers end by themselves
 
     def test_plans_for_the_gpu(self):
         folder = Folder("gm")

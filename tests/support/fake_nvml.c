@@ -1,9 +1,12 @@
 /* A management library of two GPUs that are not there. GPULET_FAKE_GPUS: how many (2); a set
  * GPULET_FAKE_MIG puts the first into MIG mode; GPULET_FAKE_CAPABILITY is the major version (9);
- * GPULET_FAKE_NVML_FAILS makes it not start; GPULET_FAKE_LOST is a GPU that does not answer. */
+ * GPULET_FAKE_NVML_FAILS makes it not start; GPULET_FAKE_LOST is a GPU that does not answer. With
+ * GPULET_FAKE_MEMORY_OWN what the asking process holds of the machine's memory counts as in use on
+ * the GPU. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { NOT_SUPPORTED = 3, NOT_FOUND = 6, BROKEN = 9, LOST = 15 };
 
@@ -97,12 +100,28 @@ int nvmlDeviceGetUUID(device_t *device, char *out, unsigned size)
     return 0;
 }
 
+/* Bytes that are resident of this process. */
+static unsigned long long own_memory(void)
+{
+    char text[128] = "";
+    unsigned long long pages = 0;
+    FILE *file = fopen("/proc/self/statm", "r");
+    if (file == NULL)
+        return 0;
+    if (fgets(text, sizeof(text), file) != NULL && strchr(text, ' ') != NULL)
+        pages = strtoull(strchr(text, ' '), NULL, 10);
+    (void)fclose(file);
+    return pages * (unsigned long long)sysconf(_SC_PAGESIZE);
+}
+
 int nvmlDeviceGetMemoryInfo(device_t *device, memory_t *out)
 {
     if (number("GPULET_FAKE_LOST", -1) == (long)device->index)
         return LOST;
     out->total = 80ULL << 30;
     out->used = (1ULL + device->index) << 30;
+    if (getenv("GPULET_FAKE_MEMORY_OWN") != NULL)
+        out->used += own_memory();
     out->available = out->total - out->used;
     return 0;
 }

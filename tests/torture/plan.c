@@ -68,9 +68,11 @@ static void every_planner(void **state)
     fixture_deinit(&f);
 }
 
+/* The shares, or with a plan given (input->from) those of that plan. */
 static gpulet_status_t split(void *context)
 {
     const run_t *run = context;
+    const gpulet_plan_t *from = run->input->from;
     gpulet_apps_plan_t *out = NULL;
     gpulet_apps_t *apps = NULL;
     gpulet_app_t *app = NULL;
@@ -93,8 +95,10 @@ static gpulet_status_t split(void *context)
         st = gpulet_apps_add(apps, app, NULL);
         app = NULL;
     }
-    if (st == GPULET_OK)
+    if (st == GPULET_OK && from == NULL)
         st = gpulet_apps_plan_split(&out, run->input, apps, &options, NULL);
+    else if (st == GPULET_OK)
+        st = gpulet_apps_plan_adopt(&out, from, run->input, apps, &options, NULL);
     if (st != GPULET_OK)
         assert_null(out);
     gpulet_apps_plan_destroy(out);
@@ -110,6 +114,12 @@ static void shares_of_applications(void **state)
     fixture_init(&f, profile_text, devices_text, workload_text, interference_text);
     run_t run = {NULL, &f.input};
     torture_run("shares of applications", split, &run, TORTURE_MEMORY, 20);
+    gpulet_plan_t *plan = NULL;
+    assert_int_equal(gpulet_planner_run(&plan, gpulet_planner_find("elastic"), &f.input, NULL),
+                     GPULET_OK);
+    f.input.from = plan;
+    torture_run("shares of a plan", split, &run, TORTURE_MEMORY, 10);
+    gpulet_plan_destroy(plan);
     fixture_deinit(&f);
 }
 

@@ -1,5 +1,5 @@
-/* Requests for administration: what is accepted has sound values, what is not says why. The first
- * byte says which of them it is. */
+/* Requests for administration, and paths: what is accepted has sound values, what is not says why.
+ * The first byte says which of them it is. */
 #include <assert.h>
 #include <math.h>
 #include <stdint.h>
@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "server/admin_request.h"
+#include "server/route.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -17,6 +18,16 @@ static void query(const char *text, size_t size)
     char *copy = strndup(text, size);
     if (copy != NULL && server_admin_query_u64(&value, copy, "since", &err) != GPULET_OK)
         assert(strstr(err.text, "since") != NULL);
+    free(copy);
+}
+
+static void path(const char *text, size_t size)
+{
+    server_route_t match;
+    char *copy = strndup(text, size);
+    if (copy != NULL && server_route_match(&match, "/v2/models/{m}/versions/{v}/infer", copy))
+        assert(match.name[0] != '\0' &&
+               strspn(match.version, "0123456789") == strlen(match.version));
     free(copy);
 }
 
@@ -43,6 +54,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const char *text = (const char *)data + 1;
     if (data[0] == 'q')
         query(text, size - 1);
+    else if (data[0] == 'u')
+        path(text, size - 1);
     else if (data[0] == 'p')
         pins(text, size - 1);
     else if (server_admin_parse_replan(&request, text, size - 1, &err) != GPULET_OK)

@@ -346,6 +346,59 @@ static void what_is_missing_is_named(void **state)
     gpulet_apps_destroy(apps);
 }
 
+static gpulet_status_t adopt(gpulet_apps_plan_t **out, const world_t *w, const gpulet_apps_t *apps,
+                             const gpulet_plan_t *plan, gpulet_error_t *err)
+{
+    const gpulet_apps_options_t options = {.rate_rps_default = 1};
+    *out = NULL;
+    return gpulet_apps_plan_adopt(out, plan, &w->input, apps, &options, err);
+}
+
+/* A plan says by the objectives of its models which shares it was made for. */
+static void the_shares_of_a_plan_are_found_again(void **state)
+{
+    const world_t *w = *state;
+    gpulet_apps_plan_t *out = NULL;
+    gpulet_error_t err = {""};
+    gpulet_apps_t *apps = parse(two);
+    gpulet_apps_plan_t *s = split(&w->input, apps, (gpulet_apps_options_t){0});
+    gpulet_plan_t *plan = plan_of(&w->input, s->workload);
+    assert_int_equal(adopt(&out, w, apps, plan, &err), GPULET_OK);
+    check_split(out);
+    for (size_t e = 0; e < s->count; e++) {
+        for (size_t i = 0; i < s->entries[e].app->stages_count; i++)
+            assert_true(
+                fabs(out->entries[e].stages[i].share_ms - s->entries[e].stages[i].share_ms) < 1e-6);
+    }
+    gpulet_apps_plan_destroy(out);
+    /* Models that it was made for alone, without a word of shares: what they take is what counts.
+     */
+    for (size_t i = 0; i < plan->models_count; i++)
+        plan->models[i].slo_ms = 1000;
+    assert_int_equal(adopt(&out, w, apps, plan, &err), GPULET_OK);
+    check_split(out);
+    gpulet_apps_plan_worst(out, plan);
+    for (size_t e = 0; e < out->count; e++) {
+        for (size_t i = 0; i < out->entries[e].app->stages_count; i++)
+            assert_true(out->entries[e].stages[i].worst_ms <=
+                        out->entries[e].stages[i].share_ms * (1 + 1e-9));
+    }
+    gpulet_apps_plan_destroy(out);
+    scale(apps, 1, 0.2);
+    assert_int_equal(adopt(&out, w, apps, plan, &err), GPULET_E_INFEASIBLE);
+    assert_non_null(strstr(err.text, "application traffic takes "));
+    assert_null(out);
+    plan->models_count = 0;
+    const size_t devices_count = plan->devices_count;
+    plan->devices_count = 0;
+    assert_int_equal(adopt(&out, w, apps, plan, &err), GPULET_E_NOT_FOUND);
+    assert_non_null(strstr(err.text, "ssd-mobilenet"));
+    plan->devices_count = devices_count;
+    gpulet_plan_destroy(plan);
+    gpulet_apps_plan_destroy(s);
+    gpulet_apps_destroy(apps);
+}
+
 int main(int argc, char **argv)
 {
     (void)argv;
@@ -356,6 +409,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(never_worse_than_simple_rules),
         cmocka_unit_test(random_applications_keep_their_slos_and_plans_repeat),
         cmocka_unit_test(what_is_missing_is_named),
+        cmocka_unit_test(the_shares_of_a_plan_are_found_again),
     };
     return cmocka_run_group_tests_name("plan.apps", tests, up, down);
 }
