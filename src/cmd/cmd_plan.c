@@ -21,6 +21,10 @@ const gpulet_option_t cmd_plan_options[] = {
      NULL},
     {"scenario", GPULET_OPTION_STRING, AT(scenario), NULL, ANY, "NAME", "scenario of the workload",
      NULL},
+    {"apps", GPULET_OPTION_STRING, AT(apps), NULL, ANY, "FILE",
+     "applications: graphs of models with one SLO (YAML or CSV); their SLOs are shared out among "
+     "their models, whose rates come on top of the workload's",
+     NULL},
     {"planner", GPULET_OPTION_STRING, AT(planner), NULL, ANY, "NAME",
      "which planner (see docs/planning.md) [optimal; elastic with --elastic]", "Planning"},
     {"time-limit-s", GPULET_OPTION_F64, AT(time_limit_s), "0", 0, 1e6, "S",
@@ -114,6 +118,8 @@ static gpulet_status_t answer(plan_answers_t *answers, const plan_settings_t *s,
     if (st != GPULET_OK)
         return st;
     answers->plan->elapsed_ms = (double)(gpulet_clock_ns() - begin_ns) / 1e6;
+    if (answers->split != NULL)
+        gpulet_apps_plan_worst(answers->split, answers->plan);
     answers->advice_given = s->advice && !answers->plan->feasible;
     answers->multiple_given = s->max_multiple;
     if (answers->advice_given)
@@ -169,10 +175,11 @@ static int check_usage(const plan_settings_t *s, plan_answers_t *answers)
     gpulet_error_t err = {""};
     if (cmd_plan_read_what_if(answers, s->what_if, &err) != GPULET_OK)
         return cmd_complain("plan", CMD_USAGE, err.text);
-    if (s->planning.profiles == NULL || s->workload == NULL)
+    if (s->planning.profiles == NULL || (s->workload == NULL && s->apps == NULL))
         return cmd_complain("plan", CMD_USAGE,
-                            s->planning.profiles == NULL ? "expected --profiles FILE"
-                                                         : "expected --workload FILE");
+                            s->planning.profiles == NULL
+                                ? "expected --profiles FILE"
+                                : "expected --workload FILE, --apps FILE, or both");
     if (s->verify != NULL &&
         (s->what_if != NULL || s->max_multiple || s->out != NULL || s->svg != NULL))
         return cmd_complain("plan", CMD_USAGE,
@@ -183,28 +190,66 @@ static int check_usage(const plan_settings_t *s, plan_answers_t *answers)
     return CMD_DONE;
 }
 
+/* What is read beside the files of every planning command. */
+typedef struct sources {
+    gpulet_workload_t *workload; /* NULL: none was named */
+    gpulet_plan_t *from;
+    gpulet_apps_t *apps;
+} sources_t;
+
+static gpulet_status_t open_sources(sources_t *out, cmd_planning_files_t *files,
+                                    const plan_settings_t *s, gpulet_error_t *err)
+{
+    gpulet_status_t st = GPULET_OK;
+    if (s->workload != NULL)
+        st = cmd_planning_workload(&out->workload, files, &s->planning, s->workload, s->scenario,
+                                   err);
+    if (st == GPULET_OK && s->from != NULL)
+        st = gpulet_plan_load(&out->from, s->from, err);
+    if (st == GPULET_OK && s->apps != NULL)
+        st = gpulet_apps_load(&out->apps, s->apps, err);
+    return st;
+}
+
+static void close_sources(sources_t *sources)
+{
+    gpulet_plan_destroy(sources->from);
+    gpulet_workload_destroy(sources->workload);
+    gpulet_apps_destroy(sources->apps);
+}
+
+/* The workload that is planned: with applications, one of all their models. */
+static gpulet_status_t set_workload(gpulet_plan_input_t *input, plan_answers_t *answers,
+                                    const plan_settings_t *s, const sources_t *sources,
+                                    gpulet_error_t *err)
+{
+    const gpulet_apps_options_t options = {.planner = gpulet_planner_find(planner_name(s))};
+    input->workload = sources->workload;
+    input->from = sources->from;
+    if (sources->apps == NULL)
+        return GPULET_OK;
+    gpulet_status_t st =
+        gpulet_apps_plan_split(&answers->split, input, sources->apps, &options, err);
+    if (st == GPULET_OK)
+        input->workload = answers->split->workload;
+    return st;
+}
+
 static int run(const plan_settings_t *s, plan_answers_t *answers)
 {
     cmd_planning_files_t files = {0};
-    gpulet_workload_t *workload = NULL;
-    gpulet_plan_t *from = NULL;
+    sources_t sources = {0};
     gpulet_error_t err = {""};
     int exit_code = cmd_planning_open(&files, &s->planning, &err);
-    if (exit_code == CMD_DONE &&
-        (cmd_planning_workload(&workload, &files, &s->planning, s->workload, s->scenario, &err) !=
-             GPULET_OK ||
-         (s->from != NULL && gpulet_plan_load(&from, s->from, &err) != GPULET_OK)))
+    gpulet_plan_input_t input = cmd_planning_input(&files, &s->planning);
+    if (exit_code == CMD_DONE && (open_sources(&sources, &files, s, &err) != GPULET_OK ||
+                                  set_workload(&input, answers, s, &sources, &err) != GPULET_OK))
         exit_code = CMD_FAILED;
-    if (exit_code == CMD_DONE) {
-        gpulet_plan_input_t input = cmd_planning_input(&files, &s->planning);
-        input.workload = workload;
-        input.from = from;
+    if (exit_code == CMD_DONE)
         exit_code = s->verify != NULL ? verify(s, &input) : make(s, answers, &input);
-    } else {
+    else
         (void)cmd_complain("plan", exit_code, err.text);
-    }
-    gpulet_plan_destroy(from);
-    gpulet_workload_destroy(workload);
+    close_sources(&sources);
     cmd_planning_close(&files);
     return exit_code;
 }

@@ -8,6 +8,7 @@
 #include "base/status.h"
 #include "cmd/cmd_planning.h"
 #include "core/plan.h"
+#include "plan/apps.h"
 #include "plan/planner.h"
 #include "study/advice.h"
 #include "study/compare.h"
@@ -20,6 +21,7 @@ typedef struct plan_settings {
     cmd_planning_t planning;
     char *workload;
     char *scenario;
+    char *apps;
     char *planner; /* NULL: by the other options */
     double time_limit_s;
     char *from;
@@ -43,7 +45,8 @@ typedef struct plan_variant {
 
 /* All that is answered. */
 typedef struct plan_answers {
-    gpulet_plan_t *plan; /* owned */
+    gpulet_plan_t *plan;       /* owned */
+    gpulet_apps_plan_t *split; /* owned; NULL: no applications were given */
     size_t variants_count;
     plan_variant_t variants[CMD_PLAN_WHATIFS_MAX];
     bool multiple_given;

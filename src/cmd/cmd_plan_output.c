@@ -106,11 +106,41 @@ static void put_advice(gpulet_buf_t *out, const gpulet_advice_t *advice)
     gpulet_buf_append_str(out, "]}");
 }
 
+static void put_apps(gpulet_buf_t *out, const gpulet_apps_plan_t *split)
+{
+    gpulet_buf_append_str(out, ",\n\"apps\": [");
+    for (size_t e = 0; e < split->count; e++) {
+        const gpulet_apps_entry_t *entry = &split->entries[e];
+        gpulet_buf_append_str(out, e == 0 ? "\n{\"app\": " : ",\n{\"app\": ");
+        put_string(out, entry->app->name);
+        gpulet_buf_append_str(out, ", \"slo_ms\": ");
+        put_figure(out, entry->slo_ms);
+        gpulet_buf_append_str(out, ", \"rate_rps\": ");
+        put_figure(out, entry->rate_rps);
+        gpulet_buf_append_str(out, ", \"stages\": [");
+        for (size_t s = 0; s < entry->app->stages_count; s++) {
+            gpulet_buf_append_str(out, s == 0 ? "{\"stage\": " : ", {\"stage\": ");
+            put_string(out, entry->app->stages[s].name);
+            gpulet_buf_append_str(out, ", \"model\": ");
+            put_string(out, entry->app->stages[s].model);
+            gpulet_buf_append_str(out, ", \"share_ms\": ");
+            put_figure(out, entry->stages[s].share_ms);
+            gpulet_buf_append_str(out, ", \"worst_ms\": ");
+            put_figure(out, entry->stages[s].worst_ms);
+            gpulet_buf_append_char(out, '}');
+        }
+        gpulet_buf_append_str(out, "]}");
+    }
+    gpulet_buf_append_char(out, ']');
+}
+
 static gpulet_status_t format_json(gpulet_buf_t *out, const plan_answers_t *answers)
 {
     gpulet_status_t st = put_open_plan(out, answers->plan);
     if (st != GPULET_OK)
         return st;
+    if (answers->split != NULL)
+        put_apps(out, answers->split);
     if (answers->multiple_given) {
         gpulet_buf_append_str(out, ",\n\"max_multiple\": ");
         put_figure(out, answers->multiple);
@@ -146,6 +176,8 @@ static gpulet_status_t format_text(gpulet_buf_t *out, const plan_answers_t *answ
 {
     gpulet_view_style_t style = cmd_terminal_style();
     gpulet_status_t st = gpulet_view_plan_text(out, answers->plan, devices, &style);
+    if (st == GPULET_OK && answers->split != NULL)
+        st = gpulet_view_apps(out, answers->split, &style);
     if (st == GPULET_OK && answers->advice_given)
         st = gpulet_view_advice(out, &answers->advice, &style);
     if (st == GPULET_OK && answers->multiple_given && isnan(answers->multiple))

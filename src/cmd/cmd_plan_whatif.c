@@ -118,4 +118,5 @@ void cmd_plan_answers_deinit(plan_answers_t *answers)
         gpulet_plan_destroy(answers->variants[i].plan);
     }
     gpulet_plan_destroy(answers->plan);
+    gpulet_apps_plan_destroy(answers->split);
 }

@@ -140,6 +140,12 @@ static gpulet_status_t choose_models(profile_run_t *run, gpulet_error_t *err)
             continue;
         if (model->problem != NULL)
             return gpulet_fail(err, GPULET_E_INVALID, "model %s: %s", model->key, model->problem);
+        if (model->config.app != NULL && run->settings->models != NULL)
+            return gpulet_fail(err, GPULET_E_INVALID,
+                               "--models: %s is an ensemble: its models are what can be measured",
+                               model->key);
+        if (model->config.app != NULL)
+            continue;
         run->models[run->models_count++] = model;
     }
     return run->models_count > 0 ? GPULET_OK

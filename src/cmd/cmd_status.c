@@ -9,7 +9,7 @@
 #include "client/http_client.h"
 #include "cmd/cmd.h"
 
-enum { TIMEOUT_MS = 300000 }; /* a load waits for its model */
+enum { TIMEOUT_MS = 300000 /* a load waits for its model */, RATE_SIZE = 32 };
 
 typedef struct status_settings {
     char *url;
@@ -86,18 +86,30 @@ static void print_gpulets(const json_t *root)
     }
 }
 
+/* Rates of ensembles are null: those of their models tell. */
+static const char *rate_of(char out[static RATE_SIZE], const json_t *model, const char *key)
+{
+    const json_t *value = json_object_get(model, key);
+    if (!json_is_number(value))
+        return "-";
+    (void)snprintf(out, RATE_SIZE, "%.1f", json_number_value(value));
+    return out;
+}
+
 static void print_models(const json_t *root)
 {
     size_t i = 0;
     json_t *m = NULL;
+    char now[RATE_SIZE];
+    char covered[RATE_SIZE];
     (void)printf("\n%-20s %-11s %8s %8s %8s %10s %9s %9s %9s %8s %8s %8s\n", "model", "state",
                  "SLO ms", "rate/s", "covered", "offered", "in time", "p50 ms", "p99 ms", "late",
                  "rejected", "failed");
     json_array_foreach(json_object_get(root, "models"), i, m)
     {
-        (void)printf("%-20s %-11s %8.1f %8.1f %8.1f %10.0f %8.2f%% %9.3f %9.3f %8.0f %8.0f %8.0f\n",
+        (void)printf("%-20s %-11s %8.1f %8s %8s %10.0f %8.2f%% %9.3f %9.3f %8.0f %8.0f %8.0f\n",
                      text_of(m, "model"), text_of(m, "state"), number_of(m, "slo_ms"),
-                     number_of(m, "rate_now_rps"), number_of(m, "rate_covered_rps"),
+                     rate_of(now, m, "rate_now_rps"), rate_of(covered, m, "rate_covered_rps"),
                      number_of(m, "offered"), 100 * number_of(m, "attainment"),
                      number_of(m, "latency_ms_p50"), number_of(m, "latency_ms_p99"),
                      number_of(m, "late"), number_of(m, "rejected"), number_of(m, "failed"));

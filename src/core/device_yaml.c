@@ -1,25 +1,16 @@
-/* Reads device types from YAML. The document tree of libyaml is used, since the keys of some
- * mappings are sizes. Aliases stay references in it, so nothing grows beyond the file. */
-#include <ctype.h>
+/* Reads device types from YAML. */
 #include <math.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <yaml.h>
 
 #include "base/file.h"
-#include "base/parse.h"
 #include "core/device_type.h"
 #include "core/text.h"
+#include "core/yaml_reader.h"
 
-enum { FILE_SIZE_MAX = 1 << 20, WORD_SIZE = 8 };
-
-typedef struct reader {
-    yaml_document_t *document;
-    const char *file;
-    gpulet_error_t *err;
-} reader_t;
+enum { FILE_SIZE_MAX = 1 << 20 };
 
 /* The keys of a device type, in the order of type_keys. */
 enum {
@@ -59,147 +50,6 @@ typedef struct list_limits {
     uint32_t max;
 } list_limits_t;
 
-static gpulet_status_t fail_memory(const reader_t *r)
-{
-    return gpulet_fail(r->err, GPULET_E_NOMEM, "%s: out of memory", r->file);
-}
-
-static gpulet_status_t fail_node(const reader_t *r, const yaml_node_t *node, const char *field,
-                                 const char *expected)
-{
-    char found[GPULET_TEXT_EXCERPT_SIZE];
-    const char *what = "a mapping";
-    if (node->type == YAML_SCALAR_NODE)
-        what = gpulet_text_excerpt(found, (const char *)node->data.scalar.value,
-                                   node->data.scalar.length);
-    else if (node->type == YAML_SEQUENCE_NODE)
-        what = "a list";
-    return gpulet_fail(r->err, GPULET_E_INVALID, "%s:%zu: %s: expected %s, found %s", r->file,
-                       node->start_mark.line + 1, field, expected, what);
-}
-
-static gpulet_status_t fail_missing(const reader_t *r, const yaml_node_t *node, const char *field,
-                                    const char *expected)
-{
-    return gpulet_fail(r->err, GPULET_E_INVALID, "%s:%zu: %s: expected %s, found nothing", r->file,
-                       node->start_mark.line + 1, field, expected);
-}
-
-static yaml_node_t *node_at(const reader_t *r, int id)
-{
-    return yaml_document_get_node(r->document, id);
-}
-
-static bool scalar_equals(const yaml_node_t *a, const yaml_node_t *b)
-{
-    return a->data.scalar.length == b->data.scalar.length &&
-           memcmp(a->data.scalar.value, b->data.scalar.value, a->data.scalar.length) == 0;
-}
-
-static size_t pairs_count(const yaml_node_t *mapping)
-{
-    return (size_t)(mapping->data.mapping.pairs.top - mapping->data.mapping.pairs.start);
-}
-
-/* Checks that the node is a mapping whose keys are scalars, each there once and at most count_max
- * of them. */
-static gpulet_status_t check_mapping(const reader_t *r, const yaml_node_t *node, const char *field,
-                                     size_t count_max)
-{
-    if (node->type != YAML_MAPPING_NODE)
-        return fail_node(r, node, field, "a mapping");
-    const yaml_node_pair_t *start = node->data.mapping.pairs.start;
-    if (pairs_count(node) > count_max)
-        return gpulet_fail(r->err, GPULET_E_TOO_LARGE,
-                           "%s:%zu: %s: expected at most %zu keys, found %zu", r->file,
-                           node->start_mark.line + 1, field, count_max, pairs_count(node));
-    for (const yaml_node_pair_t *pair = start; pair < node->data.mapping.pairs.top; pair++) {
-        const yaml_node_t *key = node_at(r, pair->key);
-        if (key->type != YAML_SCALAR_NODE)
-            return fail_node(r, key, field, "a plain key");
-        for (const yaml_node_pair_t *other = start; other < pair; other++) {
-            if (scalar_equals(key, node_at(r, other->key)))
-                return fail_node(r, key, field, "each key once");
-        }
-    }
-    return GPULET_OK;
-}
-
-/* Index of the key in names (NULL-terminated), or -1. */
-static int key_index(const yaml_node_t *key, const char *const *names)
-{
-    for (int i = 0; names[i] != NULL; i++) {
-        if (strlen(names[i]) == key->data.scalar.length &&
-            memcmp(names[i], key->data.scalar.value, key->data.scalar.length) == 0)
-            return i;
-    }
-    return -1;
-}
-
-/* The values of a mapping by the index of their keys in names; NULL where a key is absent. Unknown
- * keys are errors: a misspelt limit must not be no limit. With `others`, unknown keys are left to
- * the caller. */
-static gpulet_status_t map_values(const reader_t *r, const yaml_node_t *mapping,
-                                  const char *const *names, bool others, const yaml_node_t **values)
-{
-    for (int i = 0; names[i] != NULL; i++)
-        values[i] = NULL;
-    for (const yaml_node_pair_t *pair = mapping->data.mapping.pairs.start;
-         pair < mapping->data.mapping.pairs.top; pair++) {
-        const yaml_node_t *key = node_at(r, pair->key);
-        int index = key_index(key, names);
-        if (index < 0 && !others)
-            return fail_node(r, key, "key", "a known key");
-        if (index >= 0)
-            values[index] = node_at(r, pair->value);
-    }
-    return GPULET_OK;
-}
-
-static gpulet_status_t read_u32(const reader_t *r, const yaml_node_t *node, const char *field,
-                                uint32_t *out, uint32_t min, uint32_t max)
-{
-    uint64_t value = 0;
-    char expected[64];
-    if (node->type == YAML_SCALAR_NODE &&
-        gpulet_parse_u64(&value, (const char *)node->data.scalar.value, node->data.scalar.length) ==
-            GPULET_OK &&
-        value >= min && value <= max) {
-        *out = (uint32_t)value;
-        return GPULET_OK;
-    }
-    (void)snprintf(expected, sizeof(expected), "a whole number from %u to %u", min, max);
-    return fail_node(r, node, field, expected);
-}
-
-static gpulet_status_t read_positive(const reader_t *r, const yaml_node_t *node, const char *field,
-                                     double *out)
-{
-    double value = 0;
-    if (node->type != YAML_SCALAR_NODE ||
-        gpulet_parse_f64(&value, (const char *)node->data.scalar.value, node->data.scalar.length) !=
-            GPULET_OK ||
-        !gpulet_text_in_range(&gpulet_text_positive, value))
-        return fail_node(r, node, field, gpulet_text_positive.expected);
-    *out = value;
-    return GPULET_OK;
-}
-
-/* YAML's spellings, whatever their case. */
-static gpulet_status_t read_bool(const reader_t *r, const yaml_node_t *node, const char *field,
-                                 bool *out)
-{
-    char word[WORD_SIZE];
-    size_t len = node->type == YAML_SCALAR_NODE ? node->data.scalar.length : sizeof(word);
-    if (len >= sizeof(word))
-        return fail_node(r, node, field, "true or false");
-    for (size_t i = 0; i < len; i++)
-        word[i] = (char)tolower(node->data.scalar.value[i]);
-    return gpulet_parse_bool(out, word, len) == GPULET_OK
-               ? GPULET_OK
-               : fail_node(r, node, field, "true or false");
-}
-
 static int compare_u32(const void *left, const void *right)
 {
     uint32_t a = *(const uint32_t *)left;
@@ -208,26 +58,26 @@ static int compare_u32(const void *left, const void *right)
 }
 
 /* Reads a list of different whole numbers into out[0..limits->count_max), ascending. */
-static gpulet_status_t read_list(const reader_t *r, const yaml_node_t *node, const char *field,
+static gpulet_status_t read_list(const gpulet_yaml_t *r, const yaml_node_t *node, const char *field,
                                  const list_limits_t *limits, uint32_t *out, uint32_t *count)
 {
     *count = 0;
     if (node->type != YAML_SEQUENCE_NODE)
-        return fail_node(r, node, field, "a list");
+        return gpulet_yaml_fail(r, node, field, "a list");
     for (const yaml_node_item_t *item = node->data.sequence.items.start;
          item < node->data.sequence.items.top; item++) {
         if (*count == limits->count_max)
             return gpulet_fail(r->err, GPULET_E_TOO_LARGE,
                                "%s:%zu: %s: expected at most %u entries, found more", r->file,
                                node->start_mark.line + 1, field, limits->count_max);
-        gpulet_status_t st =
-            read_u32(r, node_at(r, *item), field, &out[*count], limits->min, limits->max);
+        gpulet_status_t st = gpulet_yaml_u32(r, gpulet_yaml_node(r, *item), field, &out[*count],
+                                             limits->min, limits->max);
         if (st != GPULET_OK)
             return st;
         ++*count;
     }
     if (*count == 0)
-        return fail_missing(r, node, field, "at least one entry");
+        return gpulet_yaml_fail_missing(r, node, field, "at least one entry");
     qsort(out, *count, sizeof(out[0]), compare_u32);
     for (uint32_t i = 1; i < *count; i++) {
         if (out[i] == out[i - 1])
@@ -238,32 +88,33 @@ static gpulet_status_t read_list(const reader_t *r, const yaml_node_t *node, con
     return GPULET_OK;
 }
 
-static gpulet_status_t read_sizes(const reader_t *r, const yaml_node_t *node,
+static gpulet_status_t read_sizes(const gpulet_yaml_t *r, const yaml_node_t *node,
                                   gpulet_device_type_t *type)
 {
     list_limits_t limits = {GPULET_DEVICE_SIZES_MAX, 1, type->units};
     type->sizes = reallocarray(NULL, GPULET_DEVICE_SIZES_MAX, sizeof(type->sizes[0]));
     if (type->sizes == NULL)
-        return fail_memory(r);
+        return gpulet_yaml_fail_memory(r);
     return read_list(r, node, "sizes", &limits, type->sizes, &type->sizes_count);
 }
 
 /* The size that a key of a mapping by size names, as an index into type->sizes. */
-static gpulet_status_t read_size_key(const reader_t *r, const yaml_node_t *key, const char *field,
-                                     const gpulet_device_type_t *type, uint32_t *index)
+static gpulet_status_t read_size_key(const gpulet_yaml_t *r, const yaml_node_t *key,
+                                     const char *field, const gpulet_device_type_t *type,
+                                     uint32_t *index)
 {
     uint32_t units = 0;
-    gpulet_status_t st = read_u32(r, key, field, &units, 1, type->units);
+    gpulet_status_t st = gpulet_yaml_u32(r, key, field, &units, 1, type->units);
     if (st != GPULET_OK)
         return st;
     int found = gpulet_device_type_size_index(type, units);
     if (found < 0)
-        return fail_node(r, key, field, "one of the sizes");
+        return gpulet_yaml_fail(r, key, field, "one of the sizes");
     *index = (uint32_t)found;
     return GPULET_OK;
 }
 
-static gpulet_status_t fail_size(const reader_t *r, const yaml_node_t *node, const char *field,
+static gpulet_status_t fail_size(const gpulet_yaml_t *r, const yaml_node_t *node, const char *field,
                                  uint32_t units)
 {
     return gpulet_fail(r->err, GPULET_E_INVALID,
@@ -271,24 +122,25 @@ static gpulet_status_t fail_size(const reader_t *r, const yaml_node_t *node, con
                        node->start_mark.line + 1, field, units);
 }
 
-static gpulet_status_t read_memory_by_size(const reader_t *r, const yaml_node_t *node,
+static gpulet_status_t read_memory_by_size(const gpulet_yaml_t *r, const yaml_node_t *node,
                                            gpulet_device_type_t *type)
 {
     const char *field = "memory_mb_by_size";
-    gpulet_status_t st = check_mapping(r, node, field, GPULET_DEVICE_SIZES_MAX);
+    gpulet_status_t st = gpulet_yaml_check_mapping(r, node, field, GPULET_DEVICE_SIZES_MAX);
     if (st != GPULET_OK)
         return st;
     type->memory_mb_by_size = calloc(type->sizes_count, sizeof(double));
     if (type->memory_mb_by_size == NULL)
-        return fail_memory(r);
+        return gpulet_yaml_fail_memory(r);
     for (const yaml_node_pair_t *pair = node->data.mapping.pairs.start;
          pair < node->data.mapping.pairs.top; pair++) {
         uint32_t index = 0;
-        st = read_size_key(r, node_at(r, pair->key), field, type, &index);
+        st = read_size_key(r, gpulet_yaml_node(r, pair->key), field, type, &index);
         if (st == GPULET_OK && type->memory_mb_by_size[index] > 0)
-            st = fail_node(r, node_at(r, pair->key), field, "each size once");
+            st = gpulet_yaml_fail(r, gpulet_yaml_node(r, pair->key), field, "each size once");
         if (st == GPULET_OK)
-            st = read_positive(r, node_at(r, pair->value), field, &type->memory_mb_by_size[index]);
+            st = gpulet_yaml_positive(r, gpulet_yaml_node(r, pair->value), field,
+                                      &type->memory_mb_by_size[index]);
         if (st != GPULET_OK)
             return st;
     }
@@ -300,54 +152,56 @@ static gpulet_status_t read_memory_by_size(const reader_t *r, const yaml_node_t 
 }
 
 /* {length: L, starts: [S, …]} */
-static gpulet_status_t read_placement(const reader_t *r, const yaml_node_t *node, uint32_t slots,
-                                      gpulet_placement_t *placement)
+static gpulet_status_t read_placement(const gpulet_yaml_t *r, const yaml_node_t *node,
+                                      uint32_t slots, gpulet_placement_t *placement)
 {
     static const char *const names[] = {"length", "starts", NULL};
     const yaml_node_t *values[2];
-    gpulet_status_t st = check_mapping(r, node, "placement", GPULET_DEVICE_SIZES_MAX);
+    gpulet_status_t st = gpulet_yaml_check_mapping(r, node, "placement", GPULET_DEVICE_SIZES_MAX);
     if (st == GPULET_OK)
-        st = map_values(r, node, names, false, values);
+        st = gpulet_yaml_map(r, node, names, false, values);
     if (st != GPULET_OK)
         return st;
     if (values[0] == NULL)
-        return fail_missing(r, node, "length", "the slots that the size covers");
+        return gpulet_yaml_fail_missing(r, node, "length", "the slots that the size covers");
     if (values[1] == NULL)
-        return fail_missing(r, node, "starts", "the slots where the size may start");
-    if ((st = read_u32(r, values[0], "length", &placement->length, 1, slots)) != GPULET_OK)
+        return gpulet_yaml_fail_missing(r, node, "starts", "the slots where the size may start");
+    if ((st = gpulet_yaml_u32(r, values[0], "length", &placement->length, 1, slots)) != GPULET_OK)
         return st;
     list_limits_t limits = {GPULET_DEVICE_STARTS_MAX, 0, slots - placement->length};
     return read_list(r, values[1], "starts", &limits, placement->starts, &placement->starts_count);
 }
 
-static gpulet_status_t read_placements(const reader_t *r, const yaml_node_t *node,
+static gpulet_status_t read_placements(const gpulet_yaml_t *r, const yaml_node_t *node,
                                        gpulet_device_type_t *type)
 {
     static const char *const names[] = {"slots", NULL};
     const yaml_node_t *slots = NULL;
-    gpulet_status_t st = check_mapping(r, node, "placement", GPULET_DEVICE_SIZES_MAX + 1);
+    gpulet_status_t st =
+        gpulet_yaml_check_mapping(r, node, "placement", GPULET_DEVICE_SIZES_MAX + 1);
     if (st == GPULET_OK)
-        st = map_values(r, node, names, true, &slots);
+        st = gpulet_yaml_map(r, node, names, true, &slots);
     if (st == GPULET_OK && slots == NULL)
-        st = fail_missing(r, node, "slots", "the slots of the device");
+        st = gpulet_yaml_fail_missing(r, node, "slots", "the slots of the device");
     if (st == GPULET_OK)
-        st = read_u32(r, slots, "slots", &type->slots, 1, GPULET_DEVICE_SLOTS_MAX);
+        st = gpulet_yaml_u32(r, slots, "slots", &type->slots, 1, GPULET_DEVICE_SLOTS_MAX);
     if (st != GPULET_OK)
         return st;
     type->placements = calloc(type->sizes_count, sizeof(type->placements[0]));
     if (type->placements == NULL)
-        return fail_memory(r);
+        return gpulet_yaml_fail_memory(r);
     for (const yaml_node_pair_t *pair = node->data.mapping.pairs.start;
          pair < node->data.mapping.pairs.top; pair++) {
-        const yaml_node_t *key = node_at(r, pair->key);
+        const yaml_node_t *key = gpulet_yaml_node(r, pair->key);
         uint32_t index = 0;
-        if (key_index(key, names) >= 0)
+        if (gpulet_yaml_key_index(key, names) >= 0)
             continue;
         st = read_size_key(r, key, "placement", type, &index);
         if (st == GPULET_OK && type->placements[index].length > 0)
-            st = fail_node(r, key, "placement", "each size once");
+            st = gpulet_yaml_fail(r, key, "placement", "each size once");
         if (st == GPULET_OK)
-            st = read_placement(r, node_at(r, pair->value), type->slots, &type->placements[index]);
+            st = read_placement(r, gpulet_yaml_node(r, pair->value), type->slots,
+                                &type->placements[index]);
         if (st != GPULET_OK)
             return st;
     }
@@ -359,12 +213,12 @@ static gpulet_status_t read_placements(const reader_t *r, const yaml_node_t *nod
 }
 
 /* Takes the headroom off: the part of the memory that may be used. */
-static gpulet_status_t read_headroom(const reader_t *r, const yaml_node_t *node,
+static gpulet_status_t read_headroom(const gpulet_yaml_t *r, const yaml_node_t *node,
                                      gpulet_device_type_t *type)
 {
     double part = 0;
-    if (read_positive(r, node, "memory_headroom", &part) != GPULET_OK || part > 1)
-        return fail_node(r, node, "memory_headroom", "a number above 0 and at most 1");
+    if (gpulet_yaml_positive(r, node, "memory_headroom", &part) != GPULET_OK || part > 1)
+        return gpulet_yaml_fail(r, node, "memory_headroom", "a number above 0 and at most 1");
     type->memory_mb *= part;
     for (uint32_t i = 0; type->memory_mb_by_size != NULL && i < type->sizes_count; i++)
         type->memory_mb_by_size[i] *= part;
@@ -372,7 +226,7 @@ static gpulet_status_t read_headroom(const reader_t *r, const yaml_node_t *node,
 }
 
 /* The keys that need nothing but units and sizes, each with a default. */
-static gpulet_status_t read_limits(const reader_t *r, const yaml_node_t *const *values,
+static gpulet_status_t read_limits(const gpulet_yaml_t *r, const yaml_node_t *const *values,
                                    gpulet_device_type_t *type)
 {
     gpulet_status_t st = GPULET_OK;
@@ -381,39 +235,39 @@ static gpulet_status_t read_limits(const reader_t *r, const yaml_node_t *const *
     type->cost = 1;
     type->cost_given = values[KEY_COST] != NULL;
     if (values[KEY_GPULETS_MAX] != NULL)
-        st = read_u32(r, values[KEY_GPULETS_MAX], "gpulets_max", &type->gpulets_max, 1,
-                      GPULET_DEVICE_UNITS_MAX);
+        st = gpulet_yaml_u32(r, values[KEY_GPULETS_MAX], "gpulets_max", &type->gpulets_max, 1,
+                             GPULET_DEVICE_UNITS_MAX);
     if (st == GPULET_OK && values[KEY_MODELS_MAX] != NULL)
-        st = read_u32(r, values[KEY_MODELS_MAX], "models_max", &type->models_max, 0,
-                      GPULET_DEVICE_UNITS_MAX);
+        st = gpulet_yaml_u32(r, values[KEY_MODELS_MAX], "models_max", &type->models_max, 0,
+                             GPULET_DEVICE_UNITS_MAX);
     if (st == GPULET_OK && values[KEY_MEMORY_MB] != NULL)
-        st = read_positive(r, values[KEY_MEMORY_MB], "memory_mb", &type->memory_mb);
+        st = gpulet_yaml_positive(r, values[KEY_MEMORY_MB], "memory_mb", &type->memory_mb);
     if (st == GPULET_OK && values[KEY_ISOLATED] != NULL)
-        st = read_bool(r, values[KEY_ISOLATED], "isolated", &type->isolated);
+        st = gpulet_yaml_bool(r, values[KEY_ISOLATED], "isolated", &type->isolated);
     if (st == GPULET_OK && values[KEY_COST] != NULL)
-        st = read_positive(r, values[KEY_COST], "cost", &type->cost);
+        st = gpulet_yaml_positive(r, values[KEY_COST], "cost", &type->cost);
     if (st == GPULET_OK && values[KEY_MEMORY_MB_PROCESS] != NULL)
-        st = read_positive(r, values[KEY_MEMORY_MB_PROCESS], "memory_mb_process",
-                           &type->memory_mb_process);
+        st = gpulet_yaml_positive(r, values[KEY_MEMORY_MB_PROCESS], "memory_mb_process",
+                                  &type->memory_mb_process);
     if (st == GPULET_OK && values[KEY_NETWORK_GBPS] != NULL)
-        st = read_positive(r, values[KEY_NETWORK_GBPS], "network_gbps", &type->network_gbps);
+        st = gpulet_yaml_positive(r, values[KEY_NETWORK_GBPS], "network_gbps", &type->network_gbps);
     return st;
 }
 
-static gpulet_status_t read_type(const reader_t *r, const yaml_node_t *node,
+static gpulet_status_t read_type(const gpulet_yaml_t *r, const yaml_node_t *node,
                                  gpulet_device_type_t *type)
 {
     const yaml_node_t *values[KEYS_COUNT];
-    gpulet_status_t st = check_mapping(r, node, type->name, GPULET_DEVICE_SIZES_MAX);
+    gpulet_status_t st = gpulet_yaml_check_mapping(r, node, type->name, GPULET_DEVICE_SIZES_MAX);
     if (st == GPULET_OK)
-        st = map_values(r, node, type_keys, false, values);
+        st = gpulet_yaml_map(r, node, type_keys, false, values);
     if (st != GPULET_OK)
         return st;
     if (values[KEY_UNITS] == NULL)
-        return fail_missing(r, node, "units", "the size of the whole device");
+        return gpulet_yaml_fail_missing(r, node, "units", "the size of the whole device");
     if (values[KEY_SIZES] == NULL)
-        return fail_missing(r, node, "sizes", "a list of gpu-let sizes");
-    st = read_u32(r, values[KEY_UNITS], "units", &type->units, 1, GPULET_DEVICE_UNITS_MAX);
+        return gpulet_yaml_fail_missing(r, node, "sizes", "a list of gpu-let sizes");
+    st = gpulet_yaml_u32(r, values[KEY_UNITS], "units", &type->units, 1, GPULET_DEVICE_UNITS_MAX);
     if (st == GPULET_OK)
         st = read_sizes(r, values[KEY_SIZES], type);
     if (st == GPULET_OK)
@@ -427,38 +281,33 @@ static gpulet_status_t read_type(const reader_t *r, const yaml_node_t *node,
     return st;
 }
 
-static gpulet_status_t read_types(const reader_t *r, const yaml_node_t *node,
+static gpulet_status_t read_types(const gpulet_yaml_t *r, const yaml_node_t *node,
                                   gpulet_device_set_t *set)
 {
-    gpulet_status_t st = check_mapping(r, node, "types", GPULET_DEVICE_TYPES_MAX);
+    gpulet_status_t st = gpulet_yaml_check_mapping(r, node, "types", GPULET_DEVICE_TYPES_MAX);
     if (st != GPULET_OK)
         return st;
-    if (pairs_count(node) == 0)
-        return fail_missing(r, node, "types", "at least one device type");
-    set->types = calloc(pairs_count(node), sizeof(set->types[0]));
-    set->counts = calloc(pairs_count(node), sizeof(set->counts[0]));
+    if (gpulet_yaml_pairs(node) == 0)
+        return gpulet_yaml_fail_missing(r, node, "types", "at least one device type");
+    set->types = calloc(gpulet_yaml_pairs(node), sizeof(set->types[0]));
+    set->counts = calloc(gpulet_yaml_pairs(node), sizeof(set->counts[0]));
     if (set->types == NULL || set->counts == NULL)
-        return fail_memory(r);
+        return gpulet_yaml_fail_memory(r);
     for (const yaml_node_pair_t *pair = node->data.mapping.pairs.start;
          pair < node->data.mapping.pairs.top; pair++) {
-        const yaml_node_t *key = node_at(r, pair->key);
-        const char *name = (const char *)key->data.scalar.value;
-        size_t len = key->data.scalar.length;
-        gpulet_error_t why;
-        st = gpulet_text_check_name(name, len, GPULET_DEVICE_NAME_MAX, &why);
-        if (st != GPULET_OK)
-            return gpulet_fail(r->err, st, "%s:%zu: types: %s", r->file, key->start_mark.line + 1,
-                               why.text);
+        const yaml_node_t *key = gpulet_yaml_node(r, pair->key);
         set->counts[set->types_count] = -1;
         gpulet_device_type_t *type = &set->types[set->types_count++];
-        memcpy(type->name, name, len);
-        if ((st = read_type(r, node_at(r, pair->value), type)) != GPULET_OK)
+        st = gpulet_yaml_name(r, key, "types", type->name, GPULET_DEVICE_NAME_MAX);
+        if (st == GPULET_OK)
+            st = read_type(r, gpulet_yaml_node(r, pair->value), type);
+        if (st != GPULET_OK)
             return st;
     }
     return GPULET_OK;
 }
 
-static gpulet_status_t read_count(const reader_t *r, const yaml_node_t *node, int32_t *out)
+static gpulet_status_t read_count(const gpulet_yaml_t *r, const yaml_node_t *node, int32_t *out)
 {
     if (node->type == YAML_SCALAR_NODE && node->data.scalar.length == 2 &&
         memcmp(node->data.scalar.value, "-1", 2) == 0) {
@@ -466,47 +315,49 @@ static gpulet_status_t read_count(const reader_t *r, const yaml_node_t *node, in
         return GPULET_OK;
     }
     uint32_t count = 0;
-    reader_t quiet = {r->document, r->file, NULL};
-    if (read_u32(&quiet, node, "devices", &count, 1, GPULET_DEVICE_COUNT_MAX) != GPULET_OK)
-        return fail_node(r, node, "devices",
-                         "a number of devices of at least 1, or -1 for as many as needed");
+    gpulet_yaml_t quiet = {r->document, r->file, NULL};
+    if (gpulet_yaml_u32(&quiet, node, "devices", &count, 1, GPULET_DEVICE_COUNT_MAX) != GPULET_OK)
+        return gpulet_yaml_fail(r, node, "devices",
+                                "a number of devices of at least 1, or -1 for as many as needed");
     *out = (int32_t)count;
     return GPULET_OK;
 }
 
-static gpulet_status_t read_counts(const reader_t *r, const yaml_node_t *node,
+static gpulet_status_t read_counts(const gpulet_yaml_t *r, const yaml_node_t *node,
                                    gpulet_device_set_t *set)
 {
-    gpulet_status_t st = check_mapping(r, node, "devices", GPULET_DEVICE_TYPES_MAX);
+    gpulet_status_t st = gpulet_yaml_check_mapping(r, node, "devices", GPULET_DEVICE_TYPES_MAX);
     if (st != GPULET_OK)
         return st;
     for (const yaml_node_pair_t *pair = node->data.mapping.pairs.start;
          pair < node->data.mapping.pairs.top; pair++) {
-        const yaml_node_t *key = node_at(r, pair->key);
+        const yaml_node_t *key = gpulet_yaml_node(r, pair->key);
         const char *name = (const char *)key->data.scalar.value;
         int index =
             strlen(name) == key->data.scalar.length ? gpulet_device_set_find(set, name) : -1;
         if (index < 0)
-            return fail_node(r, key, "devices", "one of the types");
-        if ((st = read_count(r, node_at(r, pair->value), &set->counts[index])) != GPULET_OK)
+            return gpulet_yaml_fail(r, key, "devices", "one of the types");
+        if ((st = read_count(r, gpulet_yaml_node(r, pair->value), &set->counts[index])) !=
+            GPULET_OK)
             return st;
     }
     return GPULET_OK;
 }
 
-static gpulet_status_t read_root(const reader_t *r, gpulet_device_set_t *set)
+static gpulet_status_t read_root(const gpulet_yaml_t *r, void *context)
 {
+    gpulet_device_set_t *set = context;
     static const char *const names[] = {"types", "devices", NULL};
     const yaml_node_t *values[2];
     const yaml_node_t *root = yaml_document_get_root_node(r->document);
     if (root == NULL)
         return gpulet_fail(r->err, GPULET_E_INVALID,
                            "%s:1: types: expected device types, found an empty file", r->file);
-    gpulet_status_t st = check_mapping(r, root, "file", GPULET_DEVICE_TYPES_MAX);
+    gpulet_status_t st = gpulet_yaml_check_mapping(r, root, "file", GPULET_DEVICE_TYPES_MAX);
     if (st == GPULET_OK)
-        st = map_values(r, root, names, false, values);
+        st = gpulet_yaml_map(r, root, names, false, values);
     if (st == GPULET_OK && values[0] == NULL)
-        st = fail_missing(r, root, "types", "device types");
+        st = gpulet_yaml_fail_missing(r, root, "types", "device types");
     if (st == GPULET_OK)
         st = read_types(r, values[0], set);
     if (st == GPULET_OK && values[1] != NULL)
@@ -514,52 +365,16 @@ static gpulet_status_t read_root(const reader_t *r, gpulet_device_set_t *set)
     return st;
 }
 
-static gpulet_status_t fail_yaml(const yaml_parser_t *parser, const char *file, gpulet_error_t *err)
-{
-    if (parser->error == YAML_MEMORY_ERROR)
-        return gpulet_fail(err, GPULET_E_NOMEM, "%s: out of memory", file);
-    return gpulet_fail(err, GPULET_E_INVALID, "%s:%zu: expected YAML, found: %s", file,
-                       parser->problem_mark.line + 1,
-                       parser->problem != NULL ? parser->problem : "an error");
-}
-
-/* One document and no more. */
-static gpulet_status_t parse_documents(yaml_parser_t *parser, gpulet_device_set_t *set,
-                                       const char *file, gpulet_error_t *err)
-{
-    yaml_document_t document;
-    yaml_document_t next;
-    if (!yaml_parser_load(parser, &document))
-        return fail_yaml(parser, file, err);
-    reader_t r = {&document, file, err};
-    gpulet_status_t st = read_root(&r, set);
-    yaml_document_delete(&document);
-    if (st != GPULET_OK)
-        return st;
-    if (!yaml_parser_load(parser, &next))
-        return fail_yaml(parser, file, err);
-    if (yaml_document_get_root_node(&next) != NULL)
-        st = gpulet_fail(err, GPULET_E_INVALID, "%s:%zu: expected one document, found another",
-                         file, next.start_mark.line + 1);
-    yaml_document_delete(&next);
-    return st;
-}
-
 gpulet_status_t gpulet_device_set_parse(gpulet_device_set_t **out, const char *text, size_t size,
                                         const char *file, gpulet_error_t *err)
 {
-    yaml_parser_t parser;
     if (size > FILE_SIZE_MAX)
         return gpulet_fail(err, GPULET_E_TOO_LARGE, "%s: larger than %d bytes", file,
                            FILE_SIZE_MAX);
     gpulet_device_set_t *set = calloc(1, sizeof(*set));
-    if (set == NULL || !yaml_parser_initialize(&parser)) {
-        free(set);
+    if (set == NULL)
         return gpulet_fail(err, GPULET_E_NOMEM, "%s: out of memory", file);
-    }
-    yaml_parser_set_input_string(&parser, (const unsigned char *)text, size);
-    gpulet_status_t st = parse_documents(&parser, set, file, err);
-    yaml_parser_delete(&parser);
+    gpulet_status_t st = gpulet_yaml_read(text, size, file, read_root, set, err);
     if (st == GPULET_OK)
         *out = set;
     else

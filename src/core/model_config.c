@@ -19,6 +19,7 @@ void gpulet_model_config_deinit(gpulet_model_config_t *config)
     free(config->inputs);
     free(config->outputs);
     free(config->versions);
+    gpulet_app_destroy(config->app);
     memset(config, 0, sizeof(*config));
 }
 

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "base/status.h"
+#include "core/app.h"
 #include "core/tensor.h"
 
 enum { GPULET_MODEL_NAME_MAX = 255, GPULET_MODEL_BATCH_LIMIT = 1024 };
@@ -53,6 +54,9 @@ typedef struct gpulet_model_config {
     uint32_t default_priority_level; /* 0: none */
     uint32_t max_queue_size;         /* default_queue_policy; 0: no limit of its own */
     uint64_t default_timeout_us;     /* default_queue_policy; 0: none */
+
+    gpulet_app_t *app; /* owned; of an ensemble: the graph of its steps; NULL: it is one
+                          model. Named as the configuration, with its slo_ms and rate_rps */
 
     size_t parameters_count;
     gpulet_config_parameter_t *parameters; /* owned; all of them, ours included */

@@ -115,8 +115,41 @@ static void write_version_policy(gpulet_buf_t *out, const gpulet_model_config_t 
     gpulet_buf_append_char(out, '}');
 }
 
+static void write_map(gpulet_buf_t *out, const char *key, const gpulet_app_t *app,
+                      const gpulet_app_link_t *links, size_t count)
+{
+    gpulet_buf_printf(out, "\"%s\":{", key);
+    for (size_t i = 0; i < count; i++) {
+        const char *tensor = app->tensors[links[i].tensor].name;
+        if (i > 0)
+            gpulet_buf_append_char(out, ',');
+        gpulet_json_string(out, links[i].name, strlen(links[i].name));
+        gpulet_buf_append_char(out, ':');
+        gpulet_json_string(out, tensor, strlen(tensor));
+    }
+    gpulet_buf_append_str(out, "},");
+}
+
+static void write_ensemble(gpulet_buf_t *out, const gpulet_model_config_t *config)
+{
+    const gpulet_app_t *app = config->app;
+    gpulet_buf_append_str(out, ",\"ensemble_scheduling\":{\"step\":[");
+    for (size_t i = 0; i < app->stages_count; i++) {
+        const gpulet_app_stage_t *s = &app->stages[i];
+        gpulet_buf_append_str(out, i > 0 ? ",{" : "{");
+        write_text(out, "model_name", s->model);
+        gpulet_buf_printf(out, ",\"model_version\":%lld,", (long long)s->version);
+        write_map(out, "input_map", app, s->inputs, s->inputs_count);
+        write_map(out, "output_map", app, s->outputs, s->outputs_count);
+        gpulet_buf_append_str(out, "\"model_namespace\":\"\"}");
+    }
+    gpulet_buf_append_str(out, "]}");
+}
+
 static void write_scheduling(gpulet_buf_t *out, const gpulet_model_config_t *config)
 {
+    if (config->app != NULL)
+        write_ensemble(out, config);
     if (!config->dynamic_batching)
         return;
     gpulet_buf_printf(out,
@@ -153,7 +186,8 @@ gpulet_status_t gpulet_oip_config_write(gpulet_buf_t *out, const gpulet_model_co
     gpulet_buf_append_char(out, ',');
     write_text(out, "platform", platform_of(config));
     gpulet_buf_append_char(out, ',');
-    write_text(out, "backend", config->backend[0] != '\0' ? config->backend : "onnxruntime");
+    write_text(out, "backend",
+               config->backend[0] != '\0' || config->app != NULL ? config->backend : "onnxruntime");
     gpulet_buf_append_str(out, ",\"runtime\":\"\"");
     write_version_policy(out, config);
     gpulet_buf_printf(out, ",\"max_batch_size\":%d", config->max_batch_size);
@@ -163,8 +197,9 @@ gpulet_status_t gpulet_oip_config_write(gpulet_buf_t *out, const gpulet_model_co
     write_scheduling(out, config);
     gpulet_buf_append_str(out, ",\"instance_group\":[],");
     write_text(out, "default_model_filename",
-               config->default_model_filename[0] != '\0' ? config->default_model_filename
-                                                         : "model.onnx");
+               config->default_model_filename[0] != '\0' || config->app != NULL
+                   ? config->default_model_filename
+                   : "model.onnx");
     gpulet_buf_append_str(out, ",\"cc_model_filenames\":{},\"metric_tags\":{}");
     write_parameters(out, config);
     gpulet_buf_append_str(

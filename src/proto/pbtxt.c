@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "proto/number.h"
+#include "proto/pbtxt_ensemble.h"
 #include "proto/pbtxt_parse.h"
 
 enum { VERSIONS_MAX = 4096, PARAMETERS_MAX = 4096 };
@@ -17,6 +18,7 @@ typedef struct builder {
     gpulet_config_io_t *io;              /* the input or output at hand */
     gpulet_config_parameter_t parameter; /* at hand; owned */
     gpulet_pbtxt_place_t value_place;    /* of the parameter's value */
+    gpulet_pbtxt_ensemble_t ensemble;
 } builder_t;
 
 static const gpulet_datatype_t datatypes[] = {
@@ -170,6 +172,7 @@ static gpulet_status_t on_scalar(void *context, const gpulet_pbtxt_field_t *fiel
     case GPULET_PBTXT_USE_NAME:
         return set_text(b, config->name, sizeof(config->name), field, value);
     case GPULET_PBTXT_USE_PLATFORM:
+        b->ensemble.platform_place = value->place;
         return set_text(b, config->platform, sizeof(config->platform), field, value);
     case GPULET_PBTXT_USE_BACKEND:
         return set_text(b, config->backend, sizeof(config->backend), field, value);
@@ -196,6 +199,11 @@ static gpulet_status_t on_scalar(void *context, const gpulet_pbtxt_field_t *fiel
     case GPULET_PBTXT_USE_QUEUE_TIMEOUT:
     case GPULET_PBTXT_USE_QUEUE_SIZE:
         return set_batching(b, field, value);
+    case GPULET_PBTXT_USE_STEP_MODEL:
+    case GPULET_PBTXT_USE_STEP_VERSION:
+    case GPULET_PBTXT_USE_STEP_KEY:
+    case GPULET_PBTXT_USE_STEP_VALUE:
+        return gpulet_pbtxt_ensemble_scalar(&b->ensemble, &b->lexer, field, value);
     default:
         return set_io(b, field, value);
     }
@@ -212,6 +220,7 @@ static gpulet_status_t begin_io(builder_t *b, bool input, gpulet_pbtxt_place_t p
     if (grown == NULL)
         return fail_memory(b);
     *list = grown;
+    b->ensemble.io_places[input ? 0 : 1][*count] = place;
     b->io = &grown[(*count)++];
     return GPULET_OK;
 }
@@ -239,6 +248,11 @@ static gpulet_status_t on_begin(void *context, const gpulet_pbtxt_field_t *field
     case GPULET_PBTXT_USE_PARAMETER:
         b->value_place = place;
         return GPULET_OK;
+    case GPULET_PBTXT_USE_ENSEMBLE:
+    case GPULET_PBTXT_USE_STEP:
+    case GPULET_PBTXT_USE_STEP_INPUT:
+    case GPULET_PBTXT_USE_STEP_OUTPUT:
+        return gpulet_pbtxt_ensemble_begin(&b->ensemble, &b->lexer, field, place);
     default:
         return GPULET_OK;
     }
@@ -362,6 +376,10 @@ static gpulet_status_t on_end(void *context, const gpulet_pbtxt_field_t *field,
                                      "default_priority_level %u is above priority_levels %u",
                                      b->config.default_priority_level, b->config.priority_levels);
         return GPULET_OK;
+    case GPULET_PBTXT_USE_STEP:
+    case GPULET_PBTXT_USE_STEP_INPUT:
+    case GPULET_PBTXT_USE_STEP_OUTPUT:
+        return gpulet_pbtxt_ensemble_end(&b->ensemble, &b->lexer, field, place);
     default:
         return GPULET_OK;
     }
@@ -379,6 +397,9 @@ gpulet_status_t gpulet_pbtxt_parse(gpulet_model_config_t *out, const char *text,
     gpulet_status_t st = gpulet_pbtxt_lexer_init(&builder.lexer, text, size, file, err);
     if (st == GPULET_OK)
         st = gpulet_pbtxt_parse_document(&builder.lexer, &gpulet_pbtxt_model_config, &sink);
+    if (st == GPULET_OK)
+        st = gpulet_pbtxt_ensemble_finish(&builder.ensemble, &builder.lexer, &builder.config);
+    gpulet_pbtxt_ensemble_deinit(&builder.ensemble);
     free(builder.parameter.key);
     free(builder.parameter.value);
     if (st != GPULET_OK) {

@@ -155,10 +155,13 @@ DEFINE_MESSAGE(ModelSequenceBatching, ONE_OF_MESSAGES(StrategyDirect, "direct", 
                MESSAGES(ControlInput, "control_input", NONE), MESSAGES(State, "state", NONE),
                SCALAR(BOOL, "iterative_sequence", NONE));
 
-DEFINE_MESSAGE(Step, SCALAR(STRING, "model_name", NONE), SCALAR(INT64, "model_version", NONE),
-               MESSAGES(StringMap, "input_map", NONE), MESSAGES(StringMap, "output_map", NONE),
+DEFINE_MESSAGE(TensorMap, SCALAR(STRING, "key", STEP_KEY), SCALAR(STRING, "value", STEP_VALUE));
+DEFINE_MESSAGE(Step, SCALAR(STRING, "model_name", STEP_MODEL),
+               SCALAR(INT64, "model_version", STEP_VERSION),
+               MESSAGES(TensorMap, "input_map", STEP_INPUT),
+               MESSAGES(TensorMap, "output_map", STEP_OUTPUT),
                SCALAR(STRING, "model_namespace", NONE));
-DEFINE_MESSAGE(ModelEnsembling, MESSAGES(Step, "step", NONE),
+DEFINE_MESSAGE(ModelEnsembling, MESSAGES(Step, "step", STEP),
                SCALAR(UINT32, "max_inflight_requests", NONE));
 
 DEFINE_MESSAGE(ModelParameter, SCALAR(STRING, "string_value", PARAMETER_VALUE));
@@ -196,7 +199,7 @@ static const gpulet_pbtxt_field_t fields_ModelConfig[] = {
     MESSAGE(ModelOptimizationPolicy, "optimization", NONE),
     ONE_OF_MESSAGES(ModelDynamicBatching, "dynamic_batching", DYNAMIC_BATCHING),
     ONE_OF_MESSAGES(ModelSequenceBatching, "sequence_batching", NONE),
-    ONE_OF_MESSAGES(ModelEnsembling, "ensemble_scheduling", NONE),
+    ONE_OF_MESSAGES(ModelEnsembling, "ensemble_scheduling", ENSEMBLE),
     MESSAGES(ModelInstanceGroup, "instance_group", NONE),
     SCALAR(STRING, "default_model_filename", DEFAULT_MODEL_FILENAME),
     MESSAGES(StringMap, "cc_model_filenames", NONE),

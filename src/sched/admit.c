@@ -249,6 +249,16 @@ static uint64_t finish_ns(gpulet_sched_t *s, const sched_request_t *r)
     return finish_on(s, &f, r, ahead, f.free_ns + alone_extra_ns(s, m, &f));
 }
 
+uint64_t sched_admit_finish_ns(gpulet_sched_t *s, const sched_request_t *r)
+{
+    const sched_model_t *m = &s->models[r->model];
+    if (m->lanes_count > 0)
+        return finish_ns(s, r);
+    if (m->back_ns == 0)
+        return SCHED_NEVER;
+    return m->back_ns > s->now_ns ? m->back_ns : s->now_ns;
+}
+
 /* An estimate that refuses everybody would never be corrected: now and then one request of a model
  * that has nothing else goes to an idle lane all the same. */
 static bool probe_allowed(gpulet_sched_t *s, const sched_request_t *r)

@@ -97,6 +97,12 @@ void gpulet_follow_model_add(gpulet_follow_t *f, uint32_t model, double rate_rps
     f->looked[model] = 0;
 }
 
+void gpulet_follow_model_raise(gpulet_follow_t *f, uint32_t model, double rate_rps)
+{
+    assert(model < f->models_max && rate_rps >= 0);
+    sched_rates_raise(&f->rates, model, rate_rps);
+}
+
 void gpulet_follow_model_remove(gpulet_follow_t *f, uint32_t model)
 {
     assert(model < f->models_max);

@@ -66,6 +66,9 @@ void gpulet_follow_destroy(gpulet_follow_t *follow); /* NULL is fine */
 /* The model is followed from now on; rate_rps: what is expected of it before anything was seen. A
  * model that is followed already is left as it is. */
 void gpulet_follow_model_add(gpulet_follow_t *follow, uint32_t model, double rate_rps);
+/* Somebody who was not there before is expected to ask so much of the model; nothing where it is
+ * not followed. */
+void gpulet_follow_model_raise(gpulet_follow_t *follow, uint32_t model, double rate_rps);
 void gpulet_follow_model_remove(gpulet_follow_t *follow, uint32_t model);
 /* rate_rps ≥ 0: this is what is planned for, whatever is seen; NAN: what is seen again. */
 void gpulet_follow_pin(gpulet_follow_t *follow, uint32_t model, double rate_rps);

@@ -37,6 +37,7 @@ typedef struct sched_request {
     bool gone;        /* cancelled while it ran */
     bool probe;       /* admitted against the prediction, to measure it */
     bool alone;       /* counted as one that shares no batch */
+    bool late_serve;  /* never dropped for being late */
 } sched_request_t;
 
 /* The waiting requests of one model and one shape_key. */
@@ -210,7 +211,8 @@ void sched_model_unlink(gpulet_sched_t *s, uint32_t model, uint32_t lane);
 sched_estimate_t *sched_model_estimate(gpulet_sched_t *s, uint32_t model, uint32_t units);
 void sched_model_forget(gpulet_sched_t *s, uint32_t model);
 void sched_model_offer(gpulet_sched_t *s, uint32_t model, uint32_t items);
-void sched_model_admitted(gpulet_sched_t *s, uint32_t model, uint32_t items);
+/* Below 0: they were, and are not any more. */
+void sched_model_admitted(gpulet_sched_t *s, uint32_t model, int64_t items);
 /* A new estimate may let an idle lane serve what waits and it could not serve before. */
 void sched_model_mark_idle(gpulet_sched_t *s, uint32_t model);
 /* The objective of a request that brings none of its own; SCHED_NEVER: none, or late answers are
@@ -252,6 +254,8 @@ gpulet_status_t sched_admit_init(gpulet_sched_t *s) GPULET_MUST_USE;
 void sched_admit_deinit(gpulet_sched_t *s);
 void sched_admit_reset(sched_model_t *model);
 sched_verdict_t sched_admit(gpulet_sched_t *s, const sched_request_t *request);
+/* The predicted end; SCHED_NEVER: no lane, and none expected. */
+uint64_t sched_admit_finish_ns(gpulet_sched_t *s, const sched_request_t *request);
 /* Admission is a promise: each request with a deadline that was admitted ends kept (answered in
  * time) or broken (dropped while it waited, or late). */
 void sched_promise_ended(gpulet_sched_t *s, const sched_request_t *request, bool kept);

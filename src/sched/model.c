@@ -106,9 +106,11 @@ void sched_model_offer(gpulet_sched_t *s, uint32_t model, uint32_t items)
     m->rate_at_ns = s->now_ns;
 }
 
-void sched_model_admitted(gpulet_sched_t *s, uint32_t model, uint32_t items)
+void sched_model_admitted(gpulet_sched_t *s, uint32_t model, int64_t items)
 {
-    s->models[model].rate_admitted += items * 1e9 / averaging_ns(&s->models[model]);
+    sched_model_t *m = &s->models[model];
+    m->rate_admitted += (double)items * 1e9 / averaging_ns(m);
+    m->rate_admitted = m->rate_admitted > 0 ? m->rate_admitted : 0;
 }
 
 void sched_model_mark_idle(gpulet_sched_t *s, uint32_t model)

@@ -140,7 +140,7 @@ static void count_out(gpulet_sched_t *s, sched_request_t *r)
 
 bool sched_request_droppable(const gpulet_sched_t *s, const sched_request_t *r)
 {
-    return r->deadline_ns != SCHED_NEVER && !s->models[r->model].value.late_serve;
+    return r->deadline_ns != SCHED_NEVER && !r->late_serve && !s->models[r->model].value.late_serve;
 }
 
 uint64_t sched_request_latest_ns(const gpulet_sched_t *s, const sched_request_t *r)

@@ -73,6 +73,19 @@ bool sched_rates_add(sched_rates_t *r, uint32_t model, double rate_rps)
     return true;
 }
 
+void sched_rates_raise(sched_rates_t *r, uint32_t model, double rate_rps)
+{
+    sched_rate_t *m = &r->models[model];
+    if (!m->followed)
+        return;
+    double *samples = &r->samples[(size_t)model * r->memory];
+    for (uint32_t i = 0; i < r->memory; i++)
+        samples[i] += rate_rps * sample_s(r);
+    m->average += rate_rps;
+    m->now += rate_rps;
+    m->line_rps += rate_rps;
+}
+
 void sched_rates_remove(sched_rates_t *r, uint32_t model)
 {
     sched_rate_t *m = &r->models[model];

@@ -38,6 +38,8 @@ gpulet_status_t sched_rates_init(sched_rates_t *rates, uint32_t models_max, uint
 void sched_rates_deinit(sched_rates_t *rates);
 /* As if it had always been asked at that rate; false: it is followed already. */
 bool sched_rates_add(sched_rates_t *rates, uint32_t model, double rate_rps);
+/* As if it had always been asked at so much more; one that is not followed is left alone. */
+void sched_rates_raise(sched_rates_t *rates, uint32_t model, double rate_rps);
 void sched_rates_remove(sched_rates_t *rates, uint32_t model);
 static inline void sched_rates_count(sched_rates_t *rates, uint32_t model, uint32_t items)
 {

@@ -32,7 +32,7 @@ static void set_options(gpulet_sched_t *s, const gpulet_sched_options_t *options
 static gpulet_status_t allocate(gpulet_sched_t *s)
 {
     const gpulet_sched_options_t *o = &s->options;
-    s->actions_capacity = o->requests_max + 3 * o->lanes_max + 4;
+    s->actions_capacity = o->requests_max + 3 * o->lanes_max + GPULET_SCHED_GROUP_MAX + 4;
     s->models = calloc(o->models_max, sizeof(*s->models));
     s->lanes = calloc(o->lanes_max, sizeof(*s->lanes));
     s->batches = calloc(2 * (size_t)o->lanes_max, sizeof(*s->batches));
@@ -139,10 +139,22 @@ gpulet_actions_t sched_finish(gpulet_sched_t *s)
     return (gpulet_actions_t){s->actions, s->actions_count};
 }
 
+/* From arrival to the deadline that an objective sets. */
+static uint64_t objective_ns(const sched_model_t *m, const gpulet_sched_request_t *in,
+                             uint64_t arrival_ns)
+{
+    if (in->deadline_ns == SCHED_NEVER || (in->deadline_ns == 0 && m->value.slo_ns == 0))
+        return SCHED_NEVER;
+    if (in->deadline_ns == 0)
+        return m->value.slo_ns;
+    return in->deadline_ns > arrival_ns ? in->deadline_ns - arrival_ns : 0;
+}
+
 static sched_request_t describe(const gpulet_sched_t *s, const gpulet_sched_request_t *in)
 {
     const sched_model_t *m = &s->models[in->model];
-    uint64_t limit = m->value.slo_ns != 0 ? m->value.slo_ns : SCHED_NEVER;
+    uint64_t arrival = in->arrival_ns < s->now_ns ? in->arrival_ns : s->now_ns;
+    uint64_t limit = objective_ns(m, in, arrival);
     bool own = false;
     if (m->value.timeout_ns != 0 && m->value.timeout_ns < limit)
         limit = m->value.timeout_ns;
@@ -150,7 +162,6 @@ static sched_request_t describe(const gpulet_sched_t *s, const gpulet_sched_requ
         limit = in->timeout_ns;
         own = true;
     }
-    uint64_t arrival = in->arrival_ns < s->now_ns ? in->arrival_ns : s->now_ns;
     uint32_t priority = in->priority_given ? in->priority : m->value.priority;
     return (sched_request_t){
         .id = in->id,
@@ -163,15 +174,17 @@ static sched_request_t describe(const gpulet_sched_t *s, const gpulet_sched_requ
         .priority = priority < GPULET_SCHED_PRIORITIES ? priority : GPULET_SCHED_PRIORITIES - 1,
         .group = SCHED_NONE,
         .next = SCHED_NONE,
-        .own_timeout = own};
+        .own_timeout = own,
+        .late_serve = in->late_serve};
 }
 
 /* Offers the request to the lane that would answer it first, then to every other that takes a batch
- * now. */
-static void offer(gpulet_sched_t *s, uint32_t request)
+ * now. It may be gone by now, with others that began a batch. */
+static void offer(gpulet_sched_t *s, uint32_t request, uint64_t generation)
 {
     const sched_request_t *r = &s->requests[request];
-    uint64_t generation = r->generation;
+    if (r->generation != generation || r->state != SCHED_REQUEST_WAITING)
+        return;
     uint32_t model = r->model;
     uint32_t best = sched_dispatch_best_lane(s, r);
     if (best == SCHED_NONE)
@@ -186,44 +199,103 @@ static void offer(gpulet_sched_t *s, uint32_t request)
     }
 }
 
-gpulet_actions_t gpulet_sched_on_request(gpulet_sched_t *s, uint64_t now_ns,
-                                         const gpulet_sched_request_t *request,
-                                         gpulet_ticket_t *ticket_out)
+/* Whether the request may wait: then *slot holds it, and it has its ticket. It is in its queue, but
+ * on no lane yet. */
+static sched_verdict_t take_in(gpulet_sched_t *s, const gpulet_sched_request_t *request,
+                               uint32_t *slot, gpulet_ticket_t *ticket_out)
 {
-    sched_begin(s, now_ns);
-    *ticket_out = 0;
+    sched_verdict_t verdict = {.admitted = false, .reason = GPULET_REJECT_NOT_SERVED};
     assert(request->items >= 1);
-    if (request->model >= s->options.models_max || !s->models[request->model].known) {
-        sched_refuse(s, request, GPULET_REJECT_NOT_SERVED, 0);
-        if (request->model < s->options.models_max)
-            s->models[request->model].stats.offered++;
-        return sched_finish(s);
-    }
-    sched_queue_expire(s);
+    *ticket_out = 0;
+    if (request->model >= s->options.models_max)
+        return verdict;
     s->models[request->model].stats.offered++;
+    if (!s->models[request->model].known)
+        return verdict;
     sched_model_offer(s, request->model, request->items);
     sched_request_t wanted = describe(s, request);
-    sched_verdict_t verdict = {.admitted = false};
     if (s->closing)
         verdict.reason = GPULET_REJECT_SHUTDOWN;
     else if (request->items > s->models[request->model].value.batch_max)
         verdict.reason = GPULET_REJECT_TOO_LARGE;
     else
         verdict = sched_admit(s, &wanted);
-    uint32_t slot = verdict.admitted ? sched_request_take(s) : SCHED_NONE;
-    if (slot == SCHED_NONE) {
-        gpulet_reject_t reason = verdict.admitted ? GPULET_REJECT_QUEUE_FULL : verdict.reason;
-        sched_refuse(s, request, reason, verdict.retry_after_ns);
+    *slot = verdict.admitted ? sched_request_take(s) : SCHED_NONE;
+    if (verdict.admitted && *slot == SCHED_NONE)
+        verdict = (sched_verdict_t){.admitted = false, .reason = GPULET_REJECT_QUEUE_FULL};
+    if (!verdict.admitted)
+        return verdict;
+    wanted.generation = s->requests[*slot].generation;
+    wanted.probe = verdict.probe;
+    s->requests[*slot] = wanted;
+    sched_model_admitted(s, request->model, (int64_t)request->items);
+    *ticket_out = wanted.generation << SCHED_TICKET_BITS | (*slot + 1);
+    sched_queue_add(s, *slot);
+    return verdict;
+}
+
+/* As if it had never been admitted. */
+static void take_out(gpulet_sched_t *s, uint32_t slot)
+{
+    const sched_request_t *r = &s->requests[slot];
+    sched_queue_remove(s, slot);
+    sched_model_admitted(s, r->model, -(int64_t)r->items);
+}
+
+gpulet_actions_t gpulet_sched_on_requests(gpulet_sched_t *s, uint64_t now_ns,
+                                          const gpulet_sched_request_t *requests, uint32_t count,
+                                          gpulet_ticket_t *tickets_out)
+{
+    sched_verdict_t verdict = {.admitted = true};
+    uint32_t slot = SCHED_NONE;
+    uint32_t taken = 0;
+    assert(count >= 1 && count <= GPULET_SCHED_GROUP_MAX);
+    sched_begin(s, now_ns);
+    sched_queue_expire(s);
+    while (taken < count && verdict.admitted) {
+        verdict = take_in(s, &requests[taken], &slot, &tickets_out[taken]);
+        taken += verdict.admitted;
+    }
+    if (verdict.admitted) {
+        for (uint32_t i = 0; i < count; i++)
+            offer(s, (uint32_t)(tickets_out[i] & ((1U << SCHED_TICKET_BITS) - 1)) - 1,
+                  tickets_out[i] >> SCHED_TICKET_BITS);
         return sched_finish(s);
     }
-    wanted.generation = s->requests[slot].generation;
-    wanted.probe = verdict.probe;
-    s->requests[slot] = wanted;
-    sched_model_admitted(s, request->model, request->items);
-    *ticket_out = wanted.generation << SCHED_TICKET_BITS | (slot + 1);
-    sched_queue_add(s, slot);
-    offer(s, slot);
+    sched_refuse(s, &requests[taken], verdict.reason, verdict.retry_after_ns);
+    tickets_out[taken] = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        if (i == taken)
+            continue;
+        if (i < taken) {
+            slot = (uint32_t)(tickets_out[i] & ((1U << SCHED_TICKET_BITS) - 1)) - 1;
+            take_out(s, slot);
+            sched_request_free(s, slot);
+        } else if (requests[i].model < s->options.models_max) {
+            s->models[requests[i].model].stats.offered++;
+        }
+        tickets_out[i] = 0;
+        sched_refuse(s, &requests[i], verdict.reason, verdict.retry_after_ns);
+    }
     return sched_finish(s);
+}
+
+gpulet_actions_t gpulet_sched_on_request(gpulet_sched_t *s, uint64_t now_ns,
+                                         const gpulet_sched_request_t *request,
+                                         gpulet_ticket_t *ticket_out)
+{
+    return gpulet_sched_on_requests(s, now_ns, request, 1, ticket_out);
+}
+
+uint64_t gpulet_sched_predict_ns(gpulet_sched_t *s, uint64_t now_ns,
+                                 const gpulet_sched_request_t *request)
+{
+    if (now_ns > s->now_ns)
+        s->now_ns = now_ns;
+    if (request->model >= s->options.models_max || !s->models[request->model].known)
+        return SCHED_NEVER;
+    sched_request_t wanted = describe(s, request);
+    return sched_admit_finish_ns(s, &wanted);
 }
 
 static sched_batch_t *find_batch(gpulet_sched_t *s, uint64_t id)
@@ -289,7 +361,7 @@ gpulet_actions_t gpulet_sched_on_cancel(gpulet_sched_t *s, uint64_t now_ns, gpul
     if (r->state == SCHED_REQUEST_RUNNING) {
         r->gone = true;
     } else {
-        sched_queue_remove(s, request);
+        take_out(s, request); /* It took nothing: what it was expected to take is left to others. */
         sched_cancelled(s, request);
     }
     return sched_finish(s);
@@ -340,6 +412,22 @@ uint64_t gpulet_sched_estimate_class_ns(const gpulet_sched_t *s, uint32_t lane, 
         return 0;
     sched_curve_t curve = sched_service_curve(s, service, size_class);
     return sched_curve_mean_ns(&curve, items > 0 ? items : 1);
+}
+
+uint64_t gpulet_sched_least_ns(const gpulet_sched_t *s, uint32_t model, uint32_t items)
+{
+    const sched_model_t *m = &s->models[model];
+    uint64_t least = SCHED_NEVER;
+    assert(model < s->options.models_max);
+    for (uint32_t i = 0; i < m->lanes_count; i++) {
+        const sched_service_t *service = &s->lanes[m->lanes[i].lane].services[m->lanes[i].service];
+        if (!sched_estimate_known(service->estimate))
+            continue;
+        sched_curve_t curve = sched_service_curve(s, service, service->estimate->class_last);
+        uint64_t run = sched_curve_mean_ns(&curve, items > service->batch ? items : service->batch);
+        least = run < least ? run : least;
+    }
+    return least == SCHED_NEVER ? 0 : least + s->options.overhead_ns;
 }
 
 bool gpulet_sched_idle(const gpulet_sched_t *s)

@@ -35,6 +35,7 @@ typedef uint64_t gpulet_ticket_t;
 enum {
     GPULET_SCHED_BATCH_REQUESTS_MAX = 256,
     GPULET_SCHED_PRIORITIES = 16,
+    GPULET_SCHED_GROUP_MAX = 64,
     GPULET_SCHED_AWAITING_MAX = 256
 };
 
@@ -83,6 +84,10 @@ typedef struct gpulet_sched_request {
     uint64_t arrival_ns; /* ≤ now */
     uint64_t timeout_ns; /* the client's own, 0: none; the deadline is arrival + the smallest of SLO
                             and timeouts */
+    uint64_t deadline_ns; /* 0: as above; else this instant stands in the place of arrival + SLO,
+                             UINT64_MAX: none does. For requests that are a part of something larger
+                             (app.h) */
+    bool late_serve;      /* as the model's, for this request */
     bool priority_given;
     uint32_t priority;   /* 0 is highest */
     uint64_t shape_key;  /* only requests of equal key share a batch */
@@ -225,6 +230,18 @@ gpulet_actions_t gpulet_sched_model_expect(gpulet_sched_t *sched, uint64_t now_n
 gpulet_actions_t gpulet_sched_on_request(gpulet_sched_t *sched, uint64_t now_ns,
                                          const gpulet_sched_request_t *request,
                                          gpulet_ticket_t *ticket_out);
+/* Several requests that are of no use one without another, as the stages of an application that
+ * begin together, GPULET_SCHED_GROUP_MAX at most: all are admitted, each behind those before it, or
+ * none is, and then each is REJECTed with the reason of the one that could not be, that one first.
+ * tickets_out[i] belongs to requests[i]. */
+gpulet_actions_t gpulet_sched_on_requests(gpulet_sched_t *sched, uint64_t now_ns,
+                                          const gpulet_sched_request_t *requests, uint32_t count,
+                                          gpulet_ticket_t *tickets_out);
+/* When the request would be answered if it arrived now, as admission predicts it; whatever its
+ * deadline. UINT64_MAX: no lane serves the model, nor is one expected. Changes nothing, and leaves
+ * the actions of the last event valid. */
+uint64_t gpulet_sched_predict_ns(gpulet_sched_t *sched, uint64_t now_ns,
+                                 const gpulet_sched_request_t *request);
 /* The batch ended on its lane after exec_ns (0: not measured). status other than OK: every request
  * of it is answered with it. Unknown or finished batches are ignored (a lane that was lost may
  * still speak). */
@@ -262,6 +279,10 @@ uint64_t gpulet_sched_estimate_ns(const gpulet_sched_t *sched, uint32_t lane, ui
 /* The same for one size class; the one above takes the class that was measured last. */
 uint64_t gpulet_sched_estimate_class_ns(const gpulet_sched_t *sched, uint32_t lane, uint32_t model,
                                         uint32_t items, uint32_t size_class);
+/* The least that a request of the model takes once it is its turn, of all lanes that serve it: a
+ * batch as planned there, or of its items if they are more, and what is added to predictions. 0
+ * when nothing is known. */
+uint64_t gpulet_sched_least_ns(const gpulet_sched_t *sched, uint32_t model, uint32_t items);
 /* Nothing waits and nothing runs. */
 bool gpulet_sched_idle(const gpulet_sched_t *sched);
 

@@ -131,21 +131,13 @@ void server_admin_plan(gpulet_server_t *server, gpulet_http_request_t *http)
     server_respond_buf(http, &out);
 }
 
-static gpulet_status_t read_plan(gpulet_plan_t **out, gpulet_server_t *server, const char *body,
+static gpulet_status_t read_plan(server_plan_job_t *job, gpulet_server_t *server, const char *body,
                                  size_t size, gpulet_error_t *err)
 {
-    gpulet_plan_t *plan = NULL;
-    gpulet_status_t st = gpulet_plan_parse_json(&plan, body, size, "plan", err);
+    gpulet_status_t st = gpulet_plan_parse_json(&job->plan, body, size, "plan", err);
     if (st == GPULET_OK)
-        st = server_plan_check(server, plan, err);
-    if (st == GPULET_OK)
-        st = server_planning_complete(plan, server, "request", err);
-    if (st != GPULET_OK) {
-        gpulet_plan_destroy(plan);
-        return st;
-    }
-    *out = plan;
-    return GPULET_OK;
+        st = server_plan_check(server, job->plan, err);
+    return st == GPULET_OK ? server_planning_complete(job, server, "request", err) : st;
 }
 
 void server_admin_put_plan(gpulet_server_t *server, gpulet_http_request_t *http, const char *body,
@@ -158,8 +150,9 @@ void server_admin_put_plan(gpulet_server_t *server, gpulet_http_request_t *http,
                              .note = {.multiple = 1, .could_hold = 1}};
     if (refuse_while_ending(server, http) || !parse_number(&wait, http, "wait"))
         return;
-    gpulet_status_t st = read_plan(&job.plan, server, body, size, &err);
+    gpulet_status_t st = read_plan(&job, server, body, size, &err);
     if (st != GPULET_OK) {
+        server_planning_job_deinit(&job);
         server_respond_status(http, st, err.text);
         return;
     }
@@ -215,6 +208,8 @@ void server_admin_rates(gpulet_server_t *server, gpulet_http_request_t *http)
     for (uint32_t i = 0; i < server->named_count; i++) {
         const server_model_t *model = server->named[i];
         gpulet_follow_rate_t rate;
+        if (model->ensemble != NULL)
+            continue; /* What is asked of it is asked of its models. */
         server_follow_rate(server, model, &rate);
         (void)json_array_append_new(
             models,
@@ -234,9 +229,14 @@ void server_admin_pin(gpulet_server_t *server, gpulet_http_request_t *http, cons
     size_t count = 0;
     gpulet_status_t st = server_admin_parse_pins(&pins, &count, body, size, &err);
     for (size_t i = 0; st == GPULET_OK && i < count; i++) {
-        if (server_model_by_key(server, pins[i].model) == NULL)
+        const server_model_t *model = server_model_by_key(server, pins[i].model);
+        if (model == NULL)
             st =
                 gpulet_fail(&err, GPULET_E_INVALID, "%.200s: no model is called so", pins[i].model);
+        else if (model->ensemble != NULL)
+            st = gpulet_fail(&err, GPULET_E_INVALID,
+                             "%.200s: an ensemble is not planned for: pin its models",
+                             pins[i].model);
     }
     for (size_t i = 0; st == GPULET_OK && i < count; i++)
         server_follow_pin(server, server_model_by_key(server, pins[i].model), pins[i].rate_rps);

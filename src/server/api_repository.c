@@ -153,7 +153,11 @@ static void give_up_load(gpulet_server_t *server, const char *name)
     server_reload_abandon(server, name);
     for (uint32_t i = 0; i < server->named_count; i++) {
         server_model_t *model = server->named[i];
-        if (model->state != SERVER_MODEL_LOADING || strcmp(model->entry->name, name) != 0)
+        if (strcmp(model->entry->name, name) != 0)
+            continue;
+        if (model->ensemble != NULL)
+            server_ensemble_give_up(model);
+        if (model->state != SERVER_MODEL_LOADING || model->ensemble != NULL)
             continue;
         model->state = SERVER_MODEL_UNAVAILABLE;
         (void)snprintf(model->reason, sizeof(model->reason), "the last load could not be planned");
@@ -196,13 +200,16 @@ static void set_state(gpulet_server_t *server, const char *name, bool unloaded)
         server_model_t *model = server->named[i];
         if (strcmp(model->entry->name, name) != 0)
             continue;
-        if (unloaded) {
+        if (model->ensemble != NULL) {
+            server_ensemble_unload(model, unloaded);
+        } else if (unloaded) {
             model->state = SERVER_MODEL_UNAVAILABLE;
             (void)snprintf(model->reason, sizeof(model->reason), "unloaded");
         } else if (model->entry->problem == NULL) {
             model->state = SERVER_MODEL_LOADING;
         }
     }
+    server_ensembles_refresh(server);
 }
 
 /* Some version of the name is served or being loaded. */
@@ -268,12 +275,12 @@ static void note_not_loaded(gpulet_server_t *server, const server_waiter_t *wait
         server_model_t *model = server->named[i];
         if (strcmp(model->entry->name, waiter->name) != 0)
             continue;
-        if (model->state == SERVER_MODEL_LOADING) {
+        if (model->state == SERVER_MODEL_LOADING && model->ensemble == NULL) {
             model->state = SERVER_MODEL_UNAVAILABLE;
             (void)snprintf(model->reason, sizeof(model->reason),
                            "no worker could be started for it");
         }
-        if (model->state != SERVER_MODEL_READY)
+        if (model->state == SERVER_MODEL_UNAVAILABLE)
             note_failure(server, model);
     }
 }

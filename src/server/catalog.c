@@ -6,7 +6,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
-#include "server/internal.h"
+#include "server/ensemble.h"
 
 enum { PATH_SIZE = 4096, LABELS_SIZE_MAX = 1 << 22 };
 
@@ -84,6 +84,26 @@ static void close_labels(server_model_t *model)
     free(model->labels);
 }
 
+/* A configuration may list inputs and outputs in another order than the model file, and leave
+ * outputs out. */
+static void find_places(server_model_t *model)
+{
+    const gpulet_model_config_t *config = &model->entry->config;
+    const gpulet_model_io_t *io = &model->entry->io;
+    for (size_t i = 0; i < config->inputs_count && i < GPULET_MODEL_IO_MAX; i++) {
+        for (uint32_t k = 0; k < io->inputs_count; k++) {
+            if (strcmp(config->inputs[i].name, io->inputs[k].name) == 0)
+                model->input_at[i] = (uint8_t)k;
+        }
+    }
+    for (size_t i = 0; i < config->outputs_count && i < GPULET_MODEL_IO_MAX; i++) {
+        for (uint32_t k = 0; k < io->outputs_count; k++) {
+            if (strcmp(config->outputs[i].name, io->outputs[k].name) == 0)
+                model->output_at[i] = (uint8_t)k;
+        }
+    }
+}
+
 static gpulet_status_t open_model(gpulet_server_t *server, server_model_t *model,
                                   gpulet_error_t *err)
 {
@@ -102,6 +122,7 @@ static gpulet_status_t open_model(gpulet_server_t *server, server_model_t *model
         if (model->batched && entry->io.inputs_count > 0 && entry->io.inputs[0].shape.rank > 0 &&
             entry->io.inputs[0].shape.dims[0] > 0)
             model->batch_fixed = (uint32_t)entry->io.inputs[0].shape.dims[0];
+        find_places(model);
         model->slo_ms = config->slo_ms;
         model->rate_rps = config->rate_rps;
         model->priority = config->priority;
@@ -121,6 +142,8 @@ static gpulet_status_t open_model(gpulet_server_t *server, server_model_t *model
     if (model->state == SERVER_MODEL_UNAVAILABLE)
         return GPULET_OK;
     gpulet_status_t st = open_labels(server, model, err);
+    if (st == GPULET_OK && config->app != NULL)
+        return server_ensemble_open(server, model, err);
     if (st == GPULET_OK && (st = server_model_publish(server, model)) != GPULET_OK)
         (void)gpulet_fail(err, st, "model %s: %s", entry->key, gpulet_status_text(st));
     return st;
@@ -148,10 +171,13 @@ gpulet_status_t server_model_inputs(gpulet_server_t *server, server_model_t *mod
 gpulet_status_t server_model_publish(gpulet_server_t *server, server_model_t *model)
 {
     const gpulet_model_config_t *config = &model->entry->config;
+    double slo_ms = model->slo_ms;
+    if (model->stage_slo_ms > 0 && (slo_ms <= 0 || model->stage_slo_ms < slo_ms))
+        slo_ms = model->stage_slo_ms;
     uint32_t priority =
         model->priority < GPULET_SCHED_PRIORITIES ? model->priority : GPULET_SCHED_PRIORITIES - 1;
     gpulet_sched_model_t value = {
-        .slo_ns = server_ns_of_ms(model->slo_ms),
+        .slo_ns = server_ns_of_ms(slo_ms),
         .priority = priority,
         .batch_max = model->batch_max,
         .weight = model->weight,
@@ -229,6 +255,7 @@ void server_catalog_free(server_model_t *model)
 {
     inputs_unref(model->inputs);
     close_labels(model);
+    server_ensemble_close(model);
     free(model->batches);
     free(model->latency_ns);
     gpulet_repository_model_deinit(&model->own);
@@ -255,13 +282,31 @@ void server_catalog_index(gpulet_server_t *server)
             server->named[server->named_count++] = &server->models[i];
     }
     qsort(server->named, server->named_count, sizeof(server->named[0]), by_name);
+    server_ensembles_link(server);
 }
 
 bool server_model_wanted(const server_model_t *model)
 {
     bool stays = model->role == SERVER_MODEL_CURRENT && model->successor == NULL && !model->dropped;
     return (stays || model->role == SERVER_MODEL_COMING) && model->entry->problem == NULL &&
-           model->state != SERVER_MODEL_UNAVAILABLE;
+           model->ensemble == NULL && model->state != SERVER_MODEL_UNAVAILABLE;
+}
+
+/* Ensembles whose models are not all there, or do not fit together. */
+static gpulet_status_t check_ensembles(gpulet_server_t *server, gpulet_error_t *err)
+{
+    for (uint32_t i = 0; i < server->named_count; i++) {
+        const server_model_t *model = server->named[i];
+        char text[640];
+        if (model->ensemble == NULL || server_ensemble_check(server, model, err) == GPULET_OK)
+            continue;
+        gpulet_error_prefix(err, "model %s", model->entry->key);
+        if (!server->settings.skip_bad_models)
+            return GPULET_E_INVALID;
+        GPULET_LOG(WARNING, "event=model_skipped model=%s reason=%s", model->entry->key,
+                   gpulet_log_quote(text, sizeof(text), err->text));
+    }
+    return GPULET_OK;
 }
 
 static gpulet_status_t open_models(gpulet_server_t *server, gpulet_repository_t *repository,
@@ -294,7 +339,7 @@ static gpulet_status_t open_models(gpulet_server_t *server, gpulet_repository_t 
             return st;
     }
     server_catalog_index(server);
-    return GPULET_OK;
+    return check_ensembles(server, err);
 }
 
 gpulet_status_t server_catalog_open(gpulet_server_t *server, gpulet_error_t *err)
@@ -309,6 +354,15 @@ gpulet_status_t server_catalog_open(gpulet_server_t *server, gpulet_error_t *err
     st = open_models(server, &repository, err);
     gpulet_repository_deinit(&repository);
     return st == GPULET_OK ? check_workload(server, err) : st;
+}
+
+void server_model_stats(const gpulet_server_t *server, const server_model_t *model,
+                        gpulet_sched_model_stats_t *out)
+{
+    if (model->ensemble != NULL)
+        *out = model->ensemble->stats;
+    else
+        gpulet_sched_model_stats(server->sched, model->id, out);
 }
 
 void server_catalog_trim(gpulet_server_t *server)

@@ -9,9 +9,6 @@
 #include "server/gpulets.h"
 #include "server/planning.h"
 
-/* Without any other figure a model is planned as if it were asked once a second. */
-enum { RATE_RPS_DEFAULT = 1 };
-
 struct server_follow {
     gpulet_follow_t *rates;
     double *covers; /* of the plan in question, by model number */
@@ -54,11 +51,6 @@ void server_follow_close(gpulet_server_t *server)
 
 /* ---- rates ---- */
 
-static double configured_rps(const server_model_t *model)
-{
-    return model->rate_rps > 0 ? model->rate_rps : RATE_RPS_DEFAULT;
-}
-
 double server_follow_rate_rps(const gpulet_server_t *server, const server_model_t *model)
 {
     gpulet_follow_rate_t rate;
@@ -66,7 +58,7 @@ double server_follow_rate_rps(const gpulet_server_t *server, const server_model_
     bool seen = server->ready && server->settings.follow && rate.planned_rps > 0;
     return !isnan(rate.pinned_rps) ? rate.pinned_rps
            : seen                  ? rate.planned_rps
-                                   : configured_rps(model);
+                                   : server_model_rate_rps(model);
 }
 
 void server_follow_rate(const gpulet_server_t *server, const server_model_t *model,
@@ -77,7 +69,7 @@ void server_follow_rate(const gpulet_server_t *server, const server_model_t *mod
 
 void server_follow_pin(gpulet_server_t *server, const server_model_t *model, double rate_rps)
 {
-    gpulet_follow_model_add(server->follow->rates, model->id, configured_rps(model));
+    gpulet_follow_model_add(server->follow->rates, model->id, server_model_rate_rps(model));
     gpulet_follow_pin(server->follow->rates, model->id, rate_rps);
 }
 
@@ -108,25 +100,38 @@ static void follow_heir(gpulet_server_t *server, const server_model_t *model)
     const server_model_t *heir = model->successor;
     server_follow_rate(server, model, &rate);
     gpulet_follow_model_add(server->follow->rates, heir->id,
-                            rate.now_rps > 0 ? rate.now_rps : configured_rps(heir));
+                            rate.now_rps > 0 ? rate.now_rps : server_model_rate_rps(heir));
     if (!isnan(rate.pinned_rps))
         gpulet_follow_pin(server->follow->rates, heir->id, rate.pinned_rps);
+}
+
+/* What an ensemble that is new will ask is expected beside what has been seen; what one that is
+ * gone asked no more is seen soon enough. */
+static void follow_model(gpulet_server_t *server, server_model_t *model)
+{
+    gpulet_follow_t *rates = server->follow->rates;
+    if (model->staged_rps > model->staged_seen_rps)
+        gpulet_follow_model_raise(rates, model->id, model->staged_rps - model->staged_seen_rps);
+    gpulet_follow_model_add(rates, model->id, server_model_rate_rps(model));
 }
 
 /* Models that plans are made for are followed, others are not. */
 static void sync_models(gpulet_server_t *server)
 {
+    server_ensembles_expect(server);
     for (uint32_t i = 0; i < server->models_count; i++) {
-        if (server->models[i].role == SERVER_MODEL_CURRENT && server->models[i].successor != NULL)
+        if (server->models[i].role == SERVER_MODEL_CURRENT && server->models[i].successor != NULL &&
+            server->models[i].successor->ensemble == NULL)
             follow_heir(server, &server->models[i]);
     }
     for (uint32_t i = 0; i < server->models_count; i++) {
-        const server_model_t *model = &server->models[i];
+        server_model_t *model = &server->models[i];
         bool serves = model->role == SERVER_MODEL_CURRENT && model->state == SERVER_MODEL_READY;
         if (model->role != SERVER_MODEL_FREE && server_model_wanted(model))
-            gpulet_follow_model_add(server->follow->rates, i, configured_rps(model));
+            follow_model(server, model);
         else if (model->role != SERVER_MODEL_FREE && !serves)
             gpulet_follow_model_remove(server->follow->rates, i);
+        model->staged_seen_rps = model->staged_rps;
     }
 }
 
@@ -266,7 +271,7 @@ void server_follow_planned(gpulet_server_t *server, server_plan_job_t *job)
         failed(server, job);
         return;
     }
-    if (job->workload != NULL)
+    if (job->devices != NULL) /* a planner made it */
         server_planning_finish(job, server);
     describe(&next, server, job->plan);
     bool useless = job->reason == GPULET_FOLLOW_PROFILE && job->provisional;

@@ -130,7 +130,7 @@ void server_gpulets_refresh_models(gpulet_server_t *server)
 {
     for (uint32_t i = 0; i < server->models_count; i++) {
         server_model_t *model = &server->models[i];
-        if (model->state == SERVER_MODEL_READY)
+        if (model->state == SERVER_MODEL_READY && model->ensemble == NULL)
             model->state = SERVER_MODEL_LOADING;
     }
     for (const server_gpulet_t *g = server->gpulets; g != NULL; g = g->next) {
@@ -141,6 +141,7 @@ void server_gpulets_refresh_models(gpulet_server_t *server)
                 model->state = SERVER_MODEL_READY;
         }
     }
+    server_ensembles_refresh(server);
 }
 
 /* ---- lanes ---- */

@@ -23,6 +23,10 @@ void server_infer_fail(server_infer_t *infer, gpulet_status_t status, const char
     infer->state = INFER_ANSWERED;
     model->fail.count++;
     model->fail.ns += gpulet_clock_ns() - infer->arrival_ns;
+    if (infer->is_stage) {
+        server_ensemble_stage_failed(infer, status, text);
+        return;
+    }
     if (id[0] != '\0')
         (void)snprintf(message, sizeof(message), "[request id: %s] %s", id, text);
     else
@@ -59,36 +63,76 @@ static uint32_t size_class(const server_infer_t *infer)
     return bytes == 0 ? 0 : 63U - (uint32_t)__builtin_clzll(bytes);
 }
 
-static void submit(server_infer_t *infer)
+/* What the client asks for, or the ensemble that this is a stage of. */
+static void describe(gpulet_sched_request_t *out, const server_infer_t *infer)
 {
-    gpulet_server_t *server = infer->server;
     const gpulet_oip_request_t *wire = &infer->request;
-    gpulet_sched_request_t request = {
-        .id = (uint64_t)(uintptr_t)infer,
-        .model = infer->model->id,
-        .items = infer->layout.items,
-        .arrival_ns = infer->arrival_ns,
-        .timeout_ns = wire->timeout_us > UINT64_MAX / 1000 ? 0 : wire->timeout_us * 1000,
-        /* On the wire 1 is highest and 0 the model's own; inside 0 is highest. */
-        .priority_given = wire->priority_given && wire->priority > 0,
-        .priority = wire->priority > GPULET_SCHED_PRIORITIES ? GPULET_SCHED_PRIORITIES - 1
-                    : wire->priority > 0                     ? (uint32_t)wire->priority - 1
-                                                             : 0,
-        .shape_key = shape_hash(infer),
-        .size_class = size_class(infer),
-    };
-    server_follow_arrived(server, infer->model, infer->layout.items);
-    infer->state = INFER_QUEUED;
-    infer->ticket = 0;
-    gpulet_ticket_t ticket = 0;
+    const server_model_t *model = infer->model;
+    if (infer->is_stage) {
+        out->deadline_ns = infer->deadline_ns;
+        out->late_serve = infer->late_serve;
+        out->priority_given = true;
+        out->priority = infer->priority;
+        return;
+    }
+    /* The brain holds the model to the smallest objective of those who use it: a client that asks
+     * for the model alone has the model's own. */
+    if (model->stage_slo_ms > 0)
+        out->deadline_ns =
+            model->slo_ms > 0 ? infer->arrival_ns + server_ns_of_ms(model->slo_ms) : UINT64_MAX;
+    out->timeout_ns = wire->timeout_us > UINT64_MAX / 1000 ? 0 : wire->timeout_us * 1000;
+    /* On the wire 1 is highest and 0 the model's own; inside 0 is highest. */
+    out->priority_given = wire->priority_given && wire->priority > 0;
+    out->priority = server_infer_priority(infer, 0);
+}
+
+uint32_t server_infer_priority(const server_infer_t *infer, uint32_t otherwise)
+{
+    const gpulet_oip_request_t *wire = &infer->request;
+    if (!wire->priority_given || wire->priority == 0)
+        return otherwise;
+    return wire->priority > GPULET_SCHED_PRIORITIES ? GPULET_SCHED_PRIORITIES - 1
+                                                    : (uint32_t)wire->priority - 1;
+}
+
+void server_infer_submit_all(gpulet_server_t *server, server_infer_t **infers, uint32_t count)
+{
+    gpulet_sched_request_t requests[GPULET_SCHED_GROUP_MAX];
+    gpulet_ticket_t tickets[GPULET_SCHED_GROUP_MAX];
+    for (uint32_t i = 0; i < count; i++) {
+        server_infer_t *infer = infers[i];
+        requests[i] = (gpulet_sched_request_t){
+            .id = (uint64_t)(uintptr_t)infer,
+            .model = infer->model->id,
+            .items = infer->layout.items,
+            .arrival_ns = infer->arrival_ns,
+            .shape_key = shape_hash(infer),
+            .size_class = size_class(infer),
+        };
+        describe(&requests[i], infer);
+        server_follow_arrived(server, infer->model, infer->layout.items);
+        infer->state = INFER_QUEUED;
+    }
     gpulet_actions_t actions =
-        gpulet_sched_on_request(server->sched, gpulet_clock_ns(), &request, &ticket);
-    infer->ticket = ticket;
+        gpulet_sched_on_requests(server->sched, gpulet_clock_ns(), requests, count, tickets);
+    for (uint32_t i = 0; i < count; i++)
+        infers[i]->ticket = tickets[i];
     server_brain_apply(server, actions);
 }
 
-/* Lays the table and the tensors out in a slot. Offsets are aligned for the engine's sake. */
-static gpulet_status_t prepare_slot(server_infer_t *infer)
+void server_infer_submit(server_infer_t *infer)
+{
+    if (infer->model->ensemble == NULL) {
+        server_infer_submit_all(infer->server, &infer, 1);
+        return;
+    }
+    infer->state = INFER_QUEUED;
+    infer->ticket = 0;
+    server_ensemble_begin(infer);
+}
+
+/* Offsets are aligned for the engine's sake. The table is in the order of the model file. */
+gpulet_status_t server_infer_prepare(server_infer_t *infer)
 {
     const gpulet_oip_layout_t *layout = &infer->layout;
     uint64_t table = align_up(sizeof(gpulet_wire_tensors_t) +
@@ -104,10 +148,11 @@ static gpulet_status_t prepare_slot(server_infer_t *infer)
     tensors->count = layout->inputs_count;
     tensors->reserved = 0;
     for (uint32_t i = 0; i < layout->inputs_count; i++) {
-        gpulet_wire_tensor_t *t = &tensors->tensors[i];
+        const uint32_t at = infer->model->input_at[i];
+        gpulet_wire_tensor_t *t = &tensors->tensors[at];
         bool absent = layout->request_input[i] == UINT32_MAX;
         memset(t, 0, sizeof(*t));
-        t->type = absent ? GPULET_DATATYPE_INVALID : infer->model->entry->io.inputs[i].type;
+        t->type = absent ? GPULET_DATATYPE_INVALID : infer->model->entry->io.inputs[at].type;
         t->rank = layout->engine_shape[i].rank;
         memcpy(t->dims, layout->engine_shape[i].dims, sizeof(t->dims));
         t->offset = offset;
@@ -128,9 +173,9 @@ static uint32_t model_input_of(const server_infer_t *infer, uint32_t index)
     return UINT32_MAX;
 }
 
-static const gpulet_wire_tensor_t *slot_tensor(const server_infer_t *infer, uint32_t model_input)
+const gpulet_wire_tensor_t *server_infer_tensor(const server_infer_t *infer, uint32_t input)
 {
-    return &((const gpulet_wire_tensors_t *)infer->slot)->tensors[model_input];
+    return &((const gpulet_wire_tensors_t *)infer->slot)->tensors[infer->model->input_at[input]];
 }
 
 static gpulet_status_t decode_json_inputs(server_infer_t *infer, gpulet_error_t *err)
@@ -141,7 +186,7 @@ static gpulet_status_t decode_json_inputs(server_infer_t *infer, gpulet_error_t 
         uint64_t elements = 0;
         if (input->binary || target == UINT32_MAX)
             continue;
-        const gpulet_wire_tensor_t *t = slot_tensor(infer, target);
+        const gpulet_wire_tensor_t *t = server_infer_tensor(infer, target);
         gpulet_status_t st = gpulet_shape_elements(&elements, &input->shape);
         if (st == GPULET_OK)
             st = gpulet_oip_data_decode(infer->slot + t->offset, t->size, input, elements,
@@ -160,7 +205,7 @@ static gpulet_status_t check_bytes_inputs(server_infer_t *infer, gpulet_error_t 
         uint32_t target = model_input_of(infer, i);
         if (input->type != GPULET_DATATYPE_BYTES || !input->binary || target == UINT32_MAX)
             continue;
-        const gpulet_wire_tensor_t *t = slot_tensor(infer, target);
+        const gpulet_wire_tensor_t *t = server_infer_tensor(infer, target);
         gpulet_status_t st = gpulet_shape_elements(&elements, &input->shape);
         if (st == GPULET_OK)
             st = gpulet_oip_bytes_check(infer->slot + t->offset, t->size, elements, input->name,
@@ -181,7 +226,7 @@ static void read_next_tensor(server_infer_t *infer)
         uint32_t target = model_input_of(infer, index);
         if (!infer->request.inputs[index].binary || target == UINT32_MAX)
             continue;
-        const gpulet_wire_tensor_t *t = slot_tensor(infer, target);
+        const gpulet_wire_tensor_t *t = server_infer_tensor(infer, target);
         if (t->size == 0)
             continue;
         gpulet_http_body_into(infer->http, infer->slot + t->offset, t->size);
@@ -191,7 +236,7 @@ static void read_next_tensor(server_infer_t *infer)
         server_infer_fail(infer, GPULET_E_INVALID, err.text);
         return;
     }
-    submit(infer);
+    server_infer_submit(infer);
 }
 
 static gpulet_status_t parse_and_check(server_infer_t *infer, gpulet_error_t *err)
@@ -231,7 +276,7 @@ static bool begin_tensors(server_infer_t *infer, uint64_t tail_size)
     if (st == GPULET_OK && infer->layout.binary_total < tail_size)
         st = gpulet_fail(&err, GPULET_E_INVALID, "unexpected additional input data for model '%s'",
                          infer->model->entry->name);
-    if (st == GPULET_OK && (st = prepare_slot(infer)) != GPULET_OK)
+    if (st == GPULET_OK && (st = server_infer_prepare(infer)) != GPULET_OK)
         st = gpulet_fail(&err, GPULET_E_UNAVAILABLE,
                          "no shared memory is free for the inputs of model '%s'",
                          infer->model->entry->name);
@@ -390,14 +435,14 @@ static void copy_collected(server_infer_t *infer, const char *tail)
         uint32_t target = model_input_of(infer, i);
         if (!infer->request.inputs[i].binary || target == UINT32_MAX)
             continue;
-        const gpulet_wire_tensor_t *t = slot_tensor(infer, target);
+        const gpulet_wire_tensor_t *t = server_infer_tensor(infer, target);
         memcpy(infer->slot + t->offset, tail, t->size);
         tail += t->size;
     }
     if (check_bytes_inputs(infer, &err) != GPULET_OK)
         server_infer_fail(infer, GPULET_E_INVALID, err.text);
     else
-        submit(infer);
+        server_infer_submit(infer);
 }
 
 void server_infer_body(server_infer_t *infer, char *data, size_t size)
@@ -424,12 +469,14 @@ void server_infer_move(server_infer_t *infer, server_model_t *model)
     infer->model->infers_open--;
     model->infers_open++;
     infer->model = model;
-    submit(infer);
+    server_infer_submit(infer);
 }
 
 void server_infer_gone(server_infer_t *infer)
 {
-    if (infer->state == INFER_QUEUED && infer->ticket != 0)
+    if (infer->state == INFER_QUEUED && infer->run != NULL)
+        server_ensemble_gone(infer);
+    else if (infer->state == INFER_QUEUED && infer->ticket != 0)
         server_brain_apply(infer->server, gpulet_sched_on_cancel(infer->server->sched,
                                                                  gpulet_clock_ns(), infer->ticket));
     else if (infer->state == INFER_READING_JSON || infer->state == INFER_READING_TENSOR ||

@@ -3,7 +3,8 @@
  * answer.
  *
  * An infer object lives from server_infer_begin to server_infer_finished; the HTTP request it
- * serves lives exactly as long. Its id inside the brain is its address. */
+ * serves lives exactly as long. Its id inside the brain is its address. A stage of an ensemble is
+ * one without an HTTP request: the ensemble's run made it, and hears what becomes of it. */
 #ifndef GPULET_SERVER_INFER_H
 #define GPULET_SERVER_INFER_H
 
@@ -51,6 +52,12 @@ struct server_infer {
     uint32_t next_input; /* index into request.inputs: the next one that may be binary */
     gpulet_buf_t head;
     gpulet_buf_t classes;
+    server_run_t *run; /* of an ensemble: the request's own, or the one that this is a stage of */
+    bool is_stage;     /* what follows is of stages alone */
+    uint32_t stage;
+    uint64_t deadline_ns; /* UINT64_MAX: none */
+    uint32_t priority;
+    bool late_serve;
 };
 
 /* From the pool; NULL when out of memory. */
@@ -60,6 +67,34 @@ server_infer_t *server_infer_take(gpulet_server_t *server);
 gpulet_status_t server_infer_slot_take(server_infer_t *infer, uint64_t size) GPULET_MUST_USE;
 /* Nothing is fine. */
 void server_infer_slot_give(server_infer_t *infer);
+/* Lays the table and the tensors out in shared memory: infer->slot. E_FULL or E_NOMEM. */
+gpulet_status_t server_infer_prepare(server_infer_t *infer) GPULET_MUST_USE;
+/* Where the model's input (by the configuration) lies in the slot; valid while it is held. */
+const gpulet_wire_tensor_t *server_infer_tensor(const server_infer_t *infer, uint32_t input);
+/* Of the client's request, 0 is highest; otherwise: when it says nothing. */
+uint32_t server_infer_priority(const server_infer_t *infer, uint32_t otherwise);
+/* Hands the request to the brain, or begins an ensemble's run. */
+void server_infer_submit(server_infer_t *infer);
+/* Stages that begin together: all are admitted, or none is. */
+void server_infer_submit_all(gpulet_server_t *server, server_infer_t **infers, uint32_t count);
+/* The request's rows of an output (by the model file) of its batch. */
+gpulet_status_t server_infer_output(gpulet_tensor_view_t *out, const server_infer_t *infer,
+                                    uint32_t output, const gpulet_action_t *action,
+                                    const gpulet_worker_result_t *result,
+                                    gpulet_error_t *err) GPULET_MUST_USE;
+/* Times of an answered request. */
+typedef struct server_times {
+    uint64_t queue_ns, input_ns, exec_ns, output_ns;
+} server_times_t;
+void server_infer_count(server_infer_t *infer, const server_times_t *times);
+/* Answers with tensors[i] for the i-th output that is wanted (infer->layout), and counts. They lie
+ * where they are until release(context) is called, once, whatever comes of it. */
+gpulet_status_t server_infer_send(server_infer_t *infer, const gpulet_tensor_view_t *tensors,
+                                  const server_times_t *times, void (*release)(void *context),
+                                  void *context, gpulet_error_t *err) GPULET_MUST_USE;
+/* Answers with 503; step: of an ensemble, NULL: none. */
+void server_infer_refuse(server_infer_t *infer, gpulet_reject_t reason, uint64_t retry_after_ns,
+                         const char *step);
 /* Answers with an error. */
 void server_infer_fail(server_infer_t *infer, gpulet_status_t status, const char *text);
 

@@ -6,7 +6,7 @@
 #include <time.h>
 
 #include "base/clock.h"
-#include "server/infer.h"
+#include "server/ensemble.h"
 
 enum { RETRY_AFTER_TEXT = 32 };
 
@@ -63,33 +63,75 @@ static gpulet_status_t slice(gpulet_tensor_view_t *view, const server_infer_t *i
     return GPULET_OK;
 }
 
+/* The shape as the configuration has it, where that is not the engine's. */
+static void shape_for_client(gpulet_tensor_view_t *view, const server_infer_t *infer,
+                             uint32_t output)
+{
+    const gpulet_model_config_t *config = &infer->model->entry->config;
+    const uint32_t lead = infer->model->batched && !infer->model->outputs_whole ? 1 : 0;
+    for (size_t i = 0; i < config->outputs_count; i++) {
+        const gpulet_config_io_t *io = &config->outputs[i];
+        gpulet_shape_t shape = {.rank = io->dims.rank + lead};
+        uint64_t elements = 0;
+        uint64_t known = 1;
+        uint32_t open = 0;
+        if (infer->model->output_at[i] != output || !io->reshape_given ||
+            shape.rank > GPULET_RANK_MAX || view->shape.rank < lead)
+            continue;
+        for (uint32_t d = 0; d < shape.rank; d++) {
+            shape.dims[d] = d < lead ? view->shape.dims[d] : io->dims.dims[d - lead];
+            open += shape.dims[d] == -1;
+            known *= shape.dims[d] == -1 ? 1 : (uint64_t)shape.dims[d];
+        }
+        if (gpulet_shape_elements(&elements, &view->shape) != GPULET_OK || open > 1 || known == 0 ||
+            (open == 0 ? known != elements : elements % known != 0))
+            return;
+        for (uint32_t d = 0; d < shape.rank; d++)
+            shape.dims[d] = shape.dims[d] == -1 ? (int64_t)(elements / known) : shape.dims[d];
+        view->shape = shape;
+        return;
+    }
+}
+
+gpulet_status_t server_infer_output(gpulet_tensor_view_t *out, const server_infer_t *infer,
+                                    uint32_t output, const gpulet_action_t *action,
+                                    const gpulet_worker_result_t *result, gpulet_error_t *err)
+{
+    *out = result->tensors[output];
+    if (slice(out, infer, action->u.reply.row, result->items) != GPULET_OK)
+        return gpulet_fail(err, GPULET_E_INTERNAL,
+                           "output '%s' of model '%s' has no batch dimension of the batch's size",
+                           infer->model->entry->io.outputs[output].name, infer->model->entry->name);
+    shape_for_client(out, infer, output);
+    return GPULET_OK;
+}
+
+static const server_labels_t *labels_of(const server_model_t *model, uint32_t output)
+{
+    if (model->ensemble != NULL)
+        return server_ensemble_labels(model, output);
+    return model->labels != NULL ? &model->labels[output] : NULL;
+}
+
+/* From tensors to what is answered: names, and classes in their place where they are asked for. */
 static gpulet_status_t make_answers(server_infer_t *infer, gpulet_oip_answer_t *answers,
-                                    const gpulet_action_t *action,
-                                    const gpulet_worker_result_t *result, uint32_t batch_items,
-                                    gpulet_error_t *err)
+                                    const gpulet_tensor_view_t *tensors, gpulet_error_t *err)
 {
     const gpulet_oip_layout_t *layout = &infer->layout;
-    const gpulet_model_io_t *io = &infer->model->entry->io;
+    const server_model_t *model = infer->model;
     for (uint32_t i = 0; i < layout->outputs_count; i++) {
-        uint32_t index = layout->output[i];
+        uint32_t index = model->output_at[layout->output[i]];
         gpulet_oip_answer_t *answer = &answers[i];
-        answer->name = io->outputs[index].name;
+        answer->name = model->entry->io.outputs[index].name;
         answer->binary = layout->output_binary[i];
-        answer->tensor = result->tensors[index];
-        if (slice(&answer->tensor, infer, action->u.reply.row, batch_items) != GPULET_OK)
-            return gpulet_fail(
-                err, GPULET_E_INTERNAL,
-                "output '%s' of model '%s' has no batch dimension of the batch's size",
-                answer->name, infer->model->entry->name);
+        answer->tensor = tensors[i];
         if (layout->output_classification[i] > 0) {
-            const server_labels_t *labels =
-                infer->model->labels != NULL ? &infer->model->labels[index] : NULL;
+            const server_labels_t *labels = labels_of(model, index);
             size_t begin = infer->classes.size;
             gpulet_status_t st = gpulet_oip_classify(
                 &infer->classes, &answer->tensor.shape, &answer->tensor,
-                infer->model->batched && !infer->model->outputs_whole,
-                layout->output_classification[i], labels != NULL ? labels->names : NULL,
-                labels != NULL ? labels->count : 0, err);
+                model->batched && !model->outputs_whole, layout->output_classification[i],
+                labels != NULL ? labels->names : NULL, labels != NULL ? labels->count : 0, err);
             if (st != GPULET_OK)
                 return st;
             answer->tensor.type = GPULET_DATATYPE_BYTES;
@@ -105,8 +147,38 @@ static gpulet_status_t make_answers(server_infer_t *infer, gpulet_oip_answer_t *
     return GPULET_OK;
 }
 
+static uint64_t epoch_ms(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / GPULET_NS_PER_MS;
+}
+
+void server_infer_count(server_infer_t *infer, const server_times_t *times)
+{
+    server_model_t *model = infer->model;
+    uint64_t now_ns = gpulet_clock_ns();
+    uint64_t total = now_ns - infer->arrival_ns;
+    model->success.count++;
+    model->success.ns += total;
+    model->queue.count++;
+    model->queue.ns += times->queue_ns;
+    model->compute_input.count++;
+    model->compute_input.ns += times->input_ns;
+    model->compute_infer.count++;
+    model->compute_infer.ns += times->exec_ns;
+    model->compute_output.count++;
+    model->compute_output.ns += times->output_ns;
+    model->inference_count += infer->layout.items;
+    model->last_inference_ms = epoch_ms();
+    if (model->latency_ns == NULL)
+        model->latency_ns = calloc(1, sizeof(*model->latency_ns));
+    if (model->latency_ns != NULL)
+        gpulet_hist_record(model->latency_ns, total);
+}
+
 static void send_result(server_infer_t *infer, const gpulet_oip_answer_t *answers, bool binary_any,
-                        server_output_t *output)
+                        void (*release)(void *), void *context)
 {
     struct iovec parts[GPULET_MODEL_IO_MAX + 1];
     gpulet_http_field_t field;
@@ -126,53 +198,65 @@ static void send_result(server_infer_t *infer, const gpulet_oip_answer_t *answer
         .fields_count = binary_any ? 1 : 0,
         .parts = parts,
         .parts_count = count,
+        .release = binary_any ? release : NULL,
+        .release_context = context,
     };
-    if (binary_any && output != NULL) {
-        output->refs++;
-        answer.release = release_output;
-        answer.release_context = output;
-    }
     infer->state = INFER_ANSWERED;
     gpulet_http_respond(infer->http, &answer);
+    if (!binary_any)
+        release(context);
 }
 
-static uint64_t epoch_ms(void)
+gpulet_status_t server_infer_send(server_infer_t *infer, const gpulet_tensor_view_t *tensors,
+                                  const server_times_t *times, void (*release)(void *context),
+                                  void *context, gpulet_error_t *err)
 {
-    struct timespec now;
-    (void)clock_gettime(CLOCK_REALTIME, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / GPULET_NS_PER_MS;
+    gpulet_oip_answer_t answers[GPULET_MODEL_IO_MAX];
+    bool binary_any = false;
+    gpulet_status_t st = make_answers(infer, answers, tensors, err);
+    if (st == GPULET_OK)
+        st = gpulet_oip_response_write(&infer->head, &binary_any, infer->model->entry->name,
+                                       infer->model->version_text, infer->request.id, answers,
+                                       infer->layout.outputs_count, err);
+    if (st != GPULET_OK) {
+        release(context);
+        return st;
+    }
+    server_infer_count(infer, times);
+    send_result(infer, answers, binary_any, release, context);
+    return GPULET_OK;
 }
 
-static void count_success(server_infer_t *infer, const gpulet_action_t *action,
-                          const gpulet_worker_result_t *result)
+/* Nothing to release: the outputs' bytes are in the answer itself. */
+static void release_nothing(void *context)
 {
-    server_model_t *model = infer->model;
-    uint64_t now_ns = gpulet_clock_ns();
-    uint64_t total = now_ns - infer->arrival_ns;
-    model->success.count++;
-    model->success.ns += total;
-    model->queue.count++;
-    model->queue.ns += action->u.reply.queue_ns;
-    model->compute_input.count++;
-    model->compute_input.ns += result->input_ns;
-    model->compute_infer.count++;
-    model->compute_infer.ns += result->exec_ns;
-    model->compute_output.count++;
-    model->compute_output.ns += result->output_ns;
-    model->inference_count += infer->layout.items;
-    model->last_inference_ms = epoch_ms();
-    if (model->latency_ns == NULL)
-        model->latency_ns = calloc(1, sizeof(*model->latency_ns));
-    if (model->latency_ns != NULL)
-        gpulet_hist_record(model->latency_ns, total);
+    (void)context;
+}
+
+static gpulet_status_t answer_client(server_infer_t *infer, const gpulet_action_t *action,
+                                     const gpulet_worker_result_t *result, server_output_t *output,
+                                     gpulet_error_t *err)
+{
+    const gpulet_oip_layout_t *layout = &infer->layout;
+    const server_times_t times = {action->u.reply.queue_ns, result->input_ns, result->exec_ns,
+                                  result->output_ns};
+    gpulet_tensor_view_t tensors[GPULET_MODEL_IO_MAX];
+    gpulet_status_t st = GPULET_OK;
+    for (uint32_t i = 0; i < layout->outputs_count && st == GPULET_OK; i++)
+        st = server_infer_output(&tensors[i], infer, infer->model->output_at[layout->output[i]],
+                                 action, result, err);
+    if (st != GPULET_OK)
+        return st;
+    if (output != NULL)
+        output->refs++;
+    return server_infer_send(infer, tensors, &times,
+                             output != NULL ? release_output : release_nothing, output, err);
 }
 
 void server_infer_answer(server_infer_t *infer, const gpulet_action_t *action,
                          const gpulet_worker_result_t *result, server_output_t *output)
 {
-    gpulet_oip_answer_t answers[GPULET_MODEL_IO_MAX];
     gpulet_error_t err = {""};
-    bool binary_any = false;
     assert(infer->state == INFER_QUEUED);
     server_infer_slot_give(infer); /* The engine has read it; a retry is not possible any more. */
     if (action->u.reply.status != GPULET_OK) {
@@ -180,20 +264,17 @@ void server_infer_answer(server_infer_t *infer, const gpulet_action_t *action,
         server_infer_fail(infer, GPULET_E_INTERNAL, result->error);
         return;
     }
-    gpulet_status_t st = make_answers(infer, answers, action, result, result->items, &err);
-    if (st == GPULET_OK)
-        st = gpulet_oip_response_write(&infer->head, &binary_any, infer->model->entry->name,
-                                       infer->model->version_text, infer->request.id, answers,
-                                       infer->layout.outputs_count, &err);
-    if (st != GPULET_OK) {
-        server_infer_fail(infer, st, err.text);
+    if (infer->is_stage) {
+        server_ensemble_stage_answered(infer, action, result, output);
         return;
     }
-    count_success(infer, action, result);
-    send_result(infer, answers, binary_any, output);
+    gpulet_status_t st = answer_client(infer, action, result, output, &err);
+    if (st != GPULET_OK)
+        server_infer_fail(infer, st, err.text);
 }
 
-void server_infer_reject(server_infer_t *infer, gpulet_reject_t reason, uint64_t retry_after_ns)
+void server_infer_refuse(server_infer_t *infer, gpulet_reject_t reason, uint64_t retry_after_ns,
+                         const char *step)
 {
     static const char *const texts[] = {
         [GPULET_REJECT_QUEUE_FULL] = "Exceeds maximum queue size",
@@ -205,20 +286,16 @@ void server_infer_reject(server_infer_t *infer, gpulet_reject_t reason, uint64_t
         [GPULET_REJECT_TOO_LARGE] = "the request has more items than a batch may have",
         [GPULET_REJECT_SHUTDOWN] = "the server is shutting down",
     };
-    char body[512];
+    char body[1024];
     char after[RETRY_AFTER_TEXT];
     server_model_t *model = infer->model;
-    server_model_t *heir = reason == GPULET_REJECT_NOT_SERVED ? server_reload_heir(model) : NULL;
-    if (heir != NULL) {
-        server_infer_move(infer, heir);
-        return;
-    }
     server_infer_slot_give(infer);
     infer->state = INFER_ANSWERED;
     model->fail.count++;
     model->fail.ns += gpulet_clock_ns() - infer->arrival_ns;
-    (void)snprintf(body, sizeof(body), "%s (model '%s', reason %s)", texts[reason],
-                   model->entry->name, gpulet_reject_text(reason));
+    (void)snprintf(body, sizeof(body), "%s (model '%s', %s%s%sreason %s)", texts[reason],
+                   model->entry->name, step != NULL ? "step '" : "", step != NULL ? step : "",
+                   step != NULL ? "', " : "", gpulet_reject_text(reason));
     gpulet_buf_clear(&infer->head);
     gpulet_oip_error_write(&infer->head, body);
     (void)snprintf(after, sizeof(after), "%llu",
@@ -233,6 +310,25 @@ void server_infer_reject(server_infer_t *infer, gpulet_reject_t reason, uint64_t
                                    .parts = &part,
                                    .parts_count = 1};
     gpulet_http_respond(infer->http, &answer);
+}
+
+void server_infer_reject(server_infer_t *infer, gpulet_reject_t reason, uint64_t retry_after_ns)
+{
+    server_model_t *model = infer->model;
+    server_model_t *heir = reason == GPULET_REJECT_NOT_SERVED ? server_reload_heir(model) : NULL;
+    if (heir != NULL && !(infer->is_stage && server_ensemble_is_over(infer))) {
+        server_infer_move(infer, heir);
+        return;
+    }
+    if (!infer->is_stage) {
+        server_infer_refuse(infer, reason, retry_after_ns, NULL);
+        return;
+    }
+    server_infer_slot_give(infer);
+    infer->state = INFER_ANSWERED;
+    model->fail.count++;
+    model->fail.ns += gpulet_clock_ns() - infer->arrival_ns;
+    server_ensemble_stage_rejected(infer, reason, retry_after_ns);
 }
 
 void server_infer_cancelled(server_infer_t *infer)

@@ -5,6 +5,7 @@
  *   gpulets*.c    gpu-lets: partitions, workers, lanes; from a plan to what runs (gpulets.h)
  *   brain.c       carries out what sched/ decides
  *   infer*.c      one inference request from the socket to the answer (infer.h)
+ *   ensemble*.c   ensembles: what they are made of, and their requests (ensemble.h)
  *   api.c         all other HTTP routes; api_repository.c: models at run time
  *   metrics.c     the text for Prometheus
  *   planning*.c   from profiles and rates to a plan, on a thread of its own (planning.h)
@@ -35,6 +36,7 @@
 #include "engine/engine.h"
 #include "ipc/slab.h"
 #include "net/http.h"
+#include "plan/apps.h"
 #include "plan/serving.h"
 #include "proto/oip.h"
 #include "sched/follow.h"
@@ -49,6 +51,8 @@ struct event_base;
 typedef struct gpulet_server gpulet_server_t;
 typedef struct server_gpulet server_gpulet_t;
 typedef struct server_infer server_infer_t;
+typedef struct server_ensemble server_ensemble_t;
+typedef struct server_run server_run_t;
 
 #define SERVER_LANE_NONE UINT32_MAX
 enum { SERVER_DEVICES_MAX = 128, SERVER_MODELS_MAX = 10000 /* as many as the brain knows */ };
@@ -105,12 +109,19 @@ typedef struct server_model {
     char version_text[24];
     server_model_state_t state;
     char reason[512];
-    bool batched;       /* the first dimension is the batch */
-    bool dynamic;       /* dimensions other than the batch vary */
-    uint32_t batch_max; /* ≥ 1 */
+    server_ensemble_t *ensemble; /* owned; NULL: it is one model, run by workers */
+    bool batched;                /* the first dimension is the batch */
+    bool dynamic;                /* dimensions other than the batch vary */
+    uint32_t batch_max;          /* ≥ 1 */
     uint32_t batch_fixed;
-    double slo_ms;   /* 0: best effort; the workload's over the repository's */
-    double rate_rps; /* 0: not given */
+    uint8_t input_at[GPULET_MODEL_IO_MAX];  /* where the model file has the configuration's input */
+    uint8_t output_at[GPULET_MODEL_IO_MAX]; /* likewise */
+    double slo_ms;       /* 0: best effort; the workload's over the repository's */
+    double stage_slo_ms; /* the smallest share that an ensemble leaves it; 0: no ensemble with an
+                            objective uses it */
+    double rate_rps;     /* 0: not given */
+    double staged_rps;   /* what ensembles are expected to ask of it, of as many as are planned */
+    double staged_seen_rps; /* as much of that the followed rate has begun with (follow.c) */
     uint32_t priority;
     double weight;
     bool outputs_whole; /* its outputs have no batch dimension: one item a run, answered as they are
@@ -244,6 +255,12 @@ typedef struct server_follow server_follow_t;
 typedef struct server_planner server_planner_t;
 struct server_plan_job;
 
+/* How the objectives of ensembles are shared out among their models (ensemble_plan.c). */
+typedef struct server_shares {
+    gpulet_apps_t *apps;       /* owned; NULL: as much for every step */
+    gpulet_apps_plan_t *split; /* owned, borrows apps; NULL likewise */
+} server_shares_t;
+
 /* On the way from what runs to another plan: the one under way, or the last. */
 typedef struct server_transition {
     gpulet_follow_reason_t reason;
@@ -295,6 +312,8 @@ struct gpulet_server {
     gpulet_plan_t *plan;        /* what is served; NULL before the first */
     gpulet_plan_t *plan_next;   /* while switching: what is being reached */
     gpulet_serving_note_t note; /* of the plan that is served */
+    server_shares_t shares;     /* likewise */
+    server_shares_t shares_next;
     uint64_t replans;
     server_transition_t transition;
     server_events_t *events;
@@ -341,6 +360,11 @@ struct gpulet_server {
     server_waiter_t *waiters; /* api_repository.c */
     server_asker_t *askers;   /* api_admin.c */
 
+    /* ensemble.c */
+    struct gpulet_app_runs *app_runs; /* NULL: there is no ensemble */
+    server_run_t *runs;               /* all that there are, also those that only end */
+    uint64_t held_bytes;              /* of tensors that wait for a stage */
+
     /* infer.c */
     server_infer_t *infer_free;
     uint64_t infers_open;
@@ -380,6 +404,9 @@ server_model_t *server_reload_heir(const server_model_t *model);
 void server_announce_ready(gpulet_server_t *server);
 
 /* catalog.c */
+/* The brain's figures of a model, or the same of an ensemble. */
+void server_model_stats(const gpulet_server_t *server, const server_model_t *model,
+                        gpulet_sched_model_stats_t *out);
 gpulet_status_t server_catalog_open(gpulet_server_t *server, gpulet_error_t *err);
 void server_catalog_close(gpulet_server_t *server);
 /* Gives back the pages of input segments that hold nothing. */
@@ -398,7 +425,9 @@ bool server_model_wanted(const server_model_t *model);
 server_model_t *server_model_find(gpulet_server_t *server, const char *name, size_t name_len,
                                   const char *version);
 server_model_t *server_model_by_key(gpulet_server_t *server, const char *key);
-/* Tells the brain about the model's objectives. */
+/* Tells the brain about the model's objectives: the smallest of its own and what ensembles leave
+ * it.
+ */
 gpulet_status_t server_model_publish(gpulet_server_t *server, server_model_t *model);
 
 /* The input segment, made when the model is first loaded. */
@@ -453,6 +482,51 @@ void server_infer_answer(server_infer_t *infer, const gpulet_action_t *action,
 void server_infer_reject(server_infer_t *infer, gpulet_reject_t reason, uint64_t retry_after_ns);
 void server_infer_cancelled(server_infer_t *infer);
 void server_infer_close_all(gpulet_server_t *server);
+
+/* ensemble_link.c */
+/* Readies an entry that is an ensemble. */
+gpulet_status_t server_ensemble_open(gpulet_server_t *server, server_model_t *model,
+                                     gpulet_error_t *err) GPULET_MUST_USE;
+void server_ensemble_close(server_model_t *model); /* one that is none is fine */
+/* Whether the models that it needs are there and fit together; names the step where not. */
+gpulet_status_t server_ensemble_check(gpulet_server_t *server, const server_model_t *model,
+                                      gpulet_error_t *err) GPULET_MUST_USE;
+/* Models have come, changed or gone: ensembles find theirs again. */
+void server_ensembles_link(gpulet_server_t *server);
+/* States of ensembles follow those of their models. */
+void server_ensembles_refresh(gpulet_server_t *server);
+void server_ensemble_unload(server_model_t *model, bool unloaded);
+/* A load could not be planned: the ensemble is as it was. */
+void server_ensemble_give_up(server_model_t *model);
+
+/* ensemble_plan.c */
+/* Brings staged_rps of all models up to date. */
+void server_ensembles_expect(gpulet_server_t *server);
+/* What is expected of a model before anything was seen: as configured, for itself and for the
+ * ensembles that use it; once a second where nothing is said. */
+double server_model_rate_rps(const server_model_t *model);
+/* The ensembles with an objective, as planning has them: stages by the keys of their models. NULL:
+ * there is none. Caller destroys. */
+gpulet_status_t server_ensembles_describe(gpulet_apps_t **out, const gpulet_server_t *server,
+                                          gpulet_error_t *err) GPULET_MUST_USE;
+/* Ensembles leave their models of their objectives what server->shares says. The brain is told. */
+void server_ensembles_share(gpulet_server_t *server);
+void server_shares_deinit(server_shares_t *shares);
+
+/* ensemble.c */
+/* The request has been read and checked: its stages run, and it is answered. */
+void server_ensemble_begin(server_infer_t *infer);
+void server_ensemble_gone(server_infer_t *infer);
+/* The run that the stage belongs to has its answer. */
+bool server_ensemble_is_over(const server_infer_t *stage);
+/* What became of a stage. All of these free it. */
+void server_ensemble_stage_answered(server_infer_t *stage, const gpulet_action_t *action,
+                                    const gpulet_worker_result_t *result, server_output_t *output);
+void server_ensemble_stage_failed(server_infer_t *stage, gpulet_status_t status, const char *text);
+void server_ensemble_stage_rejected(server_infer_t *stage, gpulet_reject_t reason,
+                                    uint64_t retry_after_ns);
+/* Frees what is left; the loop has ended. */
+void server_ensembles_close(gpulet_server_t *server);
 
 /* api.c */
 gpulet_status_t server_api_open(gpulet_server_t *server, gpulet_error_t *err);

@@ -341,6 +341,8 @@ static void write_rates(gpulet_buf_t *out, const gpulet_server_t *server)
         "Items a second asked of a model: on average, now, as planned for, as covered by the plan");
     for (uint32_t i = 0; i < server->named_count; i++) {
         gpulet_follow_rate_t rate;
+        if (server->named[i]->ensemble != NULL)
+            continue;
         server_follow_rate(server, server->named[i], &rate);
         const struct {
             const char *label;
@@ -391,7 +393,7 @@ void server_metrics_write(gpulet_buf_t *out, gpulet_server_t *server)
     }
     for (uint32_t i = 0; i < server->named_count; i++) {
         values[i].model = server->named[i];
-        gpulet_sched_model_stats(server->sched, server->named[i]->id, &values[i].sched);
+        server_model_stats(server, server->named[i], &values[i].sched);
     }
     write_models(out, values, server->named_count);
     write_gpulets(out, server);

@@ -27,6 +27,10 @@ static gpulet_status_t check_share(gpulet_server_t *server, const gpulet_plan_gp
     if (model == NULL)
         return gpulet_fail(err, GPULET_E_INVALID, "%s.models[%zu].model: no model is called '%s'",
                            path, s, share->model);
+    if (model->ensemble != NULL)
+        return gpulet_fail(err, GPULET_E_INVALID,
+                           "%s.models[%zu].model: '%s' is an ensemble: gpu-lets hold its models",
+                           path, s, share->model);
     if (!server_model_wanted(model))
         return gpulet_fail(err, GPULET_E_INVALID, "%s.models[%zu].model: '%s' is not loaded", path,
                            s, share->model);
@@ -107,18 +111,19 @@ gpulet_status_t server_plan_check(gpulet_server_t *server, const gpulet_plan_t *
 
 /* What the plan was made for, at the objectives of now: it is to keep its promises still. Models
  * that were only put where there was room are not asked about. */
-static gpulet_status_t promises_of(gpulet_workload_t **out, gpulet_server_t *server,
-                                   const gpulet_plan_t *plan, gpulet_error_t *err)
+static gpulet_status_t promises_of(gpulet_workload_t **out, const server_plan_job_t *job,
+                                   gpulet_error_t *err)
 {
+    const gpulet_plan_t *plan = job->plan;
     gpulet_workload_t *workload = NULL;
     gpulet_status_t st = gpulet_workload_create(&workload);
     for (size_t i = 0; st == GPULET_OK && i < plan->models_count; i++) {
-        const server_model_t *model = server_model_by_key(server, plan->models[i].model);
+        const gpulet_demand_t *asked = gpulet_workload_find(job->workload, plan->models[i].model);
         gpulet_demand_t demand = {.rate_rps = gpulet_plan_covers_rps(plan, plan->models[i].model),
                                   .weight = 1};
-        if (model == NULL || demand.rate_rps <= 0)
+        if (asked == NULL || demand.rate_rps <= 0)
             continue;
-        demand.slo_ms = server_planning_slo_ms(model);
+        demand.slo_ms = asked->slo_ms;
         (void)snprintf(demand.model, sizeof(demand.model), "%s", plan->models[i].model);
         st = gpulet_workload_add(workload, &demand, err);
     }
@@ -130,19 +135,18 @@ static gpulet_status_t promises_of(gpulet_workload_t **out, gpulet_server_t *ser
     return GPULET_OK;
 }
 
-static gpulet_status_t check_promises(gpulet_server_t *server, const gpulet_plan_t *plan,
-                                      gpulet_error_t *err)
+static gpulet_status_t check_promises(const server_plan_job_t *job, gpulet_error_t *err)
 {
     gpulet_workload_t *workload = NULL;
-    gpulet_plan_input_t input;
-    if (!plan->feasible)
+    gpulet_plan_input_t input = job->input;
+    if (!job->plan->feasible)
         return GPULET_OK; /* It made none. */
-    gpulet_status_t st = promises_of(&workload, server, plan, err);
+    gpulet_status_t st = promises_of(&workload, job, err);
     if (st != GPULET_OK)
         return st;
-    server_planning_input(&input, server, server->profile, server->device_set, workload);
+    input.workload = workload;
     input.rate_percentile = 0; /* which one it could hold is not known any more */
-    st = gpulet_plan_verify(plan, &input, err);
+    st = gpulet_plan_verify(job->plan, &input, err);
     gpulet_workload_destroy(workload);
     return st;
 }
@@ -171,29 +175,29 @@ bool server_planning_stored(server_plan_job_t *job, gpulet_server_t *server)
 {
     char text[GPULET_ERROR_TEXT_MAX * 2];
     gpulet_error_t err = {""};
-    gpulet_plan_t *plan = NULL;
     if (server->store == NULL || server->settings.fresh_plan || !server->settings.follow ||
         server->settings.plan != NULL)
         return false;
-    gpulet_status_t st = read_last(&plan, server, &err);
+    gpulet_status_t st = read_last(&job->plan, server, &err);
     if (st == GPULET_E_NOT_FOUND)
         return false;
-    if (st == GPULET_OK && is_by_another(server, plan))
-        st = gpulet_fail(&err, GPULET_E_INVALID, "it was made by %s", plan->planner);
+    if (st == GPULET_OK && is_by_another(server, job->plan))
+        st = gpulet_fail(&err, GPULET_E_INVALID, "it was made by %s", job->plan->planner);
     if (st == GPULET_OK)
-        st = server_plan_check(server, plan, &err);
+        st = server_plan_check(server, job->plan, &err);
     if (st == GPULET_OK)
-        st = check_promises(server, plan, &err);
+        st = server_planning_ask_as(job, server, &err);
     if (st == GPULET_OK)
-        st = server_planning_complete(plan, server, "store", &err);
+        st = check_promises(job, &err);
+    if (st == GPULET_OK)
+        st = server_planning_complete(job, server, "store", &err);
     if (st != GPULET_OK) {
         GPULET_LOG(INFO, "event=last_plan_refused reason=%s",
                    gpulet_log_quote(text, sizeof(text), err.text));
-        gpulet_plan_destroy(plan);
+        server_planning_job_deinit(job);
         return false;
     }
-    GPULET_LOG(INFO, "event=last_plan planner=%s", plan->planner);
-    job->plan = plan;
+    GPULET_LOG(INFO, "event=last_plan planner=%s", job->plan->planner);
     job->note = (gpulet_serving_note_t){.multiple = 1, .could_hold = 1};
     job->provisional = !server_planning_all_profiled(server);
     return true;

@@ -58,16 +58,15 @@ void server_planning_close(gpulet_server_t *server)
 {
     gpulet_plan_destroy(server->plan);
     gpulet_plan_destroy(server->plan_next);
+    server_shares_deinit(&server->shares);
+    server_shares_deinit(&server->shares_next);
     gpulet_interference_destroy(server->interference);
     gpulet_profile_destroy(server->profile);
     gpulet_device_set_destroy(server->device_set);
 }
 
-double server_planning_slo_ms(const server_model_t *model)
-{
-    return model->slo_ms > 0 ? model->slo_ms : BEST_EFFORT_SLO_MS;
-}
-
+/* What is asked of the models themselves and how soon. Of the rates a part may be that of
+ * ensembles, whose objectives are not in here. */
 static gpulet_status_t make_workload(gpulet_workload_t **out, gpulet_server_t *server,
                                      gpulet_error_t *err)
 {
@@ -75,6 +74,7 @@ static gpulet_status_t make_workload(gpulet_workload_t **out, gpulet_server_t *s
     gpulet_status_t st = gpulet_workload_create(&workload);
     if (st != GPULET_OK)
         return gpulet_fail(err, st, "out of memory");
+    server_ensembles_expect(server);
     for (uint32_t i = 0; i < server->models_count && st == GPULET_OK; i++) {
         const server_model_t *model = &server->models[i];
         gpulet_demand_t demand = {.priority = model->priority, .weight = model->weight};
@@ -82,7 +82,7 @@ static gpulet_status_t make_workload(gpulet_workload_t **out, gpulet_server_t *s
             continue;
         (void)snprintf(demand.model, sizeof(demand.model), "%s", model->entry->key);
         demand.rate_rps = server_follow_rate_rps(server, model);
-        demand.slo_ms = server_planning_slo_ms(model);
+        demand.slo_ms = model->slo_ms > 0 ? model->slo_ms : BEST_EFFORT_SLO_MS;
         st = gpulet_workload_add(workload, &demand, err);
     }
     if (st != GPULET_OK) {
@@ -182,9 +182,10 @@ static gpulet_plan_gpulet_t *add_whole_device(gpulet_plan_t *plan, const gpulet_
     return gpulet;
 }
 
-static gpulet_status_t make_provisional(gpulet_plan_t **out, const gpulet_server_t *server,
+static gpulet_status_t make_provisional(gpulet_plan_t **out, gpulet_server_t *server,
                                         gpulet_error_t *err)
 {
+    server_ensembles_expect(server);
     gpulet_plan_t *plan = NULL;
     gpulet_status_t st = gpulet_plan_create(&plan);
     gpulet_plan_gpulet_t *gpulet = st == GPULET_OK ? add_whole_device(plan, server) : NULL;
@@ -235,43 +236,74 @@ void server_planning_input(gpulet_plan_input_t *out, const gpulet_server_t *serv
     };
 }
 
-gpulet_status_t server_planning_complete(gpulet_plan_t *plan, gpulet_server_t *server,
-                                         const char *source, gpulet_error_t *err)
+/* The workload is replaced by one in which every model has the share that ensembles leave it. */
+static void take_workload(server_plan_job_t *job)
 {
-    gpulet_workload_t *workload = NULL;
-    gpulet_plan_input_t input;
-    gpulet_error_t why;
-    uint32_t orphans = 0;
-    gpulet_status_t st = make_workload(&workload, server, err);
+    gpulet_workload_destroy(job->workload);
+    job->workload = job->shares.split->workload;
+    job->shares.split->workload = NULL;
+    job->input.workload = job->workload;
+}
+
+static void make_options(gpulet_apps_options_t *out, const gpulet_planner_t *planner)
+{
+    *out =
+        (gpulet_apps_options_t){.planner = planner, .rate_rps_default = 1, .rates_included = true};
+}
+
+gpulet_status_t server_planning_ask_as(server_plan_job_t *job, gpulet_server_t *server,
+                                       gpulet_error_t *err)
+{
+    gpulet_error_t why = {""};
+    gpulet_apps_options_t options;
+    gpulet_status_t st = make_workload(&job->workload, server, err);
     if (st != GPULET_OK)
         return st;
-    server_planning_input(&input, server, server->profile, server->device_set, workload);
+    server_planning_input(&job->input, server, server->profile, server->device_set, job->workload);
+    st = server_ensembles_describe(&job->shares.apps, server, err);
+    if (st != GPULET_OK || job->shares.apps == NULL)
+        return st;
+    make_options(&options, NULL);
+    st = gpulet_apps_plan_adopt(&job->shares.split, job->plan, &job->input, job->shares.apps,
+                                &options, &why);
+    if (st != GPULET_OK && server_planning_all_profiled(server)) {
+        options.plans_max = 1;
+        st = gpulet_apps_plan_split(&job->shares.split, &job->input, job->shares.apps, &options,
+                                    &why);
+    }
+    if (st == GPULET_OK)
+        take_workload(job);
+    else if (st == GPULET_E_NOMEM)
+        return gpulet_fail(err, st, "out of memory");
+    return GPULET_OK;
+}
+
+gpulet_status_t server_planning_complete(server_plan_job_t *job, gpulet_server_t *server,
+                                         const char *source, gpulet_error_t *err)
+{
+    gpulet_error_t why;
+    uint32_t orphans = 0;
+    gpulet_status_t st =
+        job->workload != NULL ? GPULET_OK : server_planning_ask_as(job, server, err);
+    if (st != GPULET_OK)
+        return st;
     if (server_planning_all_profiled(server) &&
-        gpulet_plan_verify(plan, &input, &why) != GPULET_OK) {
+        gpulet_plan_verify(job->plan, &job->input, &why) != GPULET_OK) {
         char text[GPULET_ERROR_TEXT_MAX * 2];
         GPULET_LOG(WARNING, "event=plan_unverified source=%s reason=%s", source,
                    gpulet_log_quote(text, sizeof(text), why.text));
     }
-    st = gpulet_plan_adopt_orphans(plan, &orphans, &input, err);
+    st = gpulet_plan_adopt_orphans(job->plan, &orphans, &job->input, err);
     if (orphans > 0)
         GPULET_LOG(INFO, "event=plan_completed source=%s models=%u", source, orphans);
-    gpulet_workload_destroy(workload);
     return st;
 }
 
-static gpulet_status_t load_given_plan(gpulet_plan_t **out, gpulet_server_t *server,
-                                       gpulet_error_t *err)
+static gpulet_status_t load_given_plan(server_plan_job_t *job, gpulet_server_t *server)
 {
-    gpulet_plan_t *plan = NULL;
-    gpulet_status_t st = gpulet_plan_load(&plan, server->settings.plan, err);
-    if (st == GPULET_OK)
-        st = server_planning_complete(plan, server, server->settings.plan, err);
-    if (st != GPULET_OK) {
-        gpulet_plan_destroy(plan);
-        return st;
-    }
-    *out = plan;
-    return GPULET_OK;
+    gpulet_status_t st = gpulet_plan_load(&job->plan, server->settings.plan, &job->err);
+    return st == GPULET_OK ? server_planning_complete(job, server, server->settings.plan, &job->err)
+                           : st;
 }
 
 /* ---- planning ---- */
@@ -283,7 +315,12 @@ void server_planning_job_deinit(server_plan_job_t *job)
     gpulet_device_set_destroy(job->devices);
     gpulet_plan_destroy(job->from);
     gpulet_plan_destroy(job->plan);
-    memset(job, 0, sizeof(*job));
+    server_shares_deinit(&job->shares);
+    job->profile = NULL;
+    job->workload = NULL;
+    job->devices = NULL;
+    job->from = NULL;
+    job->plan = NULL;
 }
 
 static gpulet_status_t copy_running(server_plan_job_t *job, const gpulet_server_t *server)
@@ -305,6 +342,8 @@ gpulet_status_t server_planning_prepare(server_plan_job_t *job, gpulet_server_t 
         st = make_workload(&job->workload, server, err);
     if (st == GPULET_OK && gpulet_profile_clone(&job->profile, server->profile) != GPULET_OK)
         st = gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
+    if (st == GPULET_OK)
+        st = server_ensembles_describe(&job->shares.apps, server, err);
     if (st == GPULET_OK && copy_running(job, server) != GPULET_OK)
         st = gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
     if (st != GPULET_OK)
@@ -320,11 +359,26 @@ gpulet_status_t server_planning_prepare(server_plan_job_t *job, gpulet_server_t 
     return GPULET_OK;
 }
 
+static gpulet_status_t share_out(server_plan_job_t *job)
+{
+    gpulet_apps_options_t options;
+    if (job->shares.apps == NULL)
+        return GPULET_OK;
+    make_options(&options, job->options.planner);
+    gpulet_status_t st = gpulet_apps_plan_split(&job->shares.split, &job->input, job->shares.apps,
+                                                &options, &job->err);
+    if (st == GPULET_OK)
+        take_workload(job);
+    return st;
+}
+
 void server_planning_run(server_plan_job_t *job)
 {
     uint64_t begin_ns = gpulet_clock_ns();
-    job->status =
-        gpulet_plan_serving(&job->plan, &job->note, &job->input, &job->options, &job->err);
+    job->status = share_out(job);
+    if (job->status == GPULET_OK)
+        job->status =
+            gpulet_plan_serving(&job->plan, &job->note, &job->input, &job->options, &job->err);
     job->plan_ns = gpulet_clock_ns() - begin_ns;
     if (job->status == GPULET_OK)
         job->plan->elapsed_ms = (double)job->plan_ns / 1e6;
@@ -349,7 +403,7 @@ bool server_planning_without_planner(server_plan_job_t *job, gpulet_server_t *se
 {
     bool first = server->plan == NULL;
     if (server->settings.plan != NULL && (first || !server->settings.follow)) {
-        job->status = load_given_plan(&job->plan, server, &job->err);
+        job->status = load_given_plan(job, server);
     } else if (!server_planning_all_profiled(server)) {
         job->provisional = true;
         job->status = make_provisional(&job->plan, server, &job->err);

@@ -26,6 +26,7 @@ typedef struct server_plan_job {
     gpulet_plan_t *from;          /* what runs, with devices counted likewise */
     gpulet_plan_input_t input; /* all the above, and the server's interference, which is constant */
     gpulet_serving_options_t options;
+    server_shares_t shares; /* the ensembles; planning shares their objectives out */
 
     gpulet_status_t status;
     gpulet_error_t err;
@@ -35,6 +36,7 @@ typedef struct server_plan_job {
     uint64_t plan_ns;
 } server_plan_job_t;
 
+/* Frees what it holds; why it was begun stays. */
 void server_planning_job_deinit(server_plan_job_t *job);
 /* Where no planner is needed, or none can be asked, the answer at once: the given plan, or a
  * provisional one. */
@@ -47,15 +49,17 @@ void server_planning_run(server_plan_job_t *job);
 void server_planning_finish(server_plan_job_t *job, const gpulet_server_t *server);
 /* All of it, here and now. */
 void server_planning_make(server_plan_job_t *job, gpulet_server_t *server);
-/* A plan from elsewhere: models that it leaves out are added. source: for the log. */
-gpulet_status_t server_planning_complete(gpulet_plan_t *plan, gpulet_server_t *server,
+/* What the models are to be asked and how soon, ensembles included, with the shares that job->plan,
+ * which is from elsewhere, leaves their objectives: job->workload and job->shares. */
+gpulet_status_t server_planning_ask_as(server_plan_job_t *job, gpulet_server_t *server,
+                                       gpulet_error_t *err) GPULET_MUST_USE;
+/* Likewise; models that the plan leaves out are added to it. source: for the log. */
+gpulet_status_t server_planning_complete(server_plan_job_t *job, gpulet_server_t *server,
                                          const char *source, gpulet_error_t *err) GPULET_MUST_USE;
 
 void server_planning_input(gpulet_plan_input_t *out, const gpulet_server_t *server,
                            const gpulet_profile_t *profile, const gpulet_device_set_t *devices,
                            const gpulet_workload_t *workload);
-/* What the model is planned with: a model without an objective has a far one. */
-double server_planning_slo_ms(const server_model_t *model);
 bool server_planning_all_profiled(const gpulet_server_t *server);
 
 /* plan_check.c */

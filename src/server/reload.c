@@ -59,12 +59,24 @@ void server_reload_abandon(gpulet_server_t *server, const char *name)
     }
 }
 
+/* An ensemble has nothing to load, but its models must be there. */
+static gpulet_status_t take_ensemble(gpulet_server_t *server, server_model_t *model, bool *anything,
+                                     gpulet_error_t *err)
+{
+    *anything |= model->state == SERVER_MODEL_UNAVAILABLE;
+    server_ensemble_unload(model, false);
+    server_ensembles_link(server);
+    return server_ensemble_check(server, model, err) == GPULET_OK ? GPULET_OK : GPULET_E_INVALID;
+}
+
 /* One version as it is now on disk. */
 static gpulet_status_t take_version(gpulet_server_t *server, gpulet_repository_t *fresh,
                                     size_t index, bool *anything, gpulet_error_t *err)
 {
     server_model_t *old = find(server, SERVER_MODEL_CURRENT, &fresh->models[index]);
     if (old != NULL && is_same(old->entry, &fresh->models[index])) {
+        if (old->ensemble != NULL)
+            return take_ensemble(server, old, anything, err);
         *anything |= old->state != SERVER_MODEL_READY;
         if (old->state == SERVER_MODEL_UNAVAILABLE)
             old->state = SERVER_MODEL_LOADING;
@@ -80,7 +92,7 @@ static gpulet_status_t take_version(gpulet_server_t *server, gpulet_repository_t
         old->successor = model;
         server_catalog_share_inputs(model, old);
     }
-    return GPULET_OK;
+    return model->ensemble != NULL ? take_ensemble(server, model, anything, err) : GPULET_OK;
 }
 
 static gpulet_status_t check_problems(const gpulet_repository_t *fresh, gpulet_error_t *err)
@@ -127,7 +139,8 @@ static void settle_coming(gpulet_server_t *server, server_model_t *model,
                           void (*failed)(gpulet_server_t *, const server_model_t *))
 {
     server_model_t *old = find(server, SERVER_MODEL_CURRENT, model->entry);
-    if (model->state == SERVER_MODEL_READY) {
+    if (model->state == SERVER_MODEL_READY ||
+        (model->ensemble != NULL && model->state == SERVER_MODEL_LOADING)) {
         model->role = SERVER_MODEL_CURRENT;
         if (old != NULL)
             old->role = SERVER_MODEL_GOING;

@@ -213,11 +213,48 @@ static gpulet_status_t complete_model(gpulet_repository_model_t *model, const so
     return gpulet_model_config_complete(&model->config, &model->io, source->batch_max_default, err);
 }
 
+/* An ensemble has no file: what it takes and gives is what its configuration says. */
+static gpulet_status_t describe_ensemble(gpulet_model_io_t *out,
+                                         const gpulet_model_config_t *config, gpulet_error_t *err)
+{
+    const bool batched = config->max_batch_size > 0;
+    out->inputs = calloc(config->inputs_count, sizeof(*out->inputs));
+    out->outputs = calloc(config->outputs_count, sizeof(*out->outputs));
+    if (out->inputs == NULL || out->outputs == NULL)
+        return gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
+    for (size_t i = 0; i < config->inputs_count + config->outputs_count; i++) {
+        const bool input = i < config->inputs_count;
+        const gpulet_config_io_t *io =
+            input ? &config->inputs[i] : &config->outputs[i - config->inputs_count];
+        gpulet_tensor_spec_t *spec =
+            input ? &out->inputs[out->inputs_count++] : &out->outputs[out->outputs_count++];
+        memcpy(spec->name, io->name, sizeof(spec->name));
+        spec->type = io->type;
+        spec->shape.rank = io->dims.rank + batched;
+        spec->shape.dims[0] = -1;
+        memcpy(spec->shape.dims + batched, io->dims.dims, io->dims.rank * sizeof(io->dims.dims[0]));
+    }
+    return GPULET_OK;
+}
+
+static gpulet_status_t complete_ensemble(gpulet_repository_model_t *model, gpulet_error_t *err)
+{
+    gpulet_status_t st = describe_ensemble(&model->io, &model->config, err);
+    if (st != GPULET_OK)
+        return st;
+    (void)snprintf(model->config.app->name, sizeof(model->config.app->name), "%s", model->name);
+    model->path = strdup("");
+    model->file_key = strdup("");
+    return model->path != NULL && model->file_key != NULL
+               ? gpulet_model_config_complete(&model->config, &model->io, 0, err)
+               : gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
+}
+
 static gpulet_status_t check_backend(const gpulet_model_config_t *config, gpulet_error_t *err)
 {
     bool backend_ok = config->backend[0] == '\0' || strcmp(config->backend, "onnxruntime") == 0;
-    bool platform_ok =
-        config->platform[0] == '\0' || strcmp(config->platform, "onnxruntime_onnx") == 0;
+    bool platform_ok = config->platform[0] == '\0' || config->app != NULL ||
+                       strcmp(config->platform, "onnxruntime_onnx") == 0;
     if (backend_ok && platform_ok)
         return GPULET_OK;
     return gpulet_fail(err, GPULET_E_UNSUPPORTED, "%s '%s' is not supported: only onnxruntime is",
@@ -243,28 +280,34 @@ static gpulet_status_t read_version(gpulet_repository_model_t *model, const sour
         st = check_backend(&model->config, &err);
     if (st == GPULET_OK) {
         (void)snprintf(model->config.name, sizeof(model->config.name), "%s", source->name);
-        st = complete_model(model, source, &err);
+        st = model->config.app != NULL ? complete_ensemble(model, &err)
+                                       : complete_model(model, source, &err);
     }
     return st == GPULET_OK ? st : set_problem(model, err.text);
 }
 
 /* Which of the versions that are there are served; all are looked at when that cannot be told. */
-static void read_policy(gpulet_model_config_t *out, bool *known, const source_t *source)
+static void read_policy(gpulet_model_config_t *out, bool *known, const source_t *source,
+                        gpulet_error_t *err)
 {
-    gpulet_error_t err;
     char *text = NULL;
-    *known = read_config_text(&text, source, &err) == GPULET_OK &&
-             read_config(out, source, text, &err) == GPULET_OK;
+    *known = read_config_text(&text, source, err) == GPULET_OK &&
+             read_config(out, source, text, err) == GPULET_OK;
     free(text);
 }
 
 static gpulet_status_t read_versions(gpulet_repository_t *repository, const source_t *source,
-                                     const version_list_t *list, bool *none)
+                                     version_list_t *list, bool *none, gpulet_error_t *why)
 {
     gpulet_model_config_t policy;
     bool policy_known = false;
     gpulet_status_t st = GPULET_OK;
-    read_policy(&policy, &policy_known, source);
+    read_policy(&policy, &policy_known, source, why);
+    if (policy_known)
+        why->text[0] = '\0'; /* that there is no file is no mistake */
+    /* The version folder of an ensemble is empty, and what keeps repositories may not keep it. */
+    if (policy_known && policy.app != NULL && list->count == 0)
+        list->versions[list->count++] = 1;
     for (size_t i = 0; i < list->count && st == GPULET_OK; i++) {
         if (policy_known ? !policy_serves(&policy, list, i) : i > 0)
             continue;
@@ -292,10 +335,11 @@ static gpulet_status_t read_model(gpulet_repository_t *repository, source_t sour
     char folder[PATH_SIZE];
     version_list_t list;
     bool none = true;
+    gpulet_error_t why = {""}; /* the configuration cannot be read */
     (void)snprintf(folder, sizeof(folder), "%s/%s", source.root, source.name);
     source.folder = folder;
     list_versions(&list, folder);
-    gpulet_status_t st = read_versions(repository, &source, &list, &none);
+    gpulet_status_t st = read_versions(repository, &source, &list, &none, &why);
     if (st != GPULET_OK || !none)
         return st;
     gpulet_repository_model_t *model = append(repository);
@@ -304,6 +348,8 @@ static gpulet_status_t read_model(gpulet_repository_t *repository, source_t sour
     (void)snprintf(model->name, sizeof(model->name), "%s", source.name);
     (void)snprintf(model->key, sizeof(model->key), "%s", source.name);
     model->newest = true;
+    if (list.count == 0 && why.text[0] != '\0')
+        return set_problem(model, why.text);
     return set_problem(model, list.count == 0
                                   ? "no version folder (a number, as in <model>/1/model.onnx)"
                                   : "version_policy names no version that is there");

@@ -16,7 +16,7 @@ typedef struct gpulet_repository_model {
     char key[GPULET_MODEL_NAME_MAX +
              1]; /* in plans and profiles: the name; of an older version "name:version" */
     bool newest; /* of the versions served: what a request without a version gets */
-    char *path;  /* of the model file; owned */
+    char *path;  /* of the model file, "" for an ensemble; owned */
     char
         *file_key; /* device, inode, size and time of the file: changes when the file does; owned */
     int64_t version;

@@ -67,6 +67,7 @@ static void on_tick(evutil_socket_t fd, short what, void *context)
     server_prepared_step(server);
     server_lend_step(server, gpulet_clock_ns());
     server_reload_reap(server);
+    server_ensembles_refresh(server);
     if (++server->ticks % TRIM_TICKS == 0)
         server_catalog_trim(server);
     if (server->ticks % HEALTH_TICKS == 0 && !server->stop)
@@ -194,7 +195,8 @@ static gpulet_status_t load_stored_profiles(gpulet_server_t *server, gpulet_erro
     for (uint32_t i = 0; i < server->models_count && server->store != NULL; i++) {
         const gpulet_repository_model_t *entry = server->models[i].entry;
         size_t points = 0;
-        if (entry->problem != NULL || gpulet_profile_has_model(server->profile, NULL, entry->key))
+        if (entry->problem != NULL || entry->config.app != NULL ||
+            gpulet_profile_has_model(server->profile, NULL, entry->key))
             continue;
         gpulet_status_t st =
             gpulet_store_get_points(server->store, type->name, server->settings.engine,
@@ -348,6 +350,7 @@ void gpulet_server_destroy(gpulet_server_t *server)
         server_calibrate_end(server);
     server_prepared_close(server);
     server_api_close(server);
+    server_ensembles_close(server);
     server_infer_close_all(server);
     if (server->backend != NULL)
         server_gpulets_close(server);

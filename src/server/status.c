@@ -15,12 +15,32 @@ static json_t *text_json(const char *text)
     return value != NULL ? value : json_string("(not UTF-8)");
 }
 
+/* The steps of an ensemble; null for a model. */
+static json_t *steps_json(const server_model_t *model)
+{
+    const gpulet_app_t *app = model->entry->config.app;
+    if (app == NULL)
+        return json_null();
+    json_t *steps = json_array();
+    for (size_t i = 0; i < app->stages_count; i++)
+        (void)json_array_append_new(steps,
+                                    json_pack("{s:o, s:o}", "step", text_json(app->stages[i].name),
+                                              "model", text_json(app->stages[i].model)));
+    return steps;
+}
+
+/* What is asked of an ensemble is followed as what is asked of its models. */
+static json_t *rate_json(const server_model_t *model, double rate_rps)
+{
+    return model->ensemble != NULL ? json_null() : json_real(rate_rps);
+}
+
 static json_t *model_json(gpulet_server_t *server, const server_model_t *model)
 {
     static const char *const states[] = {"loading", "ready", "unavailable"};
     gpulet_sched_model_stats_t stats;
     uint64_t rejected = 0;
-    gpulet_sched_model_stats(server->sched, model->id, &stats);
+    server_model_stats(server, model, &stats);
     for (int r = 0; r < GPULET_REJECT_COUNT; r++)
         rejected += stats.rejected[r];
     uint64_t settled = stats.offered - stats.cancelled - stats.waiting - stats.running;
@@ -35,7 +55,7 @@ static json_t *model_json(gpulet_server_t *server, const server_model_t *model)
     server_follow_rate(server, model, &rate);
     return json_pack(
         "{s:o, s:s, s:s, s:o, s:f, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:i, s:f, "
-        "s:f, s:f, s:f, s:f, s:b, s:f, s:f, s:f, s:f}",
+        "s:f, s:f, s:f, s:f, s:b, s:o, s:o, s:o, s:o, s:f, s:o}",
         "model", text_json(model->entry->name), "version", model->version_text, "state",
         states[model->state], "reason", text_json(model->reason), "slo_ms", model->slo_ms,
         "rate_rps", model->rate_rps, "offered", (json_int_t)stats.offered, "in_time",
@@ -44,8 +64,10 @@ static json_t *model_json(gpulet_server_t *server, const server_model_t *model)
         (int)stats.waiting, "running", (int)stats.running, "attainment",
         settled > 0 ? (double)stats.in_time / (double)settled : 1.0, "latency_ms_p50", p50,
         "latency_ms_p99", p99, "latency_ms_p999", p999, "load_ms", (double)model->load_ns / 1e6,
-        "prepared", (int)model->prepared, "rate_average_rps", rate.average_rps, "rate_now_rps",
-        rate.now_rps, "rate_planned_rps", rate.planned_rps, "rate_covered_rps", rate.covered_rps);
+        "prepared", (int)model->prepared, "rate_average_rps", rate_json(model, rate.average_rps),
+        "rate_now_rps", rate_json(model, rate.now_rps), "rate_planned_rps",
+        rate_json(model, rate.planned_rps), "rate_covered_rps", rate_json(model, rate.covered_rps),
+        "step_slo_ms", model->stage_slo_ms, "steps", steps_json(model));
 }
 
 static json_t *gpulet_json(gpulet_server_t *server, const server_gpulet_t *g, uint64_t now_ns)

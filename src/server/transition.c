@@ -32,7 +32,8 @@ static bool is_refused_heir(const gpulet_server_t *server, uint32_t id)
     for (uint32_t i = 0; i < server->models_count; i++) {
         const server_model_t *model = &server->models[i];
         if (model->role == SERVER_MODEL_CURRENT && model->successor != NULL &&
-            model->successor->id == id && model->state == SERVER_MODEL_READY)
+            model->successor->ensemble == NULL && model->successor->id == id &&
+            model->state == SERVER_MODEL_READY)
             return !server_gpulets_may_serve(server, id);
     }
     return false;
@@ -174,6 +175,9 @@ gpulet_status_t server_transition_begin(gpulet_server_t *server, server_plan_job
     gpulet_status_t st = server_gpulets_apply(server, plan, &job->err);
     if (st != GPULET_OK)
         return st;
+    server_shares_deinit(&server->shares_next);
+    server->shares_next = job->shares;
+    job->shares = (server_shares_t){NULL, NULL};
     server_transition_t *t = &server->transition;
     t->reason = job->reason;
     t->wanted_ns = job->wanted_ns;
@@ -210,6 +214,7 @@ static void roll_back(gpulet_server_t *server, const char *why, uint64_t now_ns)
     server->switching = false;
     gpulet_plan_destroy(server->plan_next);
     server->plan_next = NULL;
+    server_shares_deinit(&server->shares_next);
     for (server_gpulet_t *g = server->gpulets; g != NULL; g = g->next) {
         bool begun = !g->running && !g->retired;
         g->retired = !g->running;
@@ -278,6 +283,17 @@ static void close_lanes(gpulet_server_t *server, uint64_t now_ns)
     }
 }
 
+/* The plan that is gone back to had its shares all the while. */
+static void take_shares(gpulet_server_t *server)
+{
+    if (server->transition.restores)
+        return;
+    server_shares_deinit(&server->shares);
+    server->shares = server->shares_next;
+    server->shares_next = (server_shares_t){NULL, NULL};
+    server_ensembles_share(server);
+}
+
 static void switch_over(gpulet_server_t *server, uint64_t now_ns)
 {
     bool first = !server->ready;
@@ -286,6 +302,7 @@ static void switch_over(gpulet_server_t *server, uint64_t now_ns)
     server->plan = server->plan_next;
     server->plan_next = NULL;
     server->note = server->transition.note;
+    take_shares(server);
     open_lanes(server, now_ns);
     close_lanes(server, now_ns);
     server_gpulets_refresh_models(server);

@@ -214,3 +214,50 @@ gpulet_status_t gpulet_view_advice(gpulet_buf_t *out, const gpulet_advice_t *adv
     gpulet_buf_deinit(&lines);
     return st == GPULET_OK ? gpulet_buf_status(out) : st;
 }
+
+static size_t widest(const gpulet_app_t *app, bool models)
+{
+    size_t width = models ? sizeof("model") - 1 : sizeof("stage") - 1;
+    for (size_t i = 0; i < app->stages_count; i++) {
+        size_t length = gpulet_view_length(models ? app->stages[i].model : app->stages[i].name);
+        width = length > width ? length : width;
+    }
+    return width;
+}
+
+gpulet_status_t gpulet_view_apps(gpulet_buf_t *out, const gpulet_apps_plan_t *split,
+                                 const gpulet_view_style_t *style)
+{
+    for (size_t e = 0; e < split->count; e++) {
+        const gpulet_apps_entry_t *entry = &split->entries[e];
+        const gpulet_app_t *app = entry->app;
+        const size_t stage_width = widest(app, false);
+        const size_t model_width = widest(app, true);
+        double share[GPULET_APP_STAGES_MAX];
+        double worst[GPULET_APP_STAGES_MAX];
+        bool placed = true;
+        gpulet_buf_append_char(out, '\n');
+        put_padded(out, app->name, 0, style);
+        gpulet_buf_printf(out, ": %.6g requests/s within %.6g ms\n  %-*s  %-*s %9s %9s\n",
+                          entry->rate_rps, entry->slo_ms, (int)stage_width, "stage",
+                          (int)model_width, "model", "share ms", "worst ms");
+        for (size_t s = 0; s < app->stages_count; s++) {
+            share[s] = entry->stages[s].share_ms;
+            worst[s] = entry->stages[s].worst_ms;
+            placed = placed && !isnan(worst[s]);
+            gpulet_buf_append_str(out, "  ");
+            put_padded(out, app->stages[s].name, stage_width, style);
+            gpulet_buf_append_str(out, "  ");
+            put_padded(out, app->stages[s].model, model_width, style);
+            put_figure(out, share[s], 9);
+            put_figure(out, worst[s], 9);
+            gpulet_buf_append_char(out, '\n');
+        }
+        gpulet_buf_printf(out, "  %-*s", (int)(stage_width + model_width + 2), "longest way");
+        put_figure(out, gpulet_app_rest_ms(NULL, app, share), 9);
+        put_figure(out, placed ? gpulet_app_rest_ms(NULL, app, worst) : NAN, 9);
+        gpulet_buf_append_char(out, '\n');
+    }
+    gpulet_buf_append_str(out, "\nWhat is said above of fewer devices holds with these shares.\n");
+    return gpulet_buf_status(out);
+}

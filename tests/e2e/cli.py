@@ -109,6 +109,34 @@ class Plan(Case):
             self.assertEqual(json.loads(self.gpulet(*self.words("--verify", path, "--json")))["verified"], True)
             self.assertEqual(json.loads(out)["planner"], planner)
 
+    def test_applications_are_planned_by_shares_of_their_slo(self):
+        apps = self.write("a.yaml", "apps:\n  app: {slo_ms: 150, rate_rps: 90, stages: {x: {model: small}, y: {model: large, after: [x]}, "
+                                    "z: {model: large, after: [x], requests: 2}}}\n")
+        for workload, direct in ((None, 0), (self.workload, 1500)):
+            out = self.gpulet(*self.words("--json", "--apps", apps, workload=workload))
+            plan = json.loads(out)
+            self.assertTrue(plan["feasible"])
+            (app,) = plan["apps"]
+            self.assertEqual((app["app"], app["slo_ms"], app["rate_rps"]), ("app", 150, 90))
+            self.assertEqual([(t["stage"], t["model"]) for t in app["stages"]], [("x", "small"), ("y", "large"), ("z", "large")])
+            share = {t["stage"]: t["share_ms"] for t in app["stages"]}
+            self.assertLessEqual(share["x"] + max(share["y"], share["z"]), 150 + 1e-6)
+            for t in app["stages"]:
+                self.assertLessEqual(t["worst_ms"], t["share_ms"] + 1e-6)
+            rates = {m["model"]: m["rate_rps"] for m in plan["models"]}
+            self.assertEqual(rates, {"small": 90 + direct, "large": 270 + (200 if direct else 0)})
+            # The same command verifies what it made.
+            self.gpulet(*self.words("--apps", apps, "--verify", self.write("plan.json", out), workload=workload))
+        text = self.gpulet(*self.words("--apps", apps, workload=None))
+        self.assertIn("app: 90 requests/s within 150 ms", text)
+        self.assertIn("longest way", text)
+        table = self.write("a.csv", "app,slo_ms,rate_rps,stage,model,after,requests\napp,150,90,x,small,,\napp,,,y,large,x,\napp,,,z,large,x,2\n")
+        self.assertEqual(self.gpulet(*self.words("--apps", table, workload=None)), text)
+        for content, error in (("apps: {a: {slo_ms: 1}}", "a.yaml:1: stages: expected"),
+                               ("apps: {a: {slo_ms: 9, stages: {x: {model: small}}}}", "application a: rate_rps: expected one"),
+                               ("apps: {a: {slo_ms: 9, rate_rps: 1, stages: {x: {model: none}}}}", "no row of none")):
+            self.assertIn(error, self.gpulet(*self.words("--apps", self.write("a.yaml", content), workload=None), code=1))
+
     def test_from_a_running_plan(self):
         self.assertIn("--from", self.gpulet(*self.words("--planner", "incremental"), code=2))
         running = self.write("running.json", self.gpulet(*self.words("--json")))
@@ -352,6 +380,18 @@ class Profile(Case):
         self.assertIn(code, (0, 1, 3))
         self.assertIn("it is broken", err)
 
+
+    def test_ensembles_are_not_measured_their_models_are(self):
+        self.repository.add("identity")
+        self.repository.write("both/config.pbtxt", 'platform: "ensemble" max_batch_size: 4\n'
+                              'input { name: "I" data_type: TYPE_FP32 dims: 16 } output { name: "O" data_type: TYPE_FP32 dims: 16 }\n'
+                              'ensemble_scheduling { step { model_name: "identity" input_map { key: "INPUT" value: "I" } '
+                              'output_map { key: "OUTPUT" value: "O" } } }\n')
+        words = ["profile", "--model-repository", self.repository.path, "--engine", "fake", "--device", "fake", "--store", "none",
+                 "--seconds", "0.1", "--batches", "1", "--sizes", "100", "--out", self.out]
+        self.gpulet(*words)
+        self.assertEqual({r["model"] for r in self.rows()}, {"a", "b", "identity"})
+        self.assertIn("both is an ensemble", self.gpulet(*words, "--models", "both", code=1))
 
     def test_models_are_measured_beside_one_another(self):
         store = self.repository.join(".files", "store.db")

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "core/app.h"
 #include "core/device_type.h"
 #include "core/interference.h"
 #include "core/plan.h"
@@ -72,6 +73,57 @@ static gpulet_status_t profile(void *context)
         gpulet_profile_destroy(copy);
     gpulet_buf_deinit(&text);
     gpulet_profile_destroy(out);
+    return st;
+}
+
+static gpulet_status_t apps_of(const char *text, const char *file)
+{
+    gpulet_apps_t *out = UNTOUCHED;
+    gpulet_buf_t again = GPULET_BUF_INIT;
+    gpulet_error_t err;
+    gpulet_status_t st = checked(gpulet_apps_parse(&out, text, strlen(text), file, &err), out);
+    if (st != GPULET_OK)
+        return st;
+    st = gpulet_apps_format_yaml(&again, out);
+    gpulet_buf_deinit(&again);
+    gpulet_apps_destroy(out);
+    return st;
+}
+
+static gpulet_status_t apps_yaml(void *context)
+{
+    (void)context;
+    return apps_of("apps: {a: {slo_ms: 5, stages: {x: {model: m}, y: {model: m, after: [x]}}}, "
+                   "b: {slo_ms: 5, stages: {x: {model: m}}}}\n",
+                   "a.yaml");
+}
+
+static gpulet_status_t apps_csv(void *context)
+{
+    (void)context;
+    return apps_of("app,slo_ms,stage,model,after\na,5,x,m,\na,,y,m,x\nb,5,x,m,\n", "a.csv");
+}
+
+/* The form with tensors. */
+static gpulet_status_t app_tensors(void *context)
+{
+    gpulet_app_t *app = NULL;
+    uint32_t stage = 0;
+    (void)context;
+    gpulet_status_t st = gpulet_app_create(&app, "a", NULL);
+    if (st == GPULET_OK)
+        st = gpulet_app_add_input(app, "i", NULL);
+    if (st == GPULET_OK)
+        st = gpulet_app_add_output(app, "o", NULL);
+    if (st == GPULET_OK)
+        st = gpulet_app_add_stage(app, &stage, NULL, "m", NULL);
+    if (st == GPULET_OK)
+        st = gpulet_app_map_input(app, stage, "x", "i", NULL);
+    if (st == GPULET_OK)
+        st = gpulet_app_map_output(app, stage, "y", "o", NULL);
+    if (st == GPULET_OK)
+        st = gpulet_app_finish(app, NULL);
+    gpulet_app_destroy(app);
     return st;
 }
 
@@ -186,6 +238,26 @@ static gpulet_status_t interference(void *context)
     return st;
 }
 
+static gpulet_status_t pbtxt_ensemble(void *context)
+{
+    static const char text[] =
+        "platform: 'ensemble' input { name: 'i' data_type: TYPE_FP32 dims: 4 } output { name: 'o' "
+        "data_type: TYPE_FP32 dims: 4 } ensemble_scheduling { step [ { model_name: 'a' input_map { "
+        "key: 'x' value: 'i' } output_map { key: 'y' value: 't' } }, { model_name: 'b' input_map { "
+        "key: 'x' value: 't' } output_map { key: 'y' value: 'o' } } ] }";
+    gpulet_model_config_t out;
+    gpulet_buf_t json = GPULET_BUF_INIT;
+    gpulet_error_t err;
+    (void)context;
+    gpulet_status_t st = gpulet_pbtxt_parse(&out, text, strlen(text), "config.pbtxt", &err);
+    if (st != GPULET_OK)
+        return st;
+    st = gpulet_oip_config_write(&json, &out);
+    gpulet_buf_deinit(&json);
+    gpulet_model_config_deinit(&out);
+    return st;
+}
+
 static gpulet_status_t pbtxt(void *context)
 {
     static const char text[] =
@@ -281,6 +353,9 @@ static void parsers_of_planning_files(void **state)
     torture_run("simple devices", simple_devices, NULL, TORTURE_MEMORY, 4);
     torture_run("plan", plan, NULL, TORTURE_MEMORY, 10);
     torture_run("interference", interference, NULL, TORTURE_MEMORY, 4);
+    torture_run("applications (YAML)", apps_yaml, NULL, TORTURE_MEMORY, 8);
+    torture_run("applications (CSV)", apps_csv, NULL, TORTURE_MEMORY, 8);
+    torture_run("an application with tensors", app_tensors, NULL, TORTURE_MEMORY, 6);
 }
 
 static void parsers_of_models_and_requests(void **state)
@@ -296,6 +371,7 @@ static void parsers_of_models_and_requests(void **state)
     gpulet_test_onnx_bytes(&bytes, model);
     gpulet_test_onnx_destroy(model);
     torture_run("config.pbtxt", pbtxt, NULL, TORTURE_MEMORY, 6);
+    torture_run("config.pbtxt of an ensemble", pbtxt_ensemble, NULL, TORTURE_MEMORY, 12);
     torture_run("onnx header", onnx, &bytes, TORTURE_MEMORY, 4);
     torture_run("request", oip_request, NULL, TORTURE_MEMORY, 1);
     gpulet_buf_deinit(&bytes);

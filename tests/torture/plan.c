@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "fixture.h"
+#include "plan/apps.h"
 #include "solve/solve.h"
 #include "torture.h"
 
@@ -67,6 +68,61 @@ static void every_planner(void **state)
     fixture_deinit(&f);
 }
 
+/* The shares, or with a plan given (input->from) those of that plan. */
+static gpulet_status_t split(void *context)
+{
+    const run_t *run = context;
+    const gpulet_plan_t *from = run->input->from;
+    gpulet_apps_plan_t *out = NULL;
+    gpulet_apps_t *apps = NULL;
+    gpulet_app_t *app = NULL;
+    const gpulet_apps_options_t options = {.plans_max = 5};
+    uint32_t index = 0;
+    gpulet_status_t st = gpulet_app_create(&app, "a", NULL);
+    for (size_t i = 0; i < run->input->workload->count && st == GPULET_OK; i++) {
+        st = gpulet_app_add_stage(app, &index, NULL, run->input->workload->demands[i].model, NULL);
+        if (st == GPULET_OK && i > 0)
+            gpulet_app_add_after(app, index, index - 1);
+    }
+    if (st == GPULET_OK)
+        st = gpulet_app_finish(app, NULL);
+    if (st == GPULET_OK) {
+        app->slo_ms = 1000;
+        app->rate_rps = 5;
+        st = gpulet_apps_create(&apps);
+    }
+    if (st == GPULET_OK) {
+        st = gpulet_apps_add(apps, app, NULL);
+        app = NULL;
+    }
+    if (st == GPULET_OK && from == NULL)
+        st = gpulet_apps_plan_split(&out, run->input, apps, &options, NULL);
+    else if (st == GPULET_OK)
+        st = gpulet_apps_plan_adopt(&out, from, run->input, apps, &options, NULL);
+    if (st != GPULET_OK)
+        assert_null(out);
+    gpulet_apps_plan_destroy(out);
+    gpulet_apps_destroy(apps);
+    gpulet_app_destroy(app);
+    return st;
+}
+
+static void shares_of_applications(void **state)
+{
+    fixture_t f;
+    (void)state;
+    fixture_init(&f, profile_text, devices_text, workload_text, interference_text);
+    run_t run = {NULL, &f.input};
+    torture_run("shares of applications", split, &run, TORTURE_MEMORY, 20);
+    gpulet_plan_t *plan = NULL;
+    assert_int_equal(gpulet_planner_run(&plan, gpulet_planner_find("elastic"), &f.input, NULL),
+                     GPULET_OK);
+    f.input.from = plan;
+    torture_run("shares of a plan", split, &run, TORTURE_MEMORY, 10);
+    gpulet_plan_destroy(plan);
+    fixture_deinit(&f);
+}
+
 /* One gpu-let more than the bound, so that it takes a linear program to say so. */
 static void optimal_with_a_gap(void **state)
 {
@@ -82,6 +138,7 @@ static void optimal_with_a_gap(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(every_planner),
+                                       cmocka_unit_test(shares_of_applications),
                                        cmocka_unit_test(optimal_with_a_gap)};
     return cmocka_run_group_tests_name("torture.plan", tests, NULL, NULL);
 }

@@ -14,7 +14,7 @@ def _arguments():
         prog="make-models", description="Writes the example model repository, in Triton's layout.",
         epilog=f"Models: {names}.")
     parser.add_argument("folder", metavar="DIR", help="the model repository; what is there and current is left alone")
-    parser.add_argument("--only", metavar="A,B", help="only these models")
+    parser.add_argument("--only", metavar="A,B", help="only these models, and what ensembles among them are made of")
     parser.add_argument("--samples", metavar="DIR", help="where held-out inputs go (default: samples beside DIR)")
     parser.add_argument("--verify", action="store_true",
                         help="afterwards run every model with ONNX Runtime's Python interface and report")
@@ -24,6 +24,7 @@ def _arguments():
     for name in wanted:
         if name not in known:
             parser.error(f"no model is called '{name}'; there are {names}")
+    wanted = [name for model in wanted for name in (*known[model].needs(), model)]
     args.models = [known[name] for name in dict.fromkeys(wanted)]
     args.folder = os.path.abspath(args.folder)
     args.samples = os.path.abspath(args.samples or os.path.join(args.folder, "..", "samples"))

@@ -46,6 +46,59 @@ OCR_REC_IO = """\
 input [ { name: "x" data_type: TYPE_FP32 dims: [ 3, 48, -1 ] } ]
 output [ { name: "softmax_11.tmp_0" data_type: TYPE_FP32 dims: [ -1, 6625 ] } ]
 """
+DIGITS_MEAN_IO = """\
+# What two looks at a digit say together.
+input [
+  { name: "left" data_type: TYPE_FP32 dims: [ 10 ] },
+  { name: "right" data_type: TYPE_FP32 dims: [ 10 ] }
+]
+output [
+  { name: "probabilities" data_type: TYPE_FP32 dims: [ 10 ] },
+  { name: "label" data_type: TYPE_INT64 dims: [ 1 ] }
+]
+"""
+CROP_RESIZE_IO = """\
+# The part of the image in the box of the highest score, whatever its class, scaled to what classifiers take.
+input [
+  { name: "image" data_type: TYPE_FP32 dims: [ 3, 300, 300 ] },
+  { name: "boxes" data_type: TYPE_FP32 dims: [ 1917, 4 ] },
+  { name: "scores" data_type: TYPE_FP32 dims: [ 1917, 91 ] }
+]
+output [ { name: "crop" data_type: TYPE_FP32 dims: [ 3, 224, 224 ] } ]
+"""
+DIGITS_PAIR_IO = """\
+# Two images of one digit, looked at one by one, and what they say together.
+input [ { name: "left" data_type: TYPE_FP32 dims: [ 64 ] }, { name: "right" data_type: TYPE_FP32 dims: [ 64 ] } ]
+output [
+  { name: "label" data_type: TYPE_INT64 dims: [ 1 ] },
+  { name: "probabilities" data_type: TYPE_FP32 dims: [ 10 ] },
+  { name: "left_label" data_type: TYPE_INT64 dims: [ 1 ] }
+]
+"""
+TRAFFIC_IO = """\
+# arXiv 2109.01611's application: what a camera sees is found, cut out, and looked at as a car and as a person.
+input [ { name: "image" data_type: TYPE_FP32 dims: [ 3, 300, 300 ] } ]
+output [
+  { name: "car" data_type: TYPE_FP32 dims: [ 1000 ] },
+  { name: "person" data_type: TYPE_FP32 dims: [ 1000 ] }
+]
+"""
+GAME_IO = """\
+# arXiv 2109.01611's application: a picture of a game, and six readings of its digits beside it.
+input [
+  { name: "image" data_type: TYPE_FP32 dims: [ 3, 224, 224 ] },
+  { name: "digit" data_type: TYPE_FP32 dims: [ 1, 28, 28 ] }
+]
+output [
+  { name: "scene" data_type: TYPE_FP32 dims: [ 1000 ] },
+  { name: "digit1" data_type: TYPE_FP32 dims: [ 10 ] },
+  { name: "digit2" data_type: TYPE_FP32 dims: [ 10 ] },
+  { name: "digit3" data_type: TYPE_FP32 dims: [ 10 ] },
+  { name: "digit4" data_type: TYPE_FP32 dims: [ 10 ] },
+  { name: "digit5" data_type: TYPE_FP32 dims: [ 10 ] },
+  { name: "digit6" data_type: TYPE_FP32 dims: [ 10 ] }
+]
+"""
 IDENTITY_IO = """\
 input [ { name: "input" data_type: TYPE_FP32 dims: [ 16 ] } ]
 output [ { name: "output" data_type: TYPE_FP32 dims: [ 16 ] } ]
@@ -65,9 +118,12 @@ class Model:
     on_request: bool = False  # made only when it is named
     samples: str = ""  # file that the recipe writes into the samples folder, which it is then given
 
+    steps: tuple = ()  # of an ensemble: (model, {its input: tensor}, {its output: tensor}); then there is no recipe
+
     def config(self):
-        lines = [f'name: "{self.name}"', 'backend: "onnxruntime"', f"max_batch_size: {self.batch_max}"]
-        text = "\n".join(lines) + "\n" + self.tensors
+        kind = 'platform: "ensemble"' if self.steps else 'backend: "onnxruntime"'
+        lines = [f'name: "{self.name}"', kind, f"max_batch_size: {self.batch_max}"]
+        text = "\n".join(lines) + "\n" + self.tensors + self._scheduling()
         parameters = {"slo_ms": self.slo_ms}
         if self.rate_rps:
             parameters["rate_rps"] = self.rate_rps
@@ -75,8 +131,24 @@ class Model:
             text += f'parameters {{ key: "{key}" value {{ string_value: "{value}" }} }}\n'
         return text.encode()
 
-    def module_file(self):
-        return self.recipe.split(":")[0] + ".py"
+    def _scheduling(self):
+        if not self.steps:
+            return ""
+        text = "ensemble_scheduling {\n"
+        for model, inputs, outputs in self.steps:
+            text += f'  step {{\n    model_name: "{model}"\n    model_version: -1\n'
+            for kind, tensors in (("input_map", inputs), ("output_map", outputs)):
+                for key, value in tensors.items():
+                    text += f'    {kind} {{ key: "{key}" value: "{value}" }}\n'
+            text += "  }\n"
+        return text + "}\n"
+
+    def module_files(self):
+        return [self.recipe.split(":")[0] + ".py"] if self.recipe else []
+
+    def needs(self):
+        """Names of the models that an ensemble is made of."""
+        return list(dict.fromkeys(model for model, _, _ in self.steps))
 
 
 def call(recipe, *arguments):
@@ -99,9 +171,24 @@ MODELS = [
     Model("vgg16", "classifiers:vgg16", 32, 1000, **_SEEDED),
     Model("vgg16-thumb", "classifiers:vgg16_thumb", 32, 1000, on_request=True, **_SEEDED),
     Model("ssd-mobilenet", "detector:ssd_mobilenet", 32, 300, 1, SSD_IO, **_SEEDED),
+    Model("digits-mean", "small:digits_mean", 64, 10, 0, DIGITS_MEAN_IO, **_SEEDED),
+    Model("crop-resize", "detector:crop_resize", 32, 50, 0, CROP_RESIZE_IO, **_SEEDED),
     Model("ocr-det", "packaged:ocr_det", 8, 1000, **_PACKAGED),
     Model("ocr-cls", "packaged:ocr_cls", 8, 1000, **_PACKAGED),
     Model("ocr-rec", "packaged:ocr_rec", 8, 1000, 0, OCR_REC_IO,
           extra={"characters.txt": "packaged:ocr_characters"}, **_PACKAGED),
     Model("vad", "packaged:vad", 0, 50, **_PACKAGED),
+    Model("digits-pair", "", 32, 50, 20, DIGITS_PAIR_IO, steps=(
+        ("digits", {"image": "left"}, {"probabilities": "left_probabilities", "label": "left_label"}),
+        ("digits", {"image": "right"}, {"probabilities": "right_probabilities"}),
+        ("digits-mean", {"left": "left_probabilities", "right": "right_probabilities"},
+         {"probabilities": "probabilities", "label": "label"}))),
+    Model("traffic", "", 8, 2000, 1, TRAFFIC_IO, steps=(
+        ("ssd-mobilenet", {"image": "image"}, {"boxes": "boxes", "scores": "scores"}),
+        ("crop-resize", {"image": "image", "boxes": "boxes", "scores": "scores"}, {"crop": "crop"}),
+        ("googlenet", {"data": "crop"}, {"prob": "car"}),
+        ("vgg16", {"data": "crop"}, {"prob": "person"}))),
+    Model("game", "", 8, 1000, 1, GAME_IO, steps=(
+        ("resnet50", {"data": "image"}, {"prob": "scene"}),
+        *(("lenet", {"data": "digit"}, {"prob": f"digit{i}"}) for i in range(1, 7)))),
 ]

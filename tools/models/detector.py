@@ -1,7 +1,8 @@
 """SSD with a MobileNet v1 backbone: a detector with seeded weights and the cost of the published network.
 
 `boxes` are ymin, xmin, ymax, xmax as fractions of the image for each of 1917 anchors, `scores` the score of each of
-91 classes for each anchor. Choosing among overlapping boxes is left to the client.
+91 classes for each anchor. Choosing among overlapping boxes is left to the client, or to `crop-resize`, which cuts
+the best one out of the image for a classifier.
 """
 
 import numpy as np
@@ -83,4 +84,38 @@ def ssd_mobilenet():
     scores = g.node("Concat", [head(x, a, CLASSES) for x, a in zip(maps, ANCHORS)], axis=1)
     g.output(_decode(g, codes), "boxes", [COUNT, 4])
     g.output(g.node("Sigmoid", [scores]), "scores", [COUNT, CLASSES])
+    return g.serialize()
+
+
+CROP = 224
+LEAST = 1 / 300  # a box is a pixel high and wide at least
+
+
+def _along(g, low, high, axis):
+    """Where the crop's pixels lie along one side of the image, from -1 to 1: [N, CROP], then one more axis."""
+    steps = ((np.arange(CROP) + 0.5) / CROP).astype(np.float32)[np.newaxis]
+    length = g.node("Max", [g.node("Sub", [high, low]), g.constant(np.float32(LEAST))])
+    at = g.add(low, g.node("Mul", [length, g.constant(steps)]))
+    at = g.node("Sub", [g.node("Mul", [at, g.constant(np.float32(2))]), g.constant(np.float32(1))])
+    return g.node("Unsqueeze", [at, g.constant(np.asarray([axis], np.int64))])
+
+
+def crop_resize():
+    """Of each item's image the box of the highest score (the first class, background, left out), by bilinear sampling."""
+    g = Graph("crop-resize", {"image": (3, 300, 300), "boxes": (COUNT, 4), "scores": (COUNT, CLASSES)})
+    whole = [g.constant(np.asarray([n], np.int64)) for n in (1, CLASSES, 2)]
+    scores = g.node("Slice", ["scores", *whole])
+    best = g.node("ReduceMax", [scores], axes=[2], keepdims=0)
+    best = g.node("ArgMax", [best], axis=1, keepdims=1)
+    box = g.node("GatherND", ["boxes", best], batch_dims=1)
+    box = g.node("Clip", [box, g.constant(np.float32(0)), g.constant(np.float32(1))])
+    sides = ["top", "left", "bottom", "right"]
+    g.nodes.append(helper.make_node("Split", [box, g.constant(np.asarray([1] * 4, np.int64))], sides, name="sides", axis=1))
+    y, x = _along(g, "top", "bottom", 2), _along(g, "left", "right", 1)
+    zero = g.constant(np.float32(0))
+    last = g.constant(np.asarray([3], np.int64))
+    grid = [g.node("Unsqueeze", [g.add(a, g.node("Mul", [b, zero])), last]) for a, b in ((x, y), (y, x))]
+    grid = g.node("Concat", grid, axis=3)
+    g.output(g.node("GridSample", ["image", grid], mode="bilinear", padding_mode="border", align_corners=0), "crop",
+             [3, CROP, CROP])
     return g.serialize()

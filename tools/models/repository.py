@@ -23,7 +23,7 @@ def _digest(*parts):
 def _recipe_digest(model):
     """Changes with everything that the model's files are made from."""
     parts = [repr(model).encode(), model.config()]
-    for name in (model.module_file(), *model.sources):
+    for name in (*model.module_files(), *model.sources):
         with open(os.path.join(HERE, name), "rb") as f:
             parts.append(f.read())
     return _digest(*parts)
@@ -42,17 +42,18 @@ def is_current(model, folder, samples_dir):
     wanted = [os.path.join(folder, model.name, name) for name in ("config.pbtxt", *model.extra)]
     if model.samples:
         wanted.append(os.path.join(samples_dir, model.samples))
+    file = os.path.join(folder, model.name, "1", "" if model.steps else "model.onnx")
     try:
-        size = os.path.getsize(os.path.join(folder, model.name, "1", "model.onnx"))
+        size = 0 if model.steps else os.path.getsize(file)
     except OSError:
         return False
     return (stamp.get("recipe") == _recipe_digest(model) and stamp.get("bytes") == str(size)
-            and all(os.path.exists(path) for path in wanted))
+            and all(os.path.exists(path) for path in (file, *wanted)))
 
 
 def make(model, folder, samples_dir):
     """Makes one model and gives the size of its file."""
-    data = catalog.call(model.recipe, samples_dir) if model.samples else catalog.call(model.recipe)
+    data = [] if model.steps else catalog.call(model.recipe, *([samples_dir] if model.samples else []))
     size, digest = sum(map(len, data)), hashlib.sha256()
     for piece in data:
         digest.update(piece)
@@ -61,7 +62,8 @@ def make(model, folder, samples_dir):
         files[name] = catalog.call(recipe)
     stamp = f"recipe {_recipe_digest(model)}\nbytes {size}\nsha256 {digest.hexdigest()}\n"
     files[".made"] = [stamp.encode()]
-    files[os.path.join("1", "model.onnx")] = data
+    if not model.steps:
+        files[os.path.join("1", "model.onnx")] = data
     _write_whole(os.path.join(folder, model.name), os.path.join(folder, f".new-{model.name}-{os.getpid()}"), files)
     return size
 

@@ -1,4 +1,5 @@
-"""Two small models: `digits`, trained on scikit-learn's 8x8 digits, and `identity`, which gives back its input."""
+"""Small models: `digits`, trained on scikit-learn's 8x8 digits, `digits-mean`, which joins two of its answers, and
+`identity`, which gives back its input."""
 
 import json
 import os
@@ -17,6 +18,15 @@ SAMPLES = 200
 def identity():
     g = Graph("identity", {"input": (16,)})
     g.output("input", "output", [16])
+    return g.serialize()
+
+
+def digits_mean():
+    """The mean of two answers of `digits`, and what is most likely by it."""
+    g = Graph("digits-mean", {"left": (10,), "right": (10,)})
+    mean = g.node("Mul", [g.add("left", "right"), g.constant(np.float32(0.5))])
+    g.output(mean, "probabilities", [10])
+    g.output(g.node("ArgMax", [mean], axis=1, keepdims=1), "label", [1], TensorProto.INT64)
     return g.serialize()
 
 

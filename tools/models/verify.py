@@ -35,10 +35,12 @@ def _session(folder, name):
 
 
 def _inputs(session, name, batch, random):
-    """One random input of the model's own shape."""
+    """Random inputs of the model's own shapes."""
     if name == "vad":
         return {"input": random.standard_normal((batch, VAD_WINDOW), dtype=np.float32) * np.float32(0.1),
                 "state": np.zeros((2, batch, 128), np.float32), "sr": np.asarray(SAMPLE_RATE, np.int64)}
+    if len(session.get_inputs()) > 1:
+        return {value.name: random.random((batch, *value.shape[1:]), dtype=np.float32) for value in session.get_inputs()}
     [value] = session.get_inputs()
     free = {"ocr-det": (3, 256, 320), "ocr-cls": (3, 48, 192), "ocr-rec": (3, 48, 320)}
     shape = free.get(name) or value.shape[1:]
@@ -162,6 +164,9 @@ def run(models, folder, samples):
     failed = 0
     print(f"{'model':14} {'MB':>6} {'load ms':>8} " + " ".join(f"{f'b{b} ms':>9}" for b in BATCHES) + "  (one thread)")
     for model in models:
+        if model.steps:
+            print(f"{model.name:14} an ensemble of {', '.join(model.needs())}")
+            continue
         random = np.random.default_rng(1)
         try:
             start = time.perf_counter()

@@ -20,6 +20,25 @@ static void check_io(const gpulet_config_io_t *list, size_t count)
     }
 }
 
+static void check_ensemble(const gpulet_model_config_t *config)
+{
+    const gpulet_app_t *app = config->app;
+    assert(strcmp(config->platform, "ensemble") == 0 && config->backend[0] == '\0');
+    assert(app->inputs_count == config->inputs_count &&
+           app->outputs_count == config->outputs_count);
+    for (size_t i = 0; i < app->inputs_count; i++) {
+        assert(strcmp(app->tensors[app->inputs[i]].name, config->inputs[i].name) == 0);
+        assert(config->inputs[i].type != GPULET_DATATYPE_INVALID &&
+               config->inputs[i].dims.rank > 0);
+    }
+    for (size_t i = 0; i < app->outputs_count; i++)
+        assert(strcmp(app->tensors[app->outputs[i]].name, config->outputs[i].name) == 0);
+    for (size_t i = 0; i < app->stages_count; i++) {
+        assert(app->stages[i].version == GPULET_APP_NEWEST || app->stages[i].version >= 1);
+        assert((app->stages[app->order[i]].before >> app->order[i] & 1) == 0);
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     gpulet_model_config_t config;
@@ -35,6 +54,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     check_io(config.outputs, config.outputs_count);
     assert(config.max_batch_size >= 0 && config.slo_ms >= 0 && config.rate_rps >= 0);
     assert(isfinite(config.slo_ms) && isfinite(config.rate_rps) && config.versions_latest >= 1);
+    if (config.app != NULL)
+        check_ensemble(&config);
     assert(gpulet_oip_config_write(&json, &config) == GPULET_OK);
     gpulet_buf_deinit(&json);
     gpulet_model_config_deinit(&config);

@@ -1,6 +1,7 @@
 #include "harness.h"
 
 #include "base/buf.h"
+#include "proto/oip.h"
 #include "proto/pbtxt.h"
 
 static gpulet_status_t parse(gpulet_model_config_t *out, const char *text, gpulet_error_t *err)
@@ -220,10 +221,120 @@ static void limits_lengths_and_counts(void **state)
     gpulet_buf_deinit(&text);
 }
 
+#define IO                                                                                         \
+    "platform: 'ensemble' input { name: 'i' data_type: TYPE_FP32 dims: 4 } output { name: 'o' "    \
+    "data_type: TYPE_FP32 dims: 4 }\n"
+#define STEP(model, in, out)                                                                       \
+    "{ model_name: '" model "' input_map { key: 'x' value: '" in                                   \
+    "' } output_map { key: 'y' value: '" out "' } }"
+
+static void reads_an_ensemble(void **state)
+{
+    static const char text[] =
+        "name: 'e' " IO "parameters { key: 'slo_ms' value { string_value: '20' } }\n"
+        "ensemble_scheduling { max_inflight_requests: 7 step [\n"
+        "  { output_map { value: 'o' key: 'y' } input_map [ { key: 'a' value: 't' }, { key: 'b' "
+        "value: "
+        "'i' } ] model_version: 3 model_name: 'm' },\n" STEP("m", "i", "t") " ] }";
+    gpulet_model_config_t c;
+    gpulet_error_t err = {""};
+    gpulet_buf_t json = GPULET_BUF_INIT;
+    (void)state;
+    if (parse(&c, text, &err) != GPULET_OK)
+        fail_msg("%s", err.text);
+    assert_non_null(c.app);
+    assert_string_equal(c.app->name, "e");
+    assert_true(c.app->slo_ms == 20);
+    assert_int_equal(c.app->stages_count, 2);
+    assert_string_equal(c.app->stages[0].name, "m");
+    assert_string_equal(c.app->stages[1].name, "m#2");
+    assert_int_equal(c.app->stages[0].version, 3);
+    assert_int_equal(c.app->stages[1].version, GPULET_APP_NEWEST);
+    assert_int_equal(c.app->stages[0].before, 2);
+    assert_int_equal(c.app->order[0], 1);
+    assert_int_equal(gpulet_oip_config_write(&json, &c), GPULET_OK);
+    assert_non_null(strstr(
+        json.data,
+        "\"ensemble_scheduling\":{\"step\":[{\"model_name\":\"m\",\"model_version\":3,\"input_"
+        "map\":"
+        "{\"a\":\"t\",\"b\":\"i\"},\"output_map\":{\"y\":\"o\"},\"model_namespace\":\"\"},{"));
+    assert_non_null(strstr(json.data, "\"platform\":\"ensemble\",\"backend\":\"\""));
+    gpulet_model_config_deinit(&c);
+    gpulet_buf_deinit(&json);
+}
+
+static void a_wrong_ensemble_is_refused_with_its_place(void **state)
+{
+    static const struct {
+        const char *text;
+        const char *error;
+    } cases[] = {
+        {"name: 'e'\nplatform: 'ensemble'",
+         "f:2:11: platform ensemble: expected ensemble_scheduling with it"},
+        {"platform: 'onnxruntime_onnx' ensemble_scheduling {}",
+         "ensemble_scheduling: expected platform ensemble and no backend with it, found platform "
+         "'onnxruntime_onnx'"},
+        {"backend: 'onnxruntime' ensemble_scheduling {}", "found backend 'onnxruntime'"},
+        {"ensemble_scheduling {}", "an ensemble: expected at least one input, found none"},
+        {"ensemble_scheduling {} input { name: 'i' dims: 1 }",
+         "input 'i' of an ensemble: data_type: expected one"},
+        {"ensemble_scheduling {}\ninput { name: 'i' data_type: TYPE_FP32 }",
+         "f:2:7: input 'i' of an ensemble: dims: expected at least one"},
+        {"ensemble_scheduling {} input { name: 'i' data_type: TYPE_FP32 dims: 1 }",
+         "expected at least one output, found none"},
+        {"ensemble_scheduling {} input { name: 'i' data_type: TYPE_FP32 dims: 1 reshape {} }",
+         "input 'i' of an ensemble: reshape is not supported there"},
+        {"ensemble_scheduling {} input { name: 'i' data_type: TYPE_FP32 dims: 1 optional: true }",
+         "input 'i' of an ensemble: optional is not supported there"},
+        {IO "ensemble_scheduling { }", "f:2:21: ensemble_scheduling: expected at least one stage"},
+        {IO "ensemble_scheduling { step { } }", "f:2:28: step 1: model_name: expected the name"},
+        {IO "ensemble_scheduling { step { model_name: '' } }", "model_name: expected a name"},
+        {IO "ensemble_scheduling { step { model_name: 'm' model_version: 0 } }",
+         "model_version: expected a version of at least 1, or -1 for the newest, found 0"},
+        {IO "ensemble_scheduling { step { input_map { value: 'i' } } }",
+         "input_map: expected a key, the name of a tensor of the model"},
+        {IO "ensemble_scheduling { step { output_map { key: 'y' } } }",
+         "output_map: expected a value, the name of a tensor of the ensemble"},
+        {IO "ensemble_scheduling { step { model_name: 'm'\n output_map { key: 'y' value: 'o' } } }",
+         "ensemble_scheduling: stage 'm': input_map: expected at least one tensor, found none"},
+        {IO "ensemble_scheduling { step { model_name: 'm' input_map { key: 'x' value: 'i' }\n"
+            "input_map { key: 'x' value: 'i' } } }",
+         "f:3:11: ensemble_scheduling: stage 'm': input_map: 'x' is mapped twice"},
+        {IO "ensemble_scheduling { step [ " STEP("m", "i", "o") ",\n" STEP("n", "i", "o") " ] }",
+         "stage 'n': output_map: tensor 'o' is written by stage 'm' already"},
+        {IO "ensemble_scheduling { step [ " STEP("m", "i", "o") "," STEP("n", "o", "i") " ] }",
+         "f:1:28: input 'i' is written by step 'n' as well"},
+        {IO "ensemble_scheduling { step [ " STEP("m", "i", "t") " ] }",
+         "stage 'm': output_map: tensor 't' is neither read by a stage nor an output"},
+        {IO "ensemble_scheduling { step [ " STEP("m", "u", "o") " ] }",
+         "stage 'm': input_map: tensor 'u' is neither an input nor written by a stage"},
+        {IO "output { name: 'p' data_type: TYPE_FP32 dims: 4 } ensemble_scheduling { step [ " STEP(
+             "m", "i", "o") " ] }",
+         "output 'p': no stage writes it"},
+        {IO "input { name: 'j' data_type: TYPE_FP32 dims: 4 } ensemble_scheduling { step [ " STEP(
+             "m", "i", "o") " ] }",
+         "input 'j': no stage reads it"},
+        {IO "ensemble_scheduling { step [ { model_name: 'm' input_map [ { key: 'x' value: 'i' }, { "
+            "key: 'z' value: 't' } ] output_map { key: 'y' value: 's' } }," STEP(
+                "n", "s", "t") "," STEP("k", "s", "o") " ] }",
+         "stages wait for one another: 'm' after 'n' after 'm'"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        gpulet_model_config_t c;
+        gpulet_error_t err = {""};
+        assert_int_equal(parse(&c, cases[i].text, &err), GPULET_E_INVALID);
+        if (strstr(err.text, cases[i].error) == NULL || strncmp(err.text, "f:", 2) != 0)
+            fail_msg("%zu: \"%s\" lacks \"%s\"", i, err.text, cases[i].error);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_a_whole_configuration),
+        cmocka_unit_test(reads_an_ensemble),
+        cmocka_unit_test(a_wrong_ensemble_is_refused_with_its_place),
         cmocka_unit_test(gives_defaults_to_an_empty_file),
         cmocka_unit_test(names_what_is_wrong_and_where),
         cmocka_unit_test(limits_lengths_and_counts),

@@ -385,6 +385,126 @@ static void a_lane_serves_nothing_that_is_not_known_or_twice(void **state)
     sent(f, 0, 1); /* as it was */
 }
 
+static void a_deadline_of_its_own_stands_in_the_place_of_the_objective(void **state)
+{
+    fixture_t *f = *state;
+    set_model(f, 0, (gpulet_sched_model_t){.slo_ns = 15 * MS});
+    add_lane(f, 1, 0, 1, 9, 1);
+    arrive(f, 1, 0, plain);
+    uint64_t first = sent(f, 0, 1);
+    /* Behind the one that runs it is done at 21 ms: too late for the objective, 16 ms. */
+    assert_int_equal(arrive(f, 1, 1, plain), 0);
+    assert_non_null(action_of(f, GPULET_ACTION_REJECT));
+    assert_int_equal(arrive(f, 1, 2, (gpulet_sched_request_t){.deadline_ns = 20 * MS}), 0);
+    assert_int_not_equal(arrive(f, 1, 3, (gpulet_sched_request_t){.deadline_ns = 24 * MS}), 0);
+    /* A deadline that has passed is refused, none at all and one that is not kept to are not. */
+    assert_int_equal(arrive(f, 2, 4, (gpulet_sched_request_t){.deadline_ns = MS}), 0);
+    assert_int_not_equal(arrive(f, 2, 5, (gpulet_sched_request_t){.deadline_ns = UINT64_MAX}), 0);
+    assert_int_not_equal(
+        arrive(f, 2, 6, (gpulet_sched_request_t){.deadline_ns = 3 * MS, .late_serve = true}), 0);
+    done(f, 11, first);
+    const gpulet_action_t *run = action_of(f, GPULET_ACTION_RUN);
+    assert_non_null(run);
+    assert_int_equal(run->u.run.requests[0], 6); /* the nearest deadline, though it has passed */
+}
+
+static void the_least_time_is_that_of_the_smallest_planned_batch_or_of_its_items(void **state)
+{
+    fixture_t *f = *state;
+    set_model(f, 0, (gpulet_sched_model_t){.slo_ns = 100 * MS});
+    assert_int_equal(gpulet_sched_least_ns(f->sched, 0, 1), 0);
+    add_lane(f, 1, 0, 1, 20, 4);
+    assert_int_equal(gpulet_sched_least_ns(f->sched, 0, 1), 24 * MS + 2);
+    add_lane(f, 1, 1, 1, 9, 8);
+    assert_int_equal(gpulet_sched_least_ns(f->sched, 0, 1), 13 * MS + 2);
+    assert_int_equal(gpulet_sched_least_ns(f->sched, 0, 10), 19 * MS + 2);
+}
+
+static void a_group_is_admitted_as_a_whole(void **state)
+{
+    fixture_t *f = *state;
+    gpulet_ticket_t tickets[3] = {0};
+    gpulet_sched_model_stats_t stats;
+    set_model(f, 0, (gpulet_sched_model_t){.slo_ns = 100 * MS});
+    set_model(f, 1, (gpulet_sched_model_t){.slo_ns = 100 * MS});
+    add_lane(f, 1, 0, 2, 9, 8);
+    gpulet_sched_request_t group[3] = {{.id = 1, .model = 0, .items = 1, .arrival_ns = MS},
+                                       {.id = 2, .model = 1, .items = 1, .arrival_ns = MS},
+                                       {.id = 3, .model = 0, .items = 1, .arrival_ns = MS}};
+    f->actions = gpulet_sched_on_requests(f->sched, MS, group, 3, tickets);
+    assert_int_equal(count_of(f, GPULET_ACTION_REJECT), 0);
+    uint64_t first =
+        sent(f, 0, 2); /* both of one model in one batch: none began before the other came */
+    assert_true(tickets[0] != 0 && tickets[1] != 0 && tickets[2] != 0);
+    done(f, 12, first);
+    done(f, 22, sent(f, 1, 1));
+    assert_true(gpulet_sched_idle(f->sched));
+    /* The last one could not be in time: none of them runs, though the lane is idle. */
+    group[2].deadline_ns = 25 * MS;
+    for (int i = 0; i < 3; i++)
+        group[i].arrival_ns = 22 * MS;
+    f->actions = gpulet_sched_on_requests(f->sched, 22 * MS, group, 3, tickets);
+    assert_null(action_of(f, GPULET_ACTION_RUN));
+    assert_int_equal(count_of(f, GPULET_ACTION_REJECT), 3);
+    assert_int_equal(action_of(f, GPULET_ACTION_REJECT)->u.reject.request, 3);
+    assert_int_equal(action_of(f, GPULET_ACTION_REJECT)->u.reject.reason,
+                     GPULET_REJECT_PREDICTED_LATE);
+    assert_true(tickets[0] == 0 && tickets[1] == 0 && tickets[2] == 0);
+    assert_true(gpulet_sched_idle(f->sched));
+    gpulet_sched_model_stats(f->sched, 0, &stats);
+    assert_int_equal(stats.offered, 4);
+    assert_int_equal(stats.rejected[GPULET_REJECT_PREDICTED_LATE], 2);
+    assert_int_equal(stats.waiting, 0);
+    gpulet_sched_model_stats(f->sched, 1, &stats);
+    assert_int_equal(stats.offered, 2);
+    assert_int_equal(stats.rejected[GPULET_REJECT_PREDICTED_LATE], 1);
+    /* A model that is not known takes the others with it, in whatever place it stands. */
+    group[2].deadline_ns = 0;
+    group[0].model = 7;
+    f->actions = gpulet_sched_on_requests(f->sched, 23 * MS, group, 3, tickets);
+    assert_int_equal(count_of(f, GPULET_ACTION_REJECT), 3);
+    assert_int_equal(action_of(f, GPULET_ACTION_REJECT)->u.reject.reason, GPULET_REJECT_NOT_SERVED);
+    assert_true(gpulet_sched_idle(f->sched));
+}
+
+static void what_is_predicted_is_when_it_is_answered(void **state)
+{
+    fixture_t *f = *state;
+    const gpulet_sched_request_t r = {.model = 0, .items = 1, .arrival_ns = MS};
+    set_model(f, 0, (gpulet_sched_model_t){.slo_ns = 15 * MS});
+    assert_true(gpulet_sched_predict_ns(f->sched, MS, &r) == UINT64_MAX);
+    f->actions = gpulet_sched_model_expect(f->sched, MS, 0, 9 * MS);
+    assert_int_equal(gpulet_sched_predict_ns(f->sched, MS, &r), 9 * MS);
+    add_lane(f, 1, 0, 1, 9, 1);
+    uint64_t idle = gpulet_sched_predict_ns(f->sched, MS, &r);
+    assert_in_range(idle, 11 * MS, 12 * MS);
+    arrive(f, 1, 0, plain);
+    const size_t actions = f->actions.count;
+    /* Behind the one that runs, though its objective would not allow that. */
+    assert_in_range(gpulet_sched_predict_ns(f->sched, MS, &r), 21 * MS, 23 * MS);
+    assert_int_equal(f->actions.count, actions);
+    sent(f, 0, 1);
+    gpulet_sched_model_stats_t stats;
+    gpulet_sched_model_stats(f->sched, 0, &stats);
+    assert_int_equal(stats.offered, 1);
+}
+
+static void what_is_called_off_was_no_load(void **state)
+{
+    fixture_t *f = *state;
+    set_model(f, 0, (gpulet_sched_model_t){.slo_ns = 1000 * MS});
+    set_model(f, 1, (gpulet_sched_model_t){.slo_ns = 40 * MS});
+    add_lane(f, 1, 0, 2, 9, 1);
+    arrive(f, 1, 0, (gpulet_sched_request_t){.model = 1});
+    /* A great many arrive and go again: the co-resident need not reckon with more of them. */
+    for (uint64_t i = 1; i <= 200; i++) {
+        gpulet_ticket_t ticket = arrive(f, 2, i, plain);
+        assert_int_not_equal(ticket, 0);
+        f->actions = gpulet_sched_on_cancel(f->sched, 2 * MS, ticket);
+    }
+    assert_int_not_equal(arrive(f, 2, 999, (gpulet_sched_request_t){.model = 1}), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -409,6 +529,11 @@ int main(void)
         EVENT_TEST(a_lane_may_change_what_it_serves_while_it_runs),
         EVENT_TEST(a_lane_serves_nothing_that_is_not_known_or_twice),
         EVENT_TEST(an_error_of_the_engine_is_the_answer_of_all_its_requests),
+        EVENT_TEST(a_deadline_of_its_own_stands_in_the_place_of_the_objective),
+        EVENT_TEST(the_least_time_is_that_of_the_smallest_planned_batch_or_of_its_items),
+        EVENT_TEST(a_group_is_admitted_as_a_whole),
+        EVENT_TEST(what_is_predicted_is_when_it_is_answered),
+        EVENT_TEST(what_is_called_off_was_no_load),
     };
     return cmocka_run_group_tests_name("sched.events", tests, NULL, NULL);
 }

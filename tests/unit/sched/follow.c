@@ -274,6 +274,31 @@ static void a_pinned_rate_is_what_is_planned_for(void **state)
 }
 
 /* The constants of the published prototype: half a second, 40 samples. */
+/* What is new is expected beside what is seen, until it is seen that it does not come. */
+static void more_is_expected_of_a_model_until_it_does_not_come(void **state)
+{
+    (void)state;
+    load_t l;
+    gpulet_follow_rate_t before;
+    gpulet_follow_rate_t rate;
+    begin(&l, 11, NULL);
+    gpulet_follow_model_add(l.follow, 1, 50);
+    ask_for(&l, 1, 50);
+    live(&l, 40);
+    gpulet_follow_rate(l.follow, 1, &before);
+    gpulet_follow_model_raise(l.follow, 1, 100);
+    gpulet_follow_model_raise(l.follow, 2, 100);
+    gpulet_follow_rate(l.follow, 2, &rate);
+    assert_true(rate.planned_rps == 0); /* nobody follows it */
+    gpulet_follow_rate(l.follow, 1, &rate);
+    assert_true(fabs(rate.now_rps - before.now_rps - 100) < 1e-9);
+    assert_true(rate.planned_rps > before.planned_rps + 99);
+    live(&l, 4);
+    gpulet_follow_rate(l.follow, 1, &rate);
+    assert_true(rate.now_rps < 80);
+    end(&l);
+}
+
 static void the_average_is_that_of_the_prototype(void **state)
 {
     load_t l;
@@ -322,6 +347,7 @@ int main(void)
         cmocka_unit_test(what_cannot_be_helped_is_tried_less_and_less),
         cmocka_unit_test(one_plan_at_a_time_and_other_reasons_count_always),
         cmocka_unit_test(a_pinned_rate_is_what_is_planned_for),
+        cmocka_unit_test(more_is_expected_of_a_model_until_it_does_not_come),
         cmocka_unit_test(the_average_is_that_of_the_prototype),
         cmocka_unit_test(a_late_tick_spreads_what_came_over_its_samples),
         cmocka_unit_test(quantiles_of_the_normal_distribution),

@@ -215,12 +215,49 @@ static void an_empty_root_has_no_models(void **state)
     gpulet_repository_deinit(&r);
 }
 
+#define ENSEMBLE                                                                                   \
+    "platform: \"ensemble\" max_batch_size: 4 input { name: \"I\" data_type: TYPE_FP32 dims: 5 } " \
+    "output { name: \"O\" data_type: TYPE_INT64 dims: [ -1, 2 ] } ensemble_scheduling { step { "   \
+    "model_name: \"m\" input_map { key: \"x\" value: \"I\" } output_map { key: \"y\" value: "      \
+    "\"O\" } } }"
+
+static void an_ensemble_has_no_file_and_needs_no_version_folder(void **state)
+{
+    gpulet_repository_t r;
+    folder_t *folder = *state;
+    (void)folder_write_text(folder, "bare/config.pbtxt", ENSEMBLE);
+    (void)folder_write_text(folder, "versions/3/.keep", "");
+    (void)folder_write_text(folder, "versions/config.pbtxt", ENSEMBLE);
+    (void)folder_write_text(folder, "wrong/config.pbtxt", "platform: \"ensemble\"");
+    (void)folder_write_text(folder, "large/config.pbtxt",
+                            ENSEMBLE " name: \"large\" version_policy { all {} }");
+    (void)folder_write_text(folder, "other/config.pbtxt", ENSEMBLE " name: \"else\"");
+    read_all(&r, folder, "ort");
+    const gpulet_repository_model_t *bare = find(&r, "bare");
+    assert_non_null(bare);
+    assert_null(bare->problem);
+    assert_int_equal(bare->version, 1);
+    assert_string_equal(bare->config.app->name, "bare");
+    assert_string_equal(bare->path, "");
+    assert_int_equal(bare->io.inputs_count, 1);
+    assert_int_equal(bare->io.outputs[0].type, GPULET_DATATYPE_INT64);
+    assert_int_equal(bare->io.outputs[0].shape.rank, 3);
+    assert_int_equal(bare->io.outputs[0].shape.dims[0], -1);
+    assert_int_equal(bare->io.outputs[0].shape.dims[2], 2);
+    assert_int_equal(find(&r, "versions")->version, 3);
+    assert_null(find(&r, "large")->problem);
+    has_problem(&r, "wrong", "platform ensemble: expected ensemble_scheduling with it");
+    has_problem(&r, "other", "name: expected 'other' as the folder, found 'else'");
+    gpulet_repository_deinit(&r);
+}
+
 #define in_folder(test) cmocka_unit_test_setup_teardown(test, folder_setup, folder_teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         in_folder(without_a_policy_the_newest_version_is_served),
+        in_folder(an_ensemble_has_no_file_and_needs_no_version_folder),
         in_folder(versions_of_a_policy_are_listed_newest_first),
         in_folder(a_policy_that_names_no_version_there_is_a_problem),
         in_folder(what_is_wrong_with_one_model_leaves_the_others),
