@@ -45,7 +45,7 @@ static gpulet_status_t begin(gpulet_optimal_t *o)
 {
     for (size_t m = 0; m < o->ws->models_count; m++)
         o->rates[m] = o->ws->models[m].rate_rps;
-    gpulet_status_t st = gpulet_pricer_create(&o->pricer, o->ws);
+    gpulet_status_t st = gpulet_pricer_create(&o->pricer, o->ws, false);
     if (st == GPULET_OK)
         st = gpulet_certifier_init(&o->certifier, o->input);
     if (st == GPULET_OK)
@@ -146,16 +146,52 @@ static gpulet_status_t step_root(gpulet_optimal_t *o)
     return st;
 }
 
+static bool disturbed(const gpulet_workspace_t *ws)
+{
+    for (size_t t = 0; t < ws->types_count; t++) {
+        if (ws->types[t].row != NULL)
+            return true;
+    }
+    return false;
+}
+
+static gpulet_status_t refine_pricer(gpulet_pricer_t **pricer, const gpulet_workspace_t *ws)
+{
+    gpulet_pricer_t *fine = NULL;
+    gpulet_status_t st = gpulet_pricer_create(&fine, ws, true);
+    if (st != GPULET_OK)
+        return st;
+    gpulet_pricer_destroy(*pricer);
+    *pricer = fine;
+    return GPULET_OK;
+}
+
+/* Begins again with finer levels of pressure: columns, bounds and plans found so far stay. */
+static gpulet_status_t refine(gpulet_optimal_t *o)
+{
+    gpulet_status_t st = refine_pricer(&o->pricer, o->ws);
+    o->root.pricer = o->pricer;
+    if (st == GPULET_OK)
+        st = refine_pricer(&o->certifier.pricer, o->certifier.ws);
+    o->fine = true;
+    o->root.done = false;
+    o->root.work = 0;
+    o->phase = GPULET_OPTIMAL_ROOT;
+    return st;
+}
+
+/* Where there is interference the question is first asked with few levels of pressure, which is
+ * quick and mostly enough. */
 static gpulet_status_t step_prove(gpulet_optimal_t *o)
 {
     bool more = false;
     gpulet_status_t st = gpulet_optimal_prove(o, WORK_PROVE, &more);
-    if (!more) {
-        o->phase = GPULET_OPTIMAL_DIVE;
-        if (st == GPULET_OK && !gpulet_optimal_settled(o) && !proved_impossible(o))
-            st = gpulet_optimal_compact(o);
-    }
-    return st;
+    if (st != GPULET_OK || more)
+        return st;
+    o->phase = GPULET_OPTIMAL_DIVE;
+    if (gpulet_optimal_settled(o) || proved_impossible(o))
+        return GPULET_OK;
+    return !o->fine && disturbed(o->ws) ? refine(o) : gpulet_optimal_compact(o);
 }
 
 static gpulet_status_t step_dive(gpulet_optimal_t *o)

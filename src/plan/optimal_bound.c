@@ -62,7 +62,7 @@ gpulet_status_t gpulet_certifier_init(gpulet_certifier_t *c, const gpulet_plan_i
     if (st == GPULET_OK)
         st = gpulet_workspace_create(&c->ws, &c->input, NULL);
     if (st == GPULET_OK)
-        st = gpulet_pricer_create(&c->pricer, c->ws);
+        st = gpulet_pricer_create(&c->pricer, c->ws, false);
     if (st != GPULET_OK)
         gpulet_certifier_deinit(c);
     return st;

@@ -125,6 +125,7 @@ struct gpulet_optimal {
     double bound;         /* proved, rounded up; cost */
     double bound_devices; /* proved, devices */
     double certified;     /* the highest that the certifier was asked about */
+    bool fine;            /* the levels of pressure of both pricers */
     uint32_t iterations;
     uint32_t dives;
     double *rates; /* owned; scratch by model */

@@ -15,7 +15,13 @@ static const size_t OPTIONS_MAX = 4000000; /* of all worlds of a type */
 
 /* Levels of pressure: as many as there are pressures, so that nothing is rounded, where options and
  * levels are few; more levels bound more tightly, but each pair of them is a search of its own. */
-enum { LEVELS_MAX = 48, LEVELS_ONE = 24, LEVELS_MANY = 5, OPTIONS_ENOUGH = 30000 };
+enum {
+    LEVELS_MAX = 48,
+    LEVELS_ONE = 24,
+    LEVELS_MANY = 5,
+    LEVELS_FINE = 16,
+    OPTIONS_ENOUGH = 30000
+};
 
 /* ---- levels of pressure ---- */
 
@@ -174,7 +180,7 @@ static gpulet_status_t add_world(gpulet_pricer_t *p, size_t type, const double *
 }
 
 /* The world without a neighbour, then one for each (beside, level_max). */
-static gpulet_status_t add_type(gpulet_pricer_t *p, size_t type)
+static gpulet_status_t add_type(gpulet_pricer_t *p, size_t type, bool fine)
 {
     const gpulet_workspace_t *ws = p->ws;
     double levels[LEVELS_MAX] = {0.0};
@@ -186,7 +192,9 @@ static gpulet_status_t add_type(gpulet_pricer_t *p, size_t type)
     if (st == GPULET_OK)
         st = add_world(p, type, levels, -INFINITY, UINT32_MAX);
     size_t alone = p->options_count;
-    uint32_t levels_min = ws->types[type].type->models_max == 1 ? LEVELS_ONE : LEVELS_MANY;
+    uint32_t levels_min = ws->types[type].type->models_max == 1 ? LEVELS_ONE
+                          : fine                                ? LEVELS_FINE
+                                                                : LEVELS_MANY;
     alone -= before;
     while (p->levels[type] > 1 && st == GPULET_OK &&
            (alone * p->levels[type] * p->levels[type] > OPTIONS_MAX ||
@@ -245,7 +253,7 @@ static gpulet_status_t allocate(gpulet_pricer_t *p)
                : GPULET_E_NOMEM;
 }
 
-gpulet_status_t gpulet_pricer_create(gpulet_pricer_t **out, const gpulet_workspace_t *ws)
+gpulet_status_t gpulet_pricer_create(gpulet_pricer_t **out, const gpulet_workspace_t *ws, bool fine)
 {
     gpulet_pricer_t *p = calloc(1, sizeof(*p));
     if (p == NULL)
@@ -259,7 +267,7 @@ gpulet_status_t gpulet_pricer_create(gpulet_pricer_t **out, const gpulet_workspa
     if (st == GPULET_OK)
         set_unit(p);
     for (size_t t = 0; st == GPULET_OK && t < ws->types_count; t++)
-        st = add_type(p, t);
+        st = add_type(p, t, fine);
     if (st == GPULET_OK)
         st = allocate(p);
     if (st != GPULET_OK) {

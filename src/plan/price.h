@@ -48,9 +48,10 @@ typedef struct gpulet_price_device {
 
 typedef struct gpulet_pricer gpulet_pricer_t;
 
-/* Borrows the workspace. */
-gpulet_status_t gpulet_pricer_create(gpulet_pricer_t **out,
-                                     const gpulet_workspace_t *ws) GPULET_MUST_USE;
+/* Borrows the workspace. fine: with interference, more levels of pressure, which bounds more
+ * tightly and takes some times longer. */
+gpulet_status_t gpulet_pricer_create(gpulet_pricer_t **out, const gpulet_workspace_t *ws,
+                                     bool fine) GPULET_MUST_USE;
 void gpulet_pricer_destroy(gpulet_pricer_t *pricer);
 
 /* prices[] and rates_rps[] by model of the workspace; a model with price 0 or rate 0 is left out.

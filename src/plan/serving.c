@@ -27,6 +27,10 @@ static gpulet_status_t open(plan_serving_t *s, const gpulet_plan_input_t *input,
     }
     if (count > 0)
         memcpy(s->workload.demands, input->workload->demands, count * sizeof(*s->workload.demands));
+    for (size_t i = 0; i < count; i++) {
+        double slo_ms = s->workload.demands[i].slo_ms;
+        s->workload.demands[i].slo_ms = slo_ms - fmin(options->overhead_ms, slo_ms / 2);
+    }
     memcpy(s->devices.counts, input->devices->counts,
            s->devices.types_count * sizeof(*s->devices.counts));
     s->input.workload = &s->workload;
@@ -218,6 +222,16 @@ static gpulet_status_t ease_way(gpulet_plan_t **plan, plan_serving_t *s,
     return st;
 }
 
+/* People see the objectives that they set. */
+static void show_objectives(gpulet_plan_t *plan, const gpulet_workload_t *workload)
+{
+    for (size_t i = 0; i < plan->models_count; i++) {
+        const gpulet_demand_t *demand = gpulet_workload_find(workload, plan->models[i].model);
+        if (demand != NULL)
+            plan->models[i].slo_ms = demand->slo_ms;
+    }
+}
+
 gpulet_status_t gpulet_plan_serving(gpulet_plan_t **out, gpulet_serving_note_t *note,
                                     const gpulet_plan_input_t *input,
                                     const gpulet_serving_options_t *options, gpulet_error_t *err)
@@ -244,6 +258,7 @@ gpulet_status_t gpulet_plan_serving(gpulet_plan_t **out, gpulet_serving_note_t *
             (void)gpulet_fail(err, st, "%s", gpulet_status_text(st));
     }
     if (st == GPULET_OK) {
+        show_objectives(plan, input->workload);
         *out = plan;
         if (note != NULL)
             *note = s.note;

@@ -7,7 +7,7 @@
  * stretch of up to 120 samples whose parts do not contradict one another, which is steady while the
  * rate is and forgets at once when it jumps. What is planned for is the upper end of the second; or
  * where the rate rises on a straight line, of what it comes to if it goes on like that until a plan
- * made now could be replaced by the next.
+ * made now could be replaced by the next; and more where arrivals come in bursts.
  *
  * Pure: no clock, I/O, threads, globals; the server and the simulator run the same code. One owner;
  * memory is allocated at creation only. `now_ns` never goes back. */

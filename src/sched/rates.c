@@ -111,16 +111,16 @@ static double sum(const sched_rates_t *r, uint32_t model, uint32_t from, uint32_
  * one is left out, so that a jump does not either. */
 static double dispersion(const sched_rates_t *r, uint32_t model)
 {
-    double total = sum(r, model, 0, r->window);
+    double total = sum(r, model, 0, r->memory);
     double squares = 0;
     double largest = 0;
-    for (uint32_t i = 0; i + 1 < r->window; i++) {
+    for (uint32_t i = 0; i + 1 < r->memory; i++) {
         double d = sum(r, model, i, i + 1) - sum(r, model, i + 1, i + 2);
         squares += d * d;
         largest = d * d > largest ? d * d : largest;
     }
-    double mean = total / r->window;
-    double variance = (squares - largest) / (2.0 * (r->window - 2));
+    double mean = total / r->memory;
+    double variance = (squares - largest) / (2.0 * (r->memory - 2));
     return mean > 0 && variance > mean ? variance / mean : 1;
 }
 
@@ -220,11 +220,19 @@ double sched_rates_expected(const sched_rates_t *r, uint32_t model, double ahead
     return later < most ? later : most;
 }
 
+/* Plans hold a percentile of Poisson arrivals. What comes in bursts has a wider one: by as much as
+ * samples spread more than those would. */
+static double bursts(const sched_rates_t *r, const sched_rate_t *m, double rate_rps)
+{
+    const double percentile_z = 2.326; /* 99 %, as plans hold */
+    return percentile_z * (sqrt(m->dispersion) - 1) * sqrt(rate_rps / sample_s(r));
+}
+
 double sched_rates_upper(const sched_rates_t *r, uint32_t model, double ahead_s)
 {
     const sched_rate_t *m = &r->models[model];
     double expected = sched_rates_expected(r, model, ahead_s);
-    return expected + uncertainty(r, m, expected);
+    return expected + uncertainty(r, m, expected) + bursts(r, m, expected);
 }
 
 bool sched_rates_exceeds(const sched_rates_t *r, uint32_t model, double rate_rps)

@@ -355,6 +355,7 @@ gpulet_status_t server_planning_prepare(server_plan_job_t *job, gpulet_server_t 
         .planner = gpulet_planner_find(server->settings.planner),
         .use_spare = server->settings.use_spare,
         .all_devices = server->settings.all_devices,
+        .overhead_ms = server->settings.overhead_us / 1000,
     };
     return GPULET_OK;
 }

