@@ -1,5 +1,6 @@
 #include "sched/rates.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -186,6 +187,7 @@ static void end_sample(sched_rates_t *r, uint32_t model, double items)
 
 void sched_rates_tick(sched_rates_t *r, uint64_t now_ns)
 {
+    assert(r->memory > 0);
     if (r->sample_end_ns == 0)
         r->sample_end_ns = now_ns + r->sample_ns;
     if (now_ns < r->sample_end_ns)

@@ -356,13 +356,13 @@ void sim_app_arrive(sim_t *sim, uint32_t app, uint32_t items)
     submit(sim, run, step.submit);
 }
 
-void sim_app_gone(sim_t *sim, uint32_t place, gpulet_app_run_t id)
+void sim_app_gone(sim_t *sim, uint32_t run, gpulet_app_run_t id)
 {
-    sim_run_t *run = &sim->apps.runs[place];
-    if (!run->taken || run->id != id || run->over)
+    sim_run_t *r = &sim->apps.runs[run];
+    if (!r->taken || r->id != id || r->over)
         return;
     gpulet_app_step_t step = gpulet_app_runs_cancel(sim->apps.running, id);
-    end_run(sim, run, SIM_STAGE_CANCELLED, step.cancel);
+    end_run(sim, r, SIM_STAGE_CANCELLED, step.cancel);
 }
 
 /* ---- what becomes of stages ---- */
