@@ -4,7 +4,7 @@ import os
 import unittest
 
 from ensemble import DIAMOND, Ensembles, ensemble, step
-from harness import GPULET, Load, main, parameters, wait_for
+from harness import GPULET, Load, main, parameters, run, wait_for
 
 
 class Following(Ensembles):
@@ -62,6 +62,12 @@ class Rates(Following):
         wait_for(lambda: all(r["covered_rps"] > before[m]["covered_rps"] + 3 for m, r in self.rates().items()), "the plan covers them")
         load.stop()
         self.assertIsNone(s.model_status("e")["rate_now_rps"])
+        for words in (("top", "--once"), ("status",)):  # an ensemble has no gpu-let, and no rate that is planned for
+            code, out, err = run(GPULET, *words, "--url", "http://127.0.0.1:%d" % s.port)
+            self.assertEqual(code, 0, err)
+            lines = [line for line in out.splitlines() if "e" in line.split()[:2]]
+            self.assertEqual(len(lines), 1, out)
+            self.assertIn("-", lines[0].split(), out)
         self.assertGreater(s.metric("gpulet_rate_rps", model="left", kind="now"), 5)
         s.note_workers()
         s.stop()
