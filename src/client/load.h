@@ -67,7 +67,7 @@ gpulet_status_t gpulet_load_run(gpulet_load_result_t *results, double *seconds_o
 gpulet_status_t gpulet_load_report_json(gpulet_buf_t *out, const gpulet_load_result_t *results,
                                         size_t count, double seconds,
                                         uint64_t seed) GPULET_MUST_USE;
-void gpulet_load_report_table(gpulet_buf_t *out, const gpulet_load_result_t *results, size_t count,
-                              double seconds);
+void gpulet_load_report_table(gpulet_buf_t *out, const char *kind,
+                              const gpulet_load_result_t *results, size_t count, double seconds);
 
 #endif

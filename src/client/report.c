@@ -55,10 +55,10 @@ gpulet_status_t gpulet_load_report_json(gpulet_buf_t *out, const gpulet_load_res
     return gpulet_buf_status(out);
 }
 
-void gpulet_load_report_table(gpulet_buf_t *out, const gpulet_load_result_t *results, size_t count,
-                              double seconds)
+void gpulet_load_report_table(gpulet_buf_t *out, const char *kind,
+                              const gpulet_load_result_t *results, size_t count, double seconds)
 {
-    gpulet_buf_printf(out, "%-20s %9s %10s %9s %9s %9s %9s %8s %8s %8s\n", "model", "SLO ms",
+    gpulet_buf_printf(out, "%-20s %9s %10s %9s %9s %9s %9s %8s %8s %8s\n", kind, "SLO ms",
                       "offered/s", "in time", "p50 ms", "p99 ms", "p99.9 ms", "late", "rejected",
                       "failed");
     for (size_t i = 0; i < count; i++) {

@@ -184,7 +184,7 @@ static gpulet_status_t run(const bench_settings_t *s, const bench_files_t *files
         if (st == GPULET_OK && s->json)
             st = gpulet_load_report_json(&out, results, options.models_count, seconds, s->seed);
         else if (st == GPULET_OK)
-            gpulet_load_report_table(&out, results, options.models_count, seconds);
+            gpulet_load_report_table(&out, "model", results, options.models_count, seconds);
     }
     if (st == GPULET_OK)
         (void)fputs(out.data != NULL ? out.data : "", stdout);

@@ -23,6 +23,11 @@ const gpulet_option_t cmd_sim_options[] = {
      NULL},
     {"scenario", GPULET_OPTION_STRING, AT(scenario), NULL, ANY, "NAME", "scenario of the workload",
      NULL},
+    {"apps", GPULET_OPTION_STRING, AT(apps), NULL, ANY, "FILE",
+     "applications: graphs of models with one SLO (YAML or CSV), beside the workload or alone; a "
+     "row "
+     "of the workload with the name of one is its rate and SLO",
+     NULL},
     {"planner", GPULET_OPTION_STRING, AT(planner), "elastic", ANY, "NAME",
      "which planner (see docs/planning.md)", "Planning"},
     {"plan", GPULET_OPTION_STRING, AT(plan), NULL, ANY, "FILE",
@@ -107,7 +112,9 @@ const gpulet_option_t cmd_sim_options[] = {
 /* All that was read, and what the run borrows from it. */
 typedef struct inputs {
     cmd_planning_files_t files;
-    gpulet_workload_t *workload;
+    gpulet_workload_t *workload; /* what is asked of models directly */
+    gpulet_workload_t *subjects; /* whom files of rates and arrivals may name */
+    gpulet_apps_t *apps;
     gpulet_plan_t *plan;
     gpulet_sim_rates_t *rates;
     gpulet_sim_trace_t *trace;
@@ -123,7 +130,9 @@ static void close_inputs(inputs_t *in)
     gpulet_sim_trace_destroy(in->trace);
     gpulet_sim_rates_destroy(in->rates);
     gpulet_plan_destroy(in->plan);
+    gpulet_workload_destroy(in->subjects);
     gpulet_workload_destroy(in->workload);
+    gpulet_apps_destroy(in->apps);
     cmd_planning_close(&in->files);
 }
 
@@ -197,9 +206,11 @@ static gpulet_status_t choose_following(gpulet_sim_options_t *o, const sim_setti
 
 static gpulet_status_t check_usage(const sim_settings_t *s, gpulet_error_t *err)
 {
-    if (s->planning.profiles == NULL || s->workload == NULL)
-        return gpulet_fail(err, GPULET_E_INVALID, "expected %s FILE",
-                           s->planning.profiles == NULL ? "--profiles" : "--workload");
+    if (s->planning.profiles == NULL || (s->workload == NULL && s->apps == NULL))
+        return gpulet_fail(err, GPULET_E_INVALID, "%s",
+                           s->planning.profiles == NULL
+                               ? "expected --profiles FILE"
+                               : "expected --workload FILE, --apps FILE, or both");
     if (s->truth != NULL && s->truth_interference != NULL)
         return gpulet_fail(err, GPULET_E_INVALID,
                            "--truth: expected no --truth-interference beside it");
@@ -268,9 +279,25 @@ static gpulet_status_t read_load(inputs_t *in, const sim_settings_t *s, gpulet_e
     gpulet_status_t st = gpulet_file_read(&text, &size, path, GPULET_CSV_FILE_SIZE_MAX, err);
     if (st != GPULET_OK)
         return st;
-    st = is_trace(s) ? gpulet_sim_trace_parse(&in->trace, text, size, path, in->workload, err)
-                     : gpulet_sim_rates_parse(&in->rates, text, size, path, in->workload, err);
+    st = is_trace(s) ? gpulet_sim_trace_parse(&in->trace, text, size, path, in->subjects, err)
+                     : gpulet_sim_rates_parse(&in->rates, text, size, path, in->subjects, err);
     free(text);
+    return st;
+}
+
+static gpulet_status_t read_subjects(inputs_t *in, const sim_settings_t *s, gpulet_error_t *err)
+{
+    gpulet_workload_t *rows = NULL;
+    gpulet_status_t st = GPULET_OK;
+    if (s->workload != NULL)
+        st = cmd_planning_workload(&rows, &in->files, &s->planning, s->workload, s->scenario, err);
+    if (st == GPULET_OK && s->apps != NULL)
+        st = gpulet_apps_load(&in->apps, s->apps, err);
+    else if (st == GPULET_OK && (st = gpulet_apps_create(&in->apps)) != GPULET_OK)
+        (void)gpulet_fail(err, st, "out of memory");
+    if (st == GPULET_OK)
+        st = gpulet_sim_subjects(&in->workload, &in->subjects, in->apps, rows, err);
+    gpulet_workload_destroy(rows);
     return st;
 }
 
@@ -302,8 +329,7 @@ static int open_inputs(inputs_t *in, const sim_settings_t *s, gpulet_error_t *er
     int exit_code = cmd_planning_open(&in->files, &s->planning, err);
     if (exit_code != CMD_DONE)
         return exit_code;
-    gpulet_status_t st = cmd_planning_workload(&in->workload, &in->files, &s->planning, s->workload,
-                                               s->scenario, err);
+    gpulet_status_t st = read_subjects(in, s, err);
     if (st == GPULET_OK && s->plan != NULL)
         st = gpulet_plan_load(&in->plan, s->plan, err);
     if (st == GPULET_OK)
@@ -314,6 +340,7 @@ static int open_inputs(inputs_t *in, const sim_settings_t *s, gpulet_error_t *er
         return CMD_FAILED;
     o->planning = cmd_planning_input(&in->files, &s->planning);
     o->planning.workload = in->workload;
+    o->apps = in->apps->count > 0 ? in->apps : NULL;
     o->plan = in->plan;
     o->rates = in->rates;
     o->trace = in->trace;

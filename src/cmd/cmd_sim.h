@@ -9,6 +9,7 @@ typedef struct sim_settings {
     cmd_planning_t planning;
     char *workload;
     char *scenario;
+    char *apps;
     char *planner;
     char *plan;
     bool use_spare;

@@ -24,23 +24,37 @@ static double attainment(const gpulet_sim_model_t *m)
     return asked > 0 ? (double)m->in_time / (double)asked : 1;
 }
 
+static json_t *subject_json(const char *kind, const gpulet_sim_model_t *m)
+{
+    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f}", kind,
+                     m->name, "offered", (json_int_t)m->offered, "in_time", (json_int_t)m->in_time,
+                     "late", (json_int_t)m->late, "rejected", (json_int_t)m->rejected, "failed",
+                     (json_int_t)m->failed, "cancelled", (json_int_t)m->cancelled, "slo_ms",
+                     m->slo_ms, "attainment", attainment(m), "latency_ms_mean",
+                     mean_ms(&m->latency_ns), "latency_ms_p50", quantile_ms(&m->latency_ns, 0.5),
+                     "latency_ms_p99", quantile_ms(&m->latency_ns, 0.99), "latency_ms_p999",
+                     quantile_ms(&m->latency_ns, 0.999));
+}
+
 static json_t *models_json(const gpulet_sim_result_t *result)
 {
     json_t *models = json_array();
     for (size_t i = 0; i < result->models_count; i++) {
-        const gpulet_sim_model_t *m = &result->models[i];
-        (void)json_array_append_new(
-            models,
-            json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f}", "model",
-                      m->name, "offered", (json_int_t)m->offered, "in_time", (json_int_t)m->in_time,
-                      "late", (json_int_t)m->late, "rejected", (json_int_t)m->rejected, "failed",
-                      (json_int_t)m->failed, "cancelled", (json_int_t)m->cancelled, "slo_ms",
-                      m->slo_ms, "attainment", attainment(m), "latency_ms_mean",
-                      mean_ms(&m->latency_ns), "latency_ms_p50", quantile_ms(&m->latency_ns, 0.5),
-                      "latency_ms_p99", quantile_ms(&m->latency_ns, 0.99), "latency_ms_p999",
-                      quantile_ms(&m->latency_ns, 0.999)));
+        json_t *model = subject_json("model", &result->models[i]);
+        if (result->apps_count > 0)
+            (void)json_object_set_new(model, "by_apps",
+                                      json_integer((json_int_t)result->models[i].staged.offered));
+        (void)json_array_append_new(models, model);
     }
     return models;
+}
+
+static json_t *apps_json(const gpulet_sim_result_t *result)
+{
+    json_t *apps = json_array();
+    for (size_t i = 0; i < result->apps_count; i++)
+        (void)json_array_append_new(apps, subject_json("app", &result->apps[i]));
+    return apps;
 }
 
 static json_t *faults_json(const gpulet_sim_result_t *result)
@@ -70,6 +84,8 @@ gpulet_status_t cmd_sim_put_json(gpulet_buf_t *out, const sim_settings_t *s,
         (json_int_t)result->events, "wall_s", wall_s, "events_per_s",
         wall_s > 0 ? (double)result->events / wall_s : 0, "requests_per_s",
         wall_s > 0 ? (double)result->requests / wall_s : 0, "faults", faults_json(result));
+    if (root != NULL && result->apps_count > 0)
+        (void)json_object_set_new(root, "apps", apps_json(result));
     if (root != NULL && peak != NULL) {
         (void)json_object_set_new(root, "peak_multiple", json_real(peak->multiple));
         (void)json_object_set_new(root, "peak_rps", json_real(peak->rate_rps));
@@ -86,13 +102,15 @@ gpulet_status_t cmd_sim_put_json(gpulet_buf_t *out, const sim_settings_t *s,
 }
 
 /* The table of `gpulet bench`, which counts the same things. */
-static gpulet_status_t put_models(gpulet_buf_t *out, const gpulet_sim_result_t *result)
+static gpulet_status_t put_subjects(gpulet_buf_t *out, const char *kind,
+                                    const gpulet_sim_model_t *subjects, size_t count,
+                                    double seconds)
 {
-    gpulet_load_result_t *rows = calloc(result->models_count + 1, sizeof(*rows));
+    gpulet_load_result_t *rows = calloc(count + 1, sizeof(*rows));
     if (rows == NULL)
         return GPULET_E_NOMEM;
-    for (size_t i = 0; i < result->models_count; i++) {
-        const gpulet_sim_model_t *m = &result->models[i];
+    for (size_t i = 0; i < count; i++) {
+        const gpulet_sim_model_t *m = &subjects[i];
         (void)snprintf(rows[i].name, sizeof(rows[i].name), "%s", m->name);
         rows[i].slo_ms = m->slo_ms;
         rows[i].offered = m->offered - m->cancelled;
@@ -102,7 +120,7 @@ static gpulet_status_t put_models(gpulet_buf_t *out, const gpulet_sim_result_t *
         rows[i].failed = m->failed;
         rows[i].latency_ns = m->latency_ns;
     }
-    gpulet_load_report_table(out, rows, result->models_count, result->seconds);
+    gpulet_load_report_table(out, kind, rows, count, seconds);
     free(rows);
     return GPULET_OK;
 }
@@ -110,7 +128,12 @@ static gpulet_status_t put_models(gpulet_buf_t *out, const gpulet_sim_result_t *
 gpulet_status_t cmd_sim_put_table(gpulet_buf_t *out, const gpulet_sim_result_t *result,
                                   const gpulet_sim_peak_t *peak, double wall_s)
 {
-    gpulet_status_t st = put_models(out, result);
+    gpulet_status_t st =
+        put_subjects(out, "model", result->models, result->models_count, result->seconds);
+    if (st == GPULET_OK && result->apps_count > 0) {
+        gpulet_buf_append_char(out, '\n');
+        st = put_subjects(out, "application", result->apps, result->apps_count, result->seconds);
+    }
     gpulet_buf_printf(out,
                       "\n%.2f %% in time, %.1f requests/s; %.2f devices on average, %u at most; "
                       "%llu new plans, %llu given up\n",
@@ -139,18 +162,22 @@ gpulet_status_t cmd_sim_put_table(gpulet_buf_t *out, const gpulet_sim_result_t *
 gpulet_status_t cmd_sim_put_series(gpulet_buf_t *out, const gpulet_sim_result_t *result,
                                    double window_s)
 {
+    const size_t width = result->models_count + result->apps_count;
     gpulet_buf_append_str(out, "time_s,model,offered,in_time,missed,planned_rps,devices_used\n");
-    for (size_t i = 0; i < result->windows_count; i++) {
-        for (size_t k = 0; k < result->models_count; k++) {
-            const gpulet_sim_window_t *w = &result->windows[i * result->models_count + k];
-            gpulet_csv_append_f64(out, (double)i * window_s);
-            gpulet_buf_append_char(out, ',');
-            gpulet_csv_append(out, result->models[k].name);
-            gpulet_buf_printf(out, ",%llu,%llu,%llu,", (unsigned long long)w->offered,
-                              (unsigned long long)w->in_time, (unsigned long long)w->missed);
+    for (size_t i = 0; i < result->windows_count * width; i++) {
+        const gpulet_sim_window_t *w = &result->windows[i];
+        const size_t window = i / width;
+        const size_t k = i % width;
+        gpulet_csv_append_f64(out, (double)window * window_s);
+        gpulet_buf_append_char(out, ',');
+        gpulet_csv_append(out, k < result->models_count
+                                   ? result->models[k].name
+                                   : result->apps[k - result->models_count].name);
+        gpulet_buf_printf(out, ",%llu,%llu,%llu,", (unsigned long long)w->offered,
+                          (unsigned long long)w->in_time, (unsigned long long)w->missed);
+        if (k < result->models_count) /* plans are for models */
             gpulet_csv_append_f64(out, w->planned_rps);
-            gpulet_buf_printf(out, ",%u\n", w->devices_used);
-        }
+        gpulet_buf_printf(out, ",%u\n", w->devices_used);
     }
     return gpulet_buf_status(out);
 }

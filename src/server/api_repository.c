@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "proto/config_json.h"
+#include "server/ensembles.h"
 #include "server/follow.h"
 #include "server/gpulets.h"
 

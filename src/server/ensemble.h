@@ -9,6 +9,7 @@
 
 #include "core/app.h"
 #include "sched/app.h"
+#include "server/ensembles.h"
 #include "server/infer.h"
 
 struct server_ensemble {

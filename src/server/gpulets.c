@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "server/ensembles.h"
 #include "server/gpulets.h"
 
 enum {

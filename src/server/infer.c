@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/parse.h"
+#include "server/ensembles.h"
 #include "server/follow.h"
 #include "server/infer.h"
 

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "core/plan_devices.h"
 #include "plan/serving.h"
+#include "server/ensembles.h"
 #include "server/follow.h"
 #include "server/internal.h"
 #include "server/planning.h"

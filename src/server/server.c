@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "server/ensembles.h"
 #include "server/follow.h"
 #include "server/planning.h"
 #include "store/store.h"

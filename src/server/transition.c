@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "server/ensembles.h"
 #include "server/follow.h"
 #include "server/gpulets.h"
 #include "server/planning.h"

@@ -44,7 +44,7 @@ static _Noreturn void broken(const sim_t *sim, const char *condition, int line)
 /* The request of an action; it must be one that has not ended. */
 static const sim_request_t *request_of(const sim_t *sim, uint64_t id)
 {
-    CHECK(sim, (uint32_t)id <= sim->o->requests_max);
+    CHECK(sim, (uint32_t)id < sim->requests_count);
     const sim_request_t *r = &sim->requests[(uint32_t)id];
     CHECK(sim, r->state != SIM_REQUEST_FREE && r->generation == (uint32_t)(id >> 32));
     return r;
@@ -68,9 +68,9 @@ void sim_check_run(const sim_t *sim, const gpulet_action_t *action)
                    action->u.run.requests_count <= GPULET_SCHED_BATCH_REQUESTS_MAX);
     for (uint32_t i = 0; i < action->u.run.requests_count; i++) {
         const sim_request_t *r = request_of(sim, action->u.run.requests[i]);
-        CHECK(sim, r->state == SIM_REQUEST_WAITING && r->model == action->u.run.model);
+        CHECK(sim, r->state == SIM_REQUEST_WAITING && r->asked.subject == action->u.run.model);
         CHECK(sim, sim->o->late_serve || sim->now_ns <= r->deadline_ns);
-        items += r->items;
+        items += r->asked.items;
     }
     CHECK(sim, items == action->u.run.items);
     CHECK(sim, items <= sim_curves_batch_max(&sim->curves, action->u.run.model) ||
@@ -99,6 +99,35 @@ void sim_check_cancelled(const sim_t *sim, uint64_t id)
 {
     const sim_request_t *r = request_of(sim, id);
     CHECK(sim, r->cancelled && r->state == SIM_REQUEST_WAITING);
+}
+
+/* ---- applications ---- */
+
+void sim_check_stage(const sim_t *sim, const sim_run_t *run, uint32_t stage, uint64_t deadline_ns)
+{
+    const gpulet_app_t *app = sim->apps.items[run->app].app;
+    CHECK(sim, run->taken && !run->over && stage < app->stages_count);
+    CHECK(sim, (run->submitted >> stage & 1) == 0);
+    CHECK(sim, (app->stages[stage].before & ~run->done) == 0);
+    CHECK(sim, deadline_ns <= run->deadline_ns);
+}
+
+void sim_check_done(const sim_t *sim, const sim_run_t *run)
+{
+    CHECK(sim, run->done == sim->apps.items[run->app].app->all && run->under_way == 0);
+}
+
+/* Each request of an application ends once. */
+static void check_apps(const sim_t *sim)
+{
+    uint64_t running = 0;
+    for (uint32_t i = 0; i < sim->apps.count; i++) {
+        const sim_app_t *a = &sim->apps.items[i];
+        CHECK(sim, a->offered == a->ended + a->running);
+        running += a->running;
+    }
+    CHECK(sim, sim->apps.count == 0 || running == gpulet_app_runs_count(sim->apps.running));
+    CHECK(sim, sim->apps.ends_first == sim->apps.ends_count);
 }
 
 /* ---- after every event ---- */
@@ -179,6 +208,7 @@ void sim_check_event(sim_t *sim)
         return;
     for (size_t i = 0; i < sim->models_count; i++)
         check_counts(sim, (uint32_t)i);
+    check_apps(sim);
     for (size_t i = 0; i < sim->devices_count; i++)
         check_device(sim, &sim->devices[i]);
 }
@@ -190,7 +220,12 @@ void sim_check_end(const sim_t *sim)
         CHECK(sim, sim->models[i].offered == sim->models[i].ended);
         check_counts(sim, (uint32_t)i);
     }
-    for (uint32_t i = 0; i <= sim->o->requests_max; i++)
+    check_apps(sim);
+    for (uint32_t i = 0; i < sim->apps.count; i++)
+        CHECK(sim, sim->apps.items[i].offered == sim->apps.items[i].ended);
+    for (uint32_t i = 0; i < sim->apps.runs_count; i++)
+        CHECK(sim, !sim->apps.runs[i].taken);
+    for (uint32_t i = 0; i < sim->requests_count; i++)
         CHECK(sim, sim->requests[i].state == SIM_REQUEST_FREE);
     for (size_t i = 0; i < sim->gpulets_count; i++)
         CHECK(sim, sim->gpulets[i] == NULL || sim->gpulets[i]->state == SIM_GPULET_SERVING);

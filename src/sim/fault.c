@@ -36,11 +36,11 @@ void sim_fault_burst(sim_t *sim)
     gpulet_rng_t *rng = &sim->fault_rngs[GPULET_FAULT_BURST];
     if (!sim->faulty)
         return;
-    uint32_t model = (uint32_t)gpulet_rng_below(rng, sim->models_count);
+    uint32_t subject = (uint32_t)gpulet_rng_below(rng, sim_subjects_count(sim));
     uint32_t count = (uint32_t)sim->o->faults.size[GPULET_FAULT_BURST];
     sim->result->faults[GPULET_FAULT_BURST]++;
     for (uint32_t i = 0; i < count; i++)
-        sim_arrive(sim, model, 1);
+        sim_arrive(sim, subject, 1);
     schedule(sim, GPULET_FAULT_BURST, SIM_EVENT_BURST);
 }
 

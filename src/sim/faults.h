@@ -24,7 +24,7 @@ typedef enum gpulet_fault_unit {
       "the worker does not take the batch and counts as lost")                                     \
     X(CLIENT_GONE, "client-gone", PER_REQUEST, 0, "the client hangs up within the SLO")            \
     X(START_FAILS, "start-fails", PER_START, 0, "a gpu-let does not come up")                      \
-    X(BURST, "burst", PER_SECOND, 50, "so many requests of one model at once")                     \
+    X(BURST, "burst", PER_SECOND, 50, "so many requests of one model or application at once")      \
     X(DEVICE_GONE, "device-gone", PER_SECOND, 30, "a device is gone for so many seconds")
 
 typedef enum gpulet_fault {

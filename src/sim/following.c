@@ -67,9 +67,10 @@ void sim_follow_begin(sim_t *sim)
         sim_fail(sim, gpulet_fail(sim->err, st, "out of memory"));
         return;
     }
-    for (uint32_t i = 0; i < sim->models_count; i++)
-        gpulet_follow_model_add(sim->follow, i,
-                                sim->o->planning.workload->demands[i].rate_rps * sim->o->multiple);
+    double *rates = sim_planning_rates(sim);
+    for (uint32_t i = 0; rates != NULL && i < sim->models_count; i++)
+        gpulet_follow_model_add(sim->follow, i, rates[i]);
+    free(rates);
     gpulet_follow_plan_t plan = seen_by_follow(sim, sim->plan, sim->covers);
     gpulet_follow_reached(sim->follow, sim->now_ns, 0, &plan);
     sim_follow_tick(sim); /* samples begin here */

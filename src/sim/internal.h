@@ -8,6 +8,7 @@
  *   transition.c  from one plan to the next
  *   planning.c    plans for what is wanted, on the devices that are there
  *   following.c   when a plan is wanted
+ *   app.c         requests of applications, and their stages
  *   fault.c       what goes wrong
  *   stats.c       what is counted
  *   check.c       the promises
@@ -18,6 +19,7 @@
 #define GPULET_SIM_INTERNAL_H
 
 #include "core/plan.h"
+#include "sched/app.h"
 #include "sched/follow.h"
 #include "sched/sched.h"
 #include "sim/arrivals.h"
@@ -32,12 +34,13 @@
 enum { SIM_LANES_MAX = 4096, SIM_BEGIN_NS = 1000000000, SIM_START_TRIES = 3 };
 
 typedef enum sim_event_kind {
-    SIM_EVENT_ARRIVAL, /* index: model */
+    SIM_EVENT_ARRIVAL, /* index: who is asked */
     SIM_EVENT_TRACE,
-    SIM_EVENT_DONE,   /* index: lane, arg: batch */
-    SIM_EVENT_DEATH,  /* likewise: the worker is lost, or taken for lost */
-    SIM_EVENT_GPULET, /* index: gpu-let, arg: its epoch */
-    SIM_EVENT_CANCEL, /* index: request, arg: its ticket */
+    SIM_EVENT_DONE,     /* index: lane, arg: batch */
+    SIM_EVENT_DEATH,    /* likewise: the worker is lost, or taken for lost */
+    SIM_EVENT_GPULET,   /* index: gpu-let, arg: its epoch */
+    SIM_EVENT_CANCEL,   /* index: request, arg: its ticket */
+    SIM_EVENT_APP_GONE, /* index: run, arg: its id */
     SIM_EVENT_TICK,
     SIM_EVENT_PLANNED, /* arg: when it was wanted */
     SIM_EVENT_LIMIT,   /* arg: the transition's number */
@@ -56,19 +59,28 @@ typedef enum sim_request_state {
     SIM_REQUEST_RUNNING
 } sim_request_state_t;
 
-/* The brain knows it by its place and generation, so that an answer to an old one is seen. */
-typedef struct sim_request {
+/* What was asked of a model or an application, as it is counted. */
+typedef struct sim_asked {
     uint64_t arrival_ns;
+    uint32_t subject; /* a model, or behind them an application */
+    uint32_t items;
+    uint32_t window;
+    bool counted;
+    bool staged; /* by an application */
+} sim_asked_t;
+
+/* Of a model. The brain knows it by its place and generation, so that an answer to an old one is
+ * seen. */
+typedef struct sim_request {
+    sim_asked_t asked;
     uint64_t deadline_ns;
     gpulet_ticket_t ticket;
     uint64_t batch; /* checked only */
     uint32_t generation;
-    uint32_t model;
-    uint32_t items;
-    uint32_t window;
-    uint32_t next; /* free one */
+    uint32_t next;  /* free one */
+    uint32_t run;   /* that it is a stage of; SIM_NONE: a client's own */
+    uint32_t stage; /* of that */
     uint8_t state;
-    bool counted;
     bool cancelled; /* asked for */
     bool returned;  /* its batch was lost */
 } sim_request_t;
@@ -159,10 +171,70 @@ typedef struct sim_device {
 typedef struct sim_model {
     sim_stream_t stream;
     gpulet_rng_t service;
-    double planned_rps; /* of the plan that runs */
-    uint64_t offered;   /* requests, for the checks */
+    gpulet_sched_model_t value; /* as the brain knows it; its objective is the smallest share */
+    double slo_ms;              /* of those who ask for it directly; where nobody does, as late as
+                                   the latest application */
+    bool staged;                /* an application uses it */
+    double planned_rps;         /* of the plan that runs */
+    uint64_t offered;           /* requests, for the checks */
     uint64_t ended;
 } sim_model_t;
+
+/* ---- applications (app.c) ---- */
+
+typedef struct sim_app {
+    const gpulet_app_t *app;
+    uint32_t *models; /* of its stages; owned */
+    sim_stream_t stream;
+    gpulet_app_gate_t gate;
+    uint64_t offered; /* requests, for the checks */
+    uint64_t ended;
+    uint32_t running;
+} sim_app_t;
+
+/* A request of an application. It stays until none of its stages is under way any more. */
+typedef struct sim_run {
+    gpulet_app_run_t id;
+    sim_asked_t asked;
+    uint64_t deadline_ns;
+    gpulet_app_set_t submitted; /* stages, for the checks, as the next */
+    gpulet_app_set_t done;
+    uint32_t app;
+    uint32_t under_way; /* stages */
+    uint32_t next;      /* free one */
+    bool taken;
+    bool over; /* it has its answer */
+    bool probe;
+} sim_run_t;
+
+typedef enum sim_stage_how {
+    SIM_STAGE_ANSWERED,
+    SIM_STAGE_FAILED,
+    SIM_STAGE_REJECTED,
+    SIM_STAGE_CANCELLED
+} sim_stage_how_t;
+
+/* A stage has ended; what follows from it is done when the event is. */
+typedef struct sim_stage_end {
+    uint32_t run;
+    uint32_t stage;
+    sim_stage_how_t how;
+} sim_stage_end_t;
+
+typedef struct sim_apps {
+    uint32_t count;
+    sim_app_t *items;           /* owned */
+    gpulet_app_runs_t *running; /* NULL: there are no applications */
+    uint32_t runs_count;
+    sim_run_t *runs; /* owned */
+    uint32_t run_free;
+    uint32_t stages_most; /* of an application */
+    uint32_t *places; /* requests of stages, stages_most a run; SIM_NONE: not under way; owned */
+    size_t ends_first;
+    size_t ends_count;
+    size_t ends_capacity;
+    sim_stage_end_t *ends; /* owned */
+} sim_apps_t;
 
 typedef struct sim_transition {
     bool active;
@@ -191,8 +263,11 @@ struct sim {
     sim_truth_t *truth;
     size_t models_count;
     sim_model_t *models;
+    sim_apps_t apps;
     size_t trace_next;
-    sim_request_t *requests; /* requests_max + 1 */
+    uint32_t
+        requests_count; /* as many as the brain holds, and those that it is about to be given */
+    sim_request_t *requests;
     uint32_t request_free;
     sim_lane_t *lanes; /* SIM_LANES_MAX */
     uint32_t *lanes_free;
@@ -227,9 +302,17 @@ struct sim {
 void sim_fail(sim_t *sim, gpulet_status_t status);
 void sim_add_event(sim_t *sim, sim_event_kind_t kind, uint64_t at_ns, uint32_t index, uint64_t arg);
 void sim_apply(sim_t *sim, gpulet_actions_t actions);
-/* A request of the model now. */
-void sim_arrive(sim_t *sim, uint32_t model, uint32_t items);
-void sim_schedule_arrival(sim_t *sim, uint32_t model);
+/* Models and applications. */
+uint32_t sim_subjects_count(const sim_t *sim);
+/* A request of the model or application now. */
+void sim_arrive(sim_t *sim, uint32_t subject, uint32_t items);
+/* A place for a request that the brain is about to be given. asked.window and what follows is set
+ * here, and *out but for deadlines. */
+uint32_t sim_request_make(sim_t *sim, gpulet_sched_request_t *out, const sim_request_t *value);
+/* Calls it off. */
+void sim_request_cancel(sim_t *sim, uint32_t place, uint64_t ticket);
+void sim_mix(sim_t *sim, uint64_t value);
+void sim_schedule_arrival(sim_t *sim, uint32_t subject);
 void sim_schedule_trace(sim_t *sim);
 /* Until all is answered. */
 void sim_run_all(sim_t *sim);
@@ -281,6 +364,21 @@ uint64_t sim_device_units(const sim_t *sim, uint32_t device);
  * happen to; else the run has failed. */
 void sim_device_check_truth(sim_t *sim);
 
+/* app.c */
+gpulet_status_t sim_apps_init(sim_t *sim) GPULET_MUST_USE;
+void sim_apps_deinit(sim_apps_t *apps);
+void sim_app_arrive(sim_t *sim, uint32_t app, uint32_t items);
+/* The client hangs up. */
+void sim_app_gone(sim_t *sim, uint32_t run, gpulet_app_run_t id);
+/* The request, a stage, has ended. */
+void sim_stage_ended(sim_t *sim, const sim_request_t *r, sim_stage_how_t how);
+/* Does what follows from stages that have ended. */
+void sim_apps_progress(sim_t *sim);
+/* What applications ask of the model, by the rates that they are expected at. */
+double sim_apps_rate_rps(const sim_t *sim, uint32_t model);
+/* The plan is what runs: its models' objectives are the shares. */
+void sim_apps_share(sim_t *sim, const gpulet_plan_t *plan);
+
 /* transition.c */
 /* The first plan: all of it serves at once. */
 void sim_transition_first(sim_t *sim, gpulet_plan_t *plan);
@@ -294,9 +392,14 @@ void sim_transition_give_up(sim_t *sim);
 /* planning.c */
 /* What runs, as a plan, for planners; gpu-lets know their place in it. NULL: no memory. */
 gpulet_plan_t *sim_planning_running(sim_t *sim);
-/* A plan for the rates, by model, on the devices that are there. NULL: the run has failed, or there
- * is no device. */
+/* A plan for the rates, by model, all that is asked of it, on the devices that are there. NULL: the
+ * run has failed, or there is no device. */
 gpulet_plan_t *sim_planning_make(sim_t *sim, const double *rates_rps, bool from_running);
+/* The rates that are expected of the models before anything is seen. NULL: no memory, the run has
+ * failed. Caller frees. */
+double *sim_planning_rates(sim_t *sim);
+/* A plan that was given, with models that it leaves out added. NULL: the run has failed. */
+gpulet_plan_t *sim_planning_given(sim_t *sim);
 /* Checks a plan from elsewhere against devices, models and profile. */
 gpulet_status_t sim_planning_check(const sim_t *sim, const gpulet_plan_t *plan) GPULET_MUST_USE;
 
@@ -318,10 +421,10 @@ void sim_fault_device_back(sim_t *sim, uint32_t index);
 void sim_faults_end(sim_t *sim);
 
 /* stats.c */
-void sim_stats_arrived(sim_t *sim, sim_request_t *r);
-void sim_stats_replied(sim_t *sim, const sim_request_t *r, bool in_time, gpulet_status_t status);
-void sim_stats_rejected(sim_t *sim, const sim_request_t *r);
-void sim_stats_cancelled(sim_t *sim, const sim_request_t *r);
+void sim_stats_arrived(sim_t *sim, sim_asked_t *asked);
+void sim_stats_replied(sim_t *sim, const sim_asked_t *asked, bool in_time, gpulet_status_t status);
+void sim_stats_rejected(sim_t *sim, const sim_asked_t *asked);
+void sim_stats_cancelled(sim_t *sim, const sim_asked_t *asked);
 /* Gpu-lets came or went. */
 void sim_stats_devices(sim_t *sim);
 void sim_stats_schedule_window(sim_t *sim, uint64_t begin_ns);
@@ -333,6 +436,10 @@ void sim_check_run(const sim_t *sim, const gpulet_action_t *action);
 void sim_check_reply(const sim_t *sim, const gpulet_action_t *action);
 void sim_check_reject(const sim_t *sim, const gpulet_action_t *action);
 void sim_check_cancelled(const sim_t *sim, uint64_t id);
+/* The stage is about to be asked for. */
+void sim_check_stage(const sim_t *sim, const sim_run_t *run, uint32_t stage, uint64_t deadline_ns);
+/* All of its stages are done. */
+void sim_check_done(const sim_t *sim, const sim_run_t *run);
 void sim_check_event(sim_t *sim);
 void sim_check_end(const sim_t *sim);
 

@@ -1,6 +1,6 @@
 /* What is asked of the models, as files say it (docs/formats.md "Rates", "Arrivals"): rates that
  * change at given times, or every single arrival. Plain values, immutable once parsed; models are
- * numbers of the workload's rows. */
+ * numbers of the workload's rows, and applications of rows behind them. */
 #ifndef GPULET_SIM_LOAD_H
 #define GPULET_SIM_LOAD_H
 
@@ -8,7 +8,17 @@
 #include <stdint.h>
 
 #include "base/status.h"
+#include "core/app.h"
 #include "core/workload.h"
+
+/* Who may be asked for. rows are those of a workload file, or NULL: a row with the name of an
+ * application says that one's rate and SLO, which are written to `apps`. *models: the other rows,
+ * and one of rate 0 for every model that only applications use, as late as the latest of them.
+ * *subjects: the same, then a row an application; what the readers below are given. E_INVALID: an
+ * application has the name of a model. Caller destroys both. */
+gpulet_status_t gpulet_sim_subjects(gpulet_workload_t **models, gpulet_workload_t **subjects,
+                                    gpulet_apps_t *apps, const gpulet_workload_t *rows,
+                                    gpulet_error_t *err) GPULET_MUST_USE;
 
 /* From begin_s on the rate holds, until the model's next step. */
 typedef struct gpulet_sim_step {

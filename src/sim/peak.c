@@ -73,6 +73,8 @@ gpulet_status_t gpulet_sim_find_peak(gpulet_sim_peak_t *out, const gpulet_sim_op
     peak.multiple = any ? options->multiple * pow(grid, low) : 0;
     for (size_t i = 0; i < options->planning.workload->count; i++)
         peak.rate_rps += options->planning.workload->demands[i].rate_rps * peak.multiple;
+    for (size_t i = 0; options->apps != NULL && i < options->apps->count; i++)
+        peak.rate_rps += options->apps->items[i]->rate_rps * peak.multiple;
     *out = peak;
     return GPULET_OK;
 }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "plan/apps.h"
 #include "plan/serving.h"
 #include "sim/internal.h"
 
@@ -137,6 +138,7 @@ static gpulet_status_t make_workload(gpulet_workload_t **out, const sim_t *sim,
     for (size_t i = 0; i < all->count && st == GPULET_OK; i++) {
         gpulet_demand_t demand = all->demands[i];
         demand.rate_rps = rates_rps[i];
+        demand.slo_ms = sim->models[i].slo_ms;
         st = gpulet_workload_add(workload, &demand, sim->err);
     }
     if (st != GPULET_OK)
@@ -144,6 +146,33 @@ static gpulet_status_t make_workload(gpulet_workload_t **out, const sim_t *sim,
     else
         *out = workload;
     return st;
+}
+
+/* The applications' objectives shared out: the workload is replaced by one in which every model has
+ * its share. plan NULL: as needs the fewest devices; else as that plan was made. */
+static gpulet_status_t share_out(gpulet_workload_t **workload, sim_t *sim,
+                                 const gpulet_plan_input_t *input, const gpulet_plan_t *plan)
+{
+    gpulet_apps_plan_t *split = NULL;
+    gpulet_apps_options_t options = {
+        .planner = sim->o->planner, .rate_rps_default = 1, .rates_included = true};
+    gpulet_status_t st = GPULET_E_INFEASIBLE;
+    if (sim->apps.count == 0)
+        return GPULET_OK;
+    if (plan != NULL) {
+        gpulet_error_t why = {""};
+        options.plans_max = 1;
+        st = gpulet_apps_plan_adopt(&split, plan, input, sim->o->apps, &options, &why);
+    }
+    if (st != GPULET_OK && st != GPULET_E_NOMEM)
+        st = gpulet_apps_plan_split(&split, input, sim->o->apps, &options, sim->err);
+    if (st != GPULET_OK)
+        return st;
+    gpulet_workload_destroy(*workload);
+    *workload = split->workload;
+    split->workload = NULL;
+    gpulet_apps_plan_destroy(split);
+    return GPULET_OK;
 }
 
 static gpulet_status_t plan_on(gpulet_plan_t **out, sim_t *sim, const double *rates_rps,
@@ -167,11 +196,25 @@ static gpulet_status_t plan_on(gpulet_plan_t **out, sim_t *sim, const double *ra
     input.workload = workload;
     input.from = from;
     input.brief = true;
-    st = gpulet_plan_serving(out, NULL, &input, &serving, sim->err);
+    st = share_out(&workload, sim, &input, NULL);
+    input.workload = workload;
+    if (st == GPULET_OK)
+        st = gpulet_plan_serving(out, NULL, &input, &serving, sim->err);
     gpulet_workload_destroy(workload);
     if (st == GPULET_OK)
         renumber(sim, *out, to_physical);
     return st;
+}
+
+double *sim_planning_rates(sim_t *sim)
+{
+    double *rates = calloc(sim->models_count + 1, sizeof(*rates));
+    if (rates == NULL)
+        sim_fail(sim, gpulet_fail(sim->err, GPULET_E_NOMEM, "out of memory"));
+    for (uint32_t i = 0; rates != NULL && i < sim->models_count; i++)
+        rates[i] = (sim->o->planning.workload->demands[i].rate_rps + sim_apps_rate_rps(sim, i)) *
+                   sim->o->multiple;
+    return rates;
 }
 
 gpulet_plan_t *sim_planning_make(sim_t *sim, const double *rates_rps, bool from_running)
@@ -259,4 +302,62 @@ gpulet_status_t sim_planning_check(const sim_t *sim, const gpulet_plan_t *plan)
             return st;
     }
     return GPULET_OK;
+}
+
+/* What the plan's models are held to from now on. */
+static gpulet_status_t set_objectives(gpulet_plan_t *plan, const gpulet_workload_t *workload)
+{
+    for (size_t i = 0; i < workload->count; i++) {
+        const gpulet_demand_t *demand = &workload->demands[i];
+        gpulet_plan_model_t *m = NULL;
+        for (size_t k = 0; k < plan->models_count && m == NULL; k++) {
+            if (strcmp(plan->models[k].model, demand->model) == 0)
+                m = &plan->models[k];
+        }
+        if (m == NULL) {
+            m = gpulet_plan_add_model(plan);
+            if (m == NULL)
+                return GPULET_E_NOMEM;
+            (void)snprintf(m->model, sizeof(m->model), "%s", demand->model);
+            m->rate_rps = demand->rate_rps;
+        }
+        m->slo_ms = demand->slo_ms;
+    }
+    return GPULET_OK;
+}
+
+static gpulet_status_t complete(gpulet_plan_t *plan, sim_t *sim)
+{
+    gpulet_plan_input_t input = sim->o->planning;
+    gpulet_workload_t *workload = NULL;
+    if (sim->apps.count == 0)
+        return gpulet_plan_adopt_orphans(plan, NULL, &input, sim->err);
+    double *rates = sim_planning_rates(sim);
+    gpulet_status_t st = rates != NULL ? make_workload(&workload, sim, rates) : GPULET_E_NOMEM;
+    input.workload = workload;
+    if (st == GPULET_OK)
+        st = share_out(&workload, sim, &input, plan);
+    input.workload = workload;
+    if (st == GPULET_OK)
+        st = gpulet_plan_adopt_orphans(plan, NULL, &input, sim->err);
+    if (st == GPULET_OK && set_objectives(plan, workload) != GPULET_OK)
+        st = gpulet_fail(sim->err, GPULET_E_NOMEM, "out of memory");
+    gpulet_workload_destroy(workload);
+    free(rates);
+    return st;
+}
+
+gpulet_plan_t *sim_planning_given(sim_t *sim)
+{
+    gpulet_plan_t *plan = NULL;
+    gpulet_status_t st = sim_planning_check(sim, sim->o->plan);
+    if (st == GPULET_OK && (st = gpulet_plan_clone(&plan, sim->o->plan)) != GPULET_OK)
+        (void)gpulet_fail(sim->err, st, "out of memory");
+    if (st == GPULET_OK)
+        st = complete(plan, sim);
+    if (st == GPULET_OK)
+        return plan;
+    gpulet_plan_destroy(plan);
+    sim_fail(sim, st);
+    return NULL;
 }

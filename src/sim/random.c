@@ -5,7 +5,7 @@
 
 #include "sim/arrivals.h"
 
-enum { MODELS_MAX = 4, TYPES_MAX = 2, KINDS = 5 };
+enum { MODELS_MAX = 4, TYPES_MAX = 2, KINDS = 5, APPS_MAX = 2, STAGES_MAX = 5 };
 
 /* A kind of device: what is written before its memory, and its sizes. */
 typedef struct kind {
@@ -49,6 +49,8 @@ typedef struct maker {
     double rate_rps[MODELS_MAX];
     double slo_ms[MODELS_MAX];
     bool tails; /* the profile has 99th percentiles */
+    gpulet_rng_t
+        apps_rng; /* applications have numbers of their own: worlds without are as they were */
     gpulet_error_t *err;
 } maker_t;
 
@@ -153,6 +155,57 @@ static gpulet_status_t make_workload(gpulet_sim_world_t *w, maker_t *m)
     return st;
 }
 
+/* Stages come after some of those before them; now and then one asks for several items. Clients ask
+ * for a part of the models beside them, and less. */
+static void put_app(gpulet_buf_t *text, maker_t *m, uint32_t index)
+{
+    gpulet_rng_t *rng = &m->apps_rng;
+    uint32_t stages = 1 + (uint32_t)gpulet_rng_below(rng, STAGES_MAX);
+    double alone_ms = 0;
+    gpulet_buf_printf(text, "  app%u:\n    stages:\n", index);
+    for (uint32_t s = 0; s < stages; s++) {
+        uint32_t model = (uint32_t)gpulet_rng_below(rng, m->models);
+        uint32_t requests = gpulet_rng_f64(rng) < 0.2 ? 2 : 1;
+        const char *separator = ", after: [";
+        gpulet_buf_printf(text, "      s%u: {model: m%u, requests: %u", s, model, requests);
+        for (uint32_t b = 0; b < s; b++) {
+            if (gpulet_rng_f64(rng) >= 0.5)
+                continue;
+            gpulet_buf_printf(text, "%ss%u", separator, b);
+            separator = ", ";
+        }
+        gpulet_buf_printf(text, "%s}\n", separator[2] == 'a' ? "" : "]");
+        alone_ms += m->fixed_ms[model] + requests * m->each_ms[model];
+    }
+    gpulet_buf_printf(text, "    slo_ms: %.3f\n    rate_rps: %.3f\n",
+                      alone_ms * (1.5 + 15 * gpulet_rng_f64(rng)),
+                      1000 / alone_ms * (0.02 + 0.5 * gpulet_rng_f64(rng)));
+}
+
+static gpulet_status_t make_apps(gpulet_sim_world_t *w, maker_t *m)
+{
+    gpulet_buf_t text = GPULET_BUF_INIT;
+    gpulet_workload_t *rows = w->workload;
+    uint32_t count = 1 + (uint32_t)gpulet_rng_below(&m->apps_rng, APPS_MAX);
+    for (size_t i = 0; i < rows->count; i++) {
+        double part = gpulet_rng_f64(&m->apps_rng);
+        rows->demands[i].rate_rps *= part < 0.4 ? 0 : part;
+        m->rate_rps[i] = rows->demands[i].rate_rps;
+    }
+    gpulet_buf_append_str(&text, "apps:\n");
+    for (uint32_t i = 0; i < count; i++)
+        put_app(&text, m, i);
+    gpulet_status_t st = gpulet_buf_status(&text);
+    if (st == GPULET_OK)
+        st = gpulet_apps_parse(&w->apps, text.data, text.size, "apps.yaml", m->err);
+    if (st == GPULET_OK)
+        st = gpulet_sim_subjects(&w->workload, &w->subjects, w->apps, rows, m->err);
+    if (st == GPULET_OK)
+        gpulet_workload_destroy(rows);
+    gpulet_buf_deinit(&text);
+    return st;
+}
+
 static gpulet_status_t make_truth(gpulet_sim_world_t *w, maker_t *m)
 {
     gpulet_buf_t text = GPULET_BUF_INIT;
@@ -199,9 +252,15 @@ static gpulet_status_t make_rates(gpulet_sim_world_t *w, maker_t *m)
             at_s += between(m, 0.3, 4);
         }
     }
+    for (size_t i = 0; w->apps != NULL && i < w->apps->count; i++) {
+        for (uint32_t k = 0; k < 4; k++)
+            gpulet_buf_printf(&text, "%u,app%zu,%.3f\n", 2 * k, i,
+                              w->apps->items[i]->rate_rps * 2 * gpulet_rng_f64(&m->apps_rng));
+    }
     gpulet_status_t st = gpulet_buf_status(&text);
     if (st == GPULET_OK)
-        st = gpulet_sim_rates_parse(&w->rates, text.data, text.size, "rates", w->workload, m->err);
+        st = gpulet_sim_rates_parse(&w->rates, text.data, text.size, "rates",
+                                    w->subjects != NULL ? w->subjects : w->workload, m->err);
     gpulet_buf_deinit(&text);
     return st;
 }
@@ -248,6 +307,7 @@ static void choose_options(gpulet_sim_world_t *w, maker_t *m, uint64_t seed)
                      .interference = w->believed,
                      .rate_percentile = chance(m, 0.7) ? 0.99 : 0,
                      .p99 = m->tails},
+        .apps = w->apps,
         .planner = choose_planner(m),
         .use_spare = chance(m, 0.15),
         .all_devices = chance(m, 0.3),
@@ -284,12 +344,15 @@ gpulet_status_t gpulet_sim_world_make(gpulet_sim_world_t *out, uint64_t seed, gp
 {
     maker_t m = {.err = err};
     gpulet_rng_init(&m.rng, sim_seed(seed, "world", ""));
+    gpulet_rng_init(&m.apps_rng, sim_seed(seed, "apps", ""));
     choose_models(&m);
     gpulet_status_t st = make_devices(out, &m);
     if (st == GPULET_OK)
         st = make_profile(out, &m);
     if (st == GPULET_OK)
         st = make_workload(out, &m);
+    if (st == GPULET_OK && gpulet_rng_f64(&m.apps_rng) < 0.3)
+        st = make_apps(out, &m);
     if (st == GPULET_OK && chance(&m, 0.4))
         st = make_truth(out, &m);
     if (st == GPULET_OK && chance(&m, 0.4))
@@ -307,6 +370,8 @@ void gpulet_sim_world_deinit(gpulet_sim_world_t *world)
     gpulet_pairs_destroy(world->truth);
     gpulet_interference_destroy(world->believed);
     gpulet_workload_destroy(world->workload);
+    gpulet_workload_destroy(world->subjects);
+    gpulet_apps_destroy(world->apps);
     gpulet_device_set_destroy(world->devices);
     gpulet_profile_destroy(world->profile);
     *world = (gpulet_sim_world_t){0};

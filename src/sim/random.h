@@ -9,6 +9,8 @@ typedef struct gpulet_sim_world {
     gpulet_profile_t *profile;
     gpulet_device_set_t *devices;
     gpulet_workload_t *workload;
+    gpulet_workload_t *subjects;     /* its rows, and one an application */
+    gpulet_apps_t *apps;             /* NULL: none */
     gpulet_interference_t *believed; /* NULL: none */
     gpulet_pairs_t *truth;           /* NULL: none */
     gpulet_sim_rates_t *rates;       /* NULL: constant */

@@ -29,7 +29,7 @@ void sim_add_event(sim_t *sim, sim_event_kind_t kind, uint64_t at_ns, uint32_t i
     }
 }
 
-static void mix(sim_t *sim, uint64_t value)
+void sim_mix(sim_t *sim, uint64_t value)
 {
     sim->hash = (sim->hash ^ value) * 0x100000001b3U;
     sim->hash ^= sim->hash >> 29;
@@ -54,27 +54,46 @@ static void free_request(sim_t *sim, uint32_t place)
     sim->request_free = place;
 }
 
-void sim_arrive(sim_t *sim, uint32_t model, uint32_t items)
+uint32_t sim_subjects_count(const sim_t *sim)
+{
+    return (uint32_t)sim->models_count + sim->apps.count;
+}
+
+uint32_t sim_request_make(sim_t *sim, gpulet_sched_request_t *out, const sim_request_t *value)
 {
     uint32_t place = take_request(sim);
     sim_request_t *r = &sim->requests[place];
-    double slo_ms = sim->o->planning.workload->demands[model].slo_ms;
-    *r = (sim_request_t){.arrival_ns = sim->now_ns,
-                         .deadline_ns = sim->now_ns + (uint64_t)(slo_ms * 1e6),
-                         .generation = r->generation,
-                         .model = model,
-                         .items = items,
-                         .state = SIM_REQUEST_WAITING};
-    gpulet_sched_request_t request = {.id = (uint64_t)r->generation << 32 | place,
-                                      .model = model,
-                                      .items = items,
-                                      .arrival_ns = sim->now_ns};
-    gpulet_ticket_t ticket = 0;
-    sim_stats_arrived(sim, r);
+    const uint32_t generation = r->generation;
+    *r = *value;
+    r->generation = generation;
+    r->state = SIM_REQUEST_WAITING;
+    *out = (gpulet_sched_request_t){.id = (uint64_t)generation << 32 | place,
+                                    .model = r->asked.subject,
+                                    .items = r->asked.items,
+                                    .arrival_ns = sim->now_ns};
+    sim->result->requests++;
+    sim->models[r->asked.subject].offered++;
+    sim_stats_arrived(sim, &r->asked);
     if (sim->follow != NULL)
-        gpulet_follow_arrived(sim->follow, model, items);
+        gpulet_follow_arrived(sim->follow, r->asked.subject, r->asked.items);
+    return place;
+}
+
+static void arrive_at_model(sim_t *sim, uint32_t model, uint32_t items)
+{
+    const sim_model_t *m = &sim->models[model];
+    const double slo_ms = m->slo_ms;
+    const sim_request_t value = {
+        .asked = {.arrival_ns = sim->now_ns, .subject = model, .items = items},
+        .deadline_ns = sim->now_ns + (uint64_t)(slo_ms * 1e6),
+        .run = SIM_NONE};
+    gpulet_sched_request_t request;
+    gpulet_ticket_t ticket = 0;
+    uint32_t place = sim_request_make(sim, &request, &value);
+    /* The brain holds the model to the smallest objective of those who use it. */
+    request.deadline_ns = m->staged ? value.deadline_ns : 0;
     gpulet_actions_t actions = gpulet_sched_on_request(sim->sched, sim->now_ns, &request, &ticket);
-    r->ticket = ticket;
+    sim->requests[place].ticket = ticket;
     if (ticket != 0 && sim_fault_strikes(sim, GPULET_FAULT_CLIENT_GONE)) {
         double part = gpulet_rng_f64(&sim->fault_rngs[GPULET_FAULT_CLIENT_GONE]);
         sim_add_event(sim, SIM_EVENT_CANCEL, sim_after_s(sim, part * slo_ms / 1e3), place, ticket);
@@ -82,7 +101,15 @@ void sim_arrive(sim_t *sim, uint32_t model, uint32_t items)
     sim_apply(sim, actions);
 }
 
-static void cancel(sim_t *sim, uint32_t place, uint64_t ticket)
+void sim_arrive(sim_t *sim, uint32_t subject, uint32_t items)
+{
+    if (subject < sim->models_count)
+        arrive_at_model(sim, subject, items);
+    else
+        sim_app_arrive(sim, subject - (uint32_t)sim->models_count, items);
+}
+
+void sim_request_cancel(sim_t *sim, uint32_t place, uint64_t ticket)
 {
     sim_request_t *r = &sim->requests[place];
     if (r->state != SIM_REQUEST_FREE && r->ticket == ticket)
@@ -92,14 +119,26 @@ static void cancel(sim_t *sim, uint32_t place, uint64_t ticket)
 
 /* ---- what the brain decides ---- */
 
+/* The request has its answer. */
+static void end_request(sim_t *sim, uint32_t place, sim_stage_how_t how)
+{
+    const sim_request_t *r = &sim->requests[place];
+    sim->models[r->asked.subject].ended++;
+    if (r->run != SIM_NONE)
+        sim_stage_ended(sim, r, how);
+    free_request(sim, place);
+}
+
 static void reply(sim_t *sim, const gpulet_action_t *action)
 {
     uint32_t place = (uint32_t)action->u.reply.request;
     if (sim->o->check)
         sim_check_reply(sim, action);
-    mix(sim, action->u.reply.request);
-    sim_stats_replied(sim, &sim->requests[place], action->u.reply.in_time, action->u.reply.status);
-    free_request(sim, place);
+    sim_mix(sim, action->u.reply.request);
+    sim_stats_replied(sim, &sim->requests[place].asked, action->u.reply.in_time,
+                      action->u.reply.status);
+    end_request(sim, place,
+                action->u.reply.status == GPULET_OK ? SIM_STAGE_ANSWERED : SIM_STAGE_FAILED);
 }
 
 static void reject(sim_t *sim, const gpulet_action_t *action)
@@ -107,28 +146,28 @@ static void reject(sim_t *sim, const gpulet_action_t *action)
     uint32_t place = (uint32_t)action->u.reject.request;
     if (sim->o->check)
         sim_check_reject(sim, action);
-    mix(sim, action->u.reject.request ^ (uint64_t)action->u.reject.reason << 56);
-    sim_stats_rejected(sim, &sim->requests[place]);
-    free_request(sim, place);
+    sim_mix(sim, action->u.reject.request ^ (uint64_t)action->u.reject.reason << 56);
+    sim_stats_rejected(sim, &sim->requests[place].asked);
+    end_request(sim, place, SIM_STAGE_REJECTED);
 }
 
 static void cancelled(sim_t *sim, uint64_t id)
 {
     if (sim->o->check)
         sim_check_cancelled(sim, id);
-    mix(sim, id);
-    sim_stats_cancelled(sim, &sim->requests[(uint32_t)id]);
-    free_request(sim, (uint32_t)id);
+    sim_mix(sim, id);
+    sim_stats_cancelled(sim, &sim->requests[(uint32_t)id].asked);
+    end_request(sim, (uint32_t)id, SIM_STAGE_CANCELLED);
 }
 
 void sim_apply(sim_t *sim, gpulet_actions_t actions)
 {
-    mix(sim, sim->now_ns);
+    sim_mix(sim, sim->now_ns);
     for (size_t i = 0; i < actions.count; i++) {
         const gpulet_action_t *a = &actions.items[i];
         switch (a->kind) {
         case GPULET_ACTION_RUN:
-            mix(sim, a->u.run.batch ^ (uint64_t)a->u.run.lane << 40);
+            sim_mix(sim, a->u.run.batch ^ (uint64_t)a->u.run.lane << 40);
             sim_lane_run(sim, a);
             break;
         case GPULET_ACTION_REPLY:
@@ -144,7 +183,7 @@ void sim_apply(sim_t *sim, gpulet_actions_t actions)
             sim->timer_ns = a->u.timer.at_ns;
             break;
         case GPULET_ACTION_LANE_IDLE:
-            mix(sim, ~(uint64_t)a->u.lane_idle.lane);
+            sim_mix(sim, ~(uint64_t)a->u.lane_idle.lane);
             sim_gpulet_lane_idle(sim, a->u.lane_idle.lane);
             break;
         }
@@ -153,12 +192,18 @@ void sim_apply(sim_t *sim, gpulet_actions_t actions)
 
 /* ---- arrivals ---- */
 
-void sim_schedule_arrival(sim_t *sim, uint32_t model)
+static sim_stream_t *stream_of(sim_t *sim, uint32_t subject)
 {
-    double at_s = sim_stream_next_s(&sim->models[model].stream);
+    return subject < sim->models_count ? &sim->models[subject].stream
+                                       : &sim->apps.items[subject - sim->models_count].stream;
+}
+
+void sim_schedule_arrival(sim_t *sim, uint32_t subject)
+{
+    double at_s = sim_stream_next_s(stream_of(sim, subject));
     double ns = (double)SIM_BEGIN_NS + (at_s + sim->o->warmup_s) * 1e9;
     if (ns < (double)sim->arrivals_until_ns)
-        sim_add_event(sim, SIM_EVENT_ARRIVAL, (uint64_t)ns, model, 0);
+        sim_add_event(sim, SIM_EVENT_ARRIVAL, (uint64_t)ns, subject, 0);
 }
 
 void sim_schedule_trace(sim_t *sim)
@@ -201,7 +246,10 @@ static void handle(sim_t *sim, const sim_event_t *event)
         sim_gpulet_step(sim, event->index, event->arg);
         break;
     case SIM_EVENT_CANCEL:
-        cancel(sim, event->index, event->arg);
+        sim_request_cancel(sim, event->index, event->arg);
+        break;
+    case SIM_EVENT_APP_GONE:
+        sim_app_gone(sim, event->index, event->arg);
         break;
     case SIM_EVENT_LIMIT:
         if (sim->transition.active && sim->transition.number == event->arg &&
@@ -244,6 +292,7 @@ static void settle(sim_t *sim)
             else if (g != NULL && g->state == SIM_GPULET_DRAINING && g->lanes_count == 0)
                 sim_gpulet_destroy(sim, g);
         }
+        sim_apps_progress(sim);
         if (sim->hopeless)
             sim_transition_give_up(sim);
         sim->hopeless = false;
@@ -271,7 +320,9 @@ static uint64_t patience_ns(const sim_t *sim)
                      sim->o->load_s * (double)(sim->models_count + 1) + 60 +
                      sim->o->transition_limit_s;
     for (size_t i = 0; i < sim->models_count; i++)
-        seconds = fmax(seconds, sim->o->planning.workload->demands[i].slo_ms / 1e3 * 2);
+        seconds = fmax(seconds, sim->models[i].slo_ms / 1e3 * 2);
+    for (size_t i = 0; i < sim->apps.count; i++)
+        seconds = fmax(seconds, sim->apps.items[i].app->slo_ms / 1e3 * 2);
     return (uint64_t)(2 * seconds * 1e9) + 4 * sim->o->run_limit_ns;
 }
 

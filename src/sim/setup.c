@@ -2,13 +2,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "plan/serving.h"
 #include "sim/internal.h"
 
 static gpulet_status_t make_pools(sim_t *sim)
 {
-    uint32_t most = sim->o->requests_max;
-    sim->requests = calloc(most + 1U, sizeof(*sim->requests));
+    /* Stages that begin together are all there before the brain refuses any. */
+    sim->requests_count =
+        sim->o->requests_max + (sim->o->apps != NULL ? GPULET_SCHED_GROUP_MAX : 1U);
+    sim->requests = calloc(sim->requests_count, sizeof(*sim->requests));
     sim->lanes = calloc(SIM_LANES_MAX, sizeof(*sim->lanes));
     sim->lanes_free = calloc(SIM_LANES_MAX, sizeof(*sim->lanes_free));
     sim->models = calloc(sim->models_count + 1, sizeof(*sim->models));
@@ -17,8 +18,8 @@ static gpulet_status_t make_pools(sim_t *sim)
     if (sim->requests == NULL || sim->lanes == NULL || sim->lanes_free == NULL ||
         sim->models == NULL || sim->result->models == NULL)
         return GPULET_E_NOMEM;
-    for (uint32_t i = 0; i <= most; i++)
-        sim->requests[i].next = i < most ? i + 1 : SIM_NONE;
+    for (uint32_t i = 0; i < sim->requests_count; i++)
+        sim->requests[i].next = i + 1 < sim->requests_count ? i + 1 : SIM_NONE;
     for (uint32_t i = 0; i < SIM_LANES_MAX; i++) {
         sim->lanes_free[i] = SIM_LANES_MAX - 1 - i;
         sim->lanes[i].gpulet = SIM_NONE;
@@ -33,13 +34,14 @@ static gpulet_status_t make_model(sim_t *sim, uint32_t index)
     const gpulet_demand_t *demand = &o->planning.workload->demands[index];
     gpulet_sim_model_t *counted = &sim->result->models[index];
     sim_model_t *m = &sim->models[index];
-    gpulet_sched_model_t value = {.slo_ns = (uint64_t)(demand->slo_ms * 1e6),
-                                  .priority = demand->priority < GPULET_SCHED_PRIORITIES
-                                                  ? demand->priority
-                                                  : GPULET_SCHED_PRIORITIES - 1,
-                                  .batch_max = sim_curves_batch_max(&sim->curves, index),
-                                  .late_serve = o->late_serve,
-                                  .weight = demand->weight};
+    m->value = (gpulet_sched_model_t){.slo_ns = (uint64_t)(demand->slo_ms * 1e6),
+                                      .priority = demand->priority < GPULET_SCHED_PRIORITIES
+                                                      ? demand->priority
+                                                      : GPULET_SCHED_PRIORITIES - 1,
+                                      .batch_max = sim_curves_batch_max(&sim->curves, index),
+                                      .late_serve = o->late_serve,
+                                      .weight = demand->weight};
+    m->slo_ms = demand->slo_ms;
     (void)snprintf(counted->name, sizeof(counted->name), "%s", demand->model);
     counted->slo_ms = demand->slo_ms;
     m->stream.uniform = o->uniform;
@@ -51,7 +53,7 @@ static gpulet_status_t make_model(sim_t *sim, uint32_t index)
     }
     gpulet_rng_init(&m->service, sim_seed(o->seed, "service", demand->model));
     sim_stream_init(&m->stream, o->seed, demand->model, -o->warmup_s);
-    return gpulet_sched_model_set(sim->sched, index, &value);
+    return gpulet_sched_model_set(sim->sched, index, &m->value);
 }
 
 static gpulet_status_t set_up(sim_t *sim)
@@ -80,34 +82,22 @@ static gpulet_status_t set_up(sim_t *sim)
         st = sim_truth_create(&sim->truth, o->truth_pairs, o->truth_interference, &sim->curves);
     for (uint32_t i = 0; i < sim->models_count && st == GPULET_OK; i++)
         st = make_model(sim, i);
-    return st == GPULET_OK ? st : gpulet_fail(sim->err, st, "%s", gpulet_status_text(st));
+    if (st == GPULET_OK)
+        st = sim_apps_init(sim);
+    if (st != GPULET_OK && sim->err->text[0] == '\0')
+        (void)gpulet_fail(sim->err, st, "%s", gpulet_status_text(st));
+    return st;
 }
 
 /* The plan given, or one for the workload. */
 static gpulet_plan_t *first_plan(sim_t *sim)
 {
-    gpulet_plan_t *plan = NULL;
-    if (sim->o->plan == NULL) {
-        double *rates = calloc(sim->models_count + 1, sizeof(*rates));
-        for (size_t i = 0; rates != NULL && i < sim->models_count; i++)
-            rates[i] = sim->o->planning.workload->demands[i].rate_rps * sim->o->multiple;
-        if (rates != NULL)
-            plan = sim_planning_make(sim, rates, false);
-        else
-            sim_fail(sim, gpulet_fail(sim->err, GPULET_E_NOMEM, "out of memory"));
-        free(rates);
-        return plan;
-    }
-    gpulet_status_t st = sim_planning_check(sim, sim->o->plan);
-    if (st == GPULET_OK && (st = gpulet_plan_clone(&plan, sim->o->plan)) != GPULET_OK)
-        (void)gpulet_fail(sim->err, st, "out of memory");
-    if (st == GPULET_OK)
-        st = gpulet_plan_adopt_orphans(plan, NULL, &sim->o->planning, sim->err);
-    if (st == GPULET_OK)
-        return plan;
-    gpulet_plan_destroy(plan);
-    sim_fail(sim, st);
-    return NULL;
+    if (sim->o->plan != NULL)
+        return sim_planning_given(sim);
+    double *rates = sim_planning_rates(sim);
+    gpulet_plan_t *plan = rates != NULL ? sim_planning_make(sim, rates, false) : NULL;
+    free(rates);
+    return plan;
 }
 
 static void begin(sim_t *sim)
@@ -120,7 +110,7 @@ static void begin(sim_t *sim)
     }
     sim->result->feasible = plan->feasible;
     sim_transition_first(sim, plan);
-    for (uint32_t i = 0; i < sim->models_count && sim->o->trace == NULL; i++)
+    for (uint32_t i = 0; i < sim_subjects_count(sim) && sim->o->trace == NULL; i++)
         sim_schedule_arrival(sim, i);
     if (sim->o->trace != NULL)
         sim_schedule_trace(sim);
@@ -152,6 +142,7 @@ static void tear_down(sim_t *sim)
     gpulet_plan_destroy(sim->transition.plan);
     gpulet_follow_destroy(sim->follow);
     free(sim->covers);
+    sim_apps_deinit(&sim->apps);
     sim_events_deinit(&sim->events);
     gpulet_sched_destroy(sim->sched);
     sim_truth_destroy(sim->truth);

@@ -13,6 +13,7 @@
 
 #include "base/hist.h"
 #include "base/status.h"
+#include "core/app.h"
 #include "core/pairs.h"
 #include "plan/planner.h"
 #include "sched/follow.h"
@@ -29,13 +30,16 @@ typedef struct gpulet_sim_options {
     uint64_t seed;
     gpulet_plan_input_t planning; /* profile, devices, workload and the rules of planning; `from` is
                                      set here */
+    const gpulet_apps_t *apps;    /* NULL, or applications of models that are all in the
+                                     workload (load.h: gpulet_sim_subjects), which says what is
+                                     asked of the models directly */
     const gpulet_planner_t *planner;
     const gpulet_plan_t *plan; /* NULL, or the plan to begin with */
     bool use_spare;            /* plan for more than the rates, as gpuletd does */
     bool all_devices;          /* … on all devices there are, not only those that are needed */
-    double multiple;           /* of the workload's rates and of those of `rates`; > 0 */
+    double multiple;           /* of the rates of workload, applications and `rates`; > 0 */
 
-    const gpulet_sim_rates_t *rates; /* NULL: the workload's */
+    const gpulet_sim_rates_t *rates; /* NULL: the workload's and the applications' */
     const gpulet_sim_trace_t *trace; /* NULL: arrivals are drawn */
     bool uniform;                    /* drawn at equal distances, else Poisson */
     double warmup_s;
@@ -65,16 +69,25 @@ typedef struct gpulet_sim_options {
     double series_s;        /* windows of the series; 0: none */
 } gpulet_sim_options_t;
 
-/* Counted in items. What the client gave up on is in `offered`, and no miss. */
+/* A part of what is counted of a model. */
+typedef struct gpulet_sim_part {
+    uint64_t offered;
+    uint64_t in_time;
+    uint64_t cancelled;
+} gpulet_sim_part_t;
+
+/* A model, or an application, whose requests are counted as wholes. Counted in items. What the
+ * client gave up on is in `offered`, and no miss. */
 typedef struct gpulet_sim_model {
     char name[GPULET_WORKLOAD_NAME_MAX + 1];
-    double slo_ms;
+    double slo_ms; /* of a model that only applications ask for: 0 */
     uint64_t offered;
     uint64_t in_time;
     uint64_t late;
     uint64_t rejected; /* refused or dropped, or lost with a worker */
     uint64_t failed;
     uint64_t cancelled;
+    gpulet_sim_part_t staged; /* of a model: as much of that was asked by applications */
     gpulet_hist_t latency_ns; /* of answered requests */
 } gpulet_sim_model_t;
 
@@ -90,9 +103,11 @@ typedef struct gpulet_sim_window {
 typedef struct gpulet_sim_result {
     size_t models_count;
     gpulet_sim_model_t *models; /* owned; in the order of the workload */
+    size_t apps_count;
+    gpulet_sim_model_t *apps; /* owned; in their order */
     uint64_t trace_hash;
     uint64_t events;   /* handled */
-    uint64_t requests; /* simulated, those of the warm-up included */
+    uint64_t requests; /* of models, simulated, those of the warm-up included */
     double seconds;    /* counted */
     double devices_time_avg;
     uint32_t devices_max;
@@ -102,7 +117,7 @@ typedef struct gpulet_sim_result {
     uint64_t faults[GPULET_FAULT_COUNT]; /* how often each happened */
     bool feasible;                       /* the plan that it began with */
     size_t windows_count;
-    gpulet_sim_window_t *windows; /* owned; models_count a window */
+    gpulet_sim_window_t *windows; /* owned; models_count + apps_count a window */
 } gpulet_sim_result_t;
 
 /* E_INVALID or E_NOT_FOUND is about the input (a plan that does not fit the devices, a pair that
@@ -111,13 +126,14 @@ gpulet_status_t gpulet_sim_run(gpulet_sim_result_t *out, const gpulet_sim_option
                                gpulet_error_t *err) GPULET_MUST_USE;
 void gpulet_sim_result_deinit(gpulet_sim_result_t *result);
 
-/* Of all models together, 0 … 1; 1 when nothing was asked. */
+/* Of all clients together, 0 … 1; 1 when nothing was asked. A request of an application counts
+ * once, its stages do not. */
 double gpulet_sim_attainment(const gpulet_sim_result_t *result);
 double gpulet_sim_goodput_rps(const gpulet_sim_result_t *result);
 
 typedef struct gpulet_sim_peak {
     double multiple; /* 0: not even the least that is tried */
-    double rate_rps; /* of all models together */
+    double rate_rps; /* of all models and applications together */
     uint32_t runs;
 } gpulet_sim_peak_t;
 

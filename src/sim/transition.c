@@ -27,6 +27,7 @@ static void adopt(sim_t *sim, gpulet_plan_t *plan)
     for (size_t i = 0; i < sim->models_count; i++)
         sim->models[i].planned_rps =
             gpulet_plan_covers_rps(plan, sim->o->planning.workload->demands[i].model);
+    sim_apps_share(sim, plan);
 }
 
 static void place_all(sim_t *sim, const gpulet_plan_device_t *planned)

@@ -115,6 +115,79 @@ class Answers(Case):
         self.assertIn("nobody", self.sim(code=1, plan=wrong))
 
 
+class Applications(Case):
+    APPS = ("apps:\n  x: {slo_ms: 120, rate_rps: 50, stages: {p: {model: a}, q: {model: b, after: [p]}, r: {model: a, after: [p], requests: 2}}}\n")
+
+    def setUp(self):
+        super().setUp()
+        self.inputs["apps"] = self.write("apps.yaml", self.APPS)
+
+    def check_counts(self, rows):
+        for m in rows:
+            self.assertEqual(m["offered"], m["in_time"] + m["late"] + m["rejected"] + m["failed"] + m["cancelled"])
+
+    def test_they_stand_beside_the_models_and_count_once(self):
+        r = self.sim("--duration-s", "20", "--arrivals", "uniform")
+        self.assertEqual([a["app"] for a in r["apps"]], ["x"])
+        (x,) = r["apps"]
+        self.assertLessEqual(MODEL_FIELDS - {"model"}, set(x))
+        self.check_counts(r["models"] + r["apps"])
+        self.assertEqual((x["offered"], x["in_time"], x["slo_ms"]), (1000, 1000, 120))
+        a, b = r["models"]
+        self.assertEqual((a["slo_ms"], b["slo_ms"]), (60, 80))
+        self.assertAlmostEqual(a["offered"] - a["by_apps"], 2000, delta=1)
+        self.assertAlmostEqual(a["by_apps"], 3000, delta=6)  # one and two items a request; some arrive in the warm-up
+        self.assertAlmostEqual(b["by_apps"], 1000, delta=2)
+        self.assertAlmostEqual(r["goodput_rps"], 190, delta=0.2)
+        self.assertGreater(r["attainment"], 0.999)
+
+    def test_alone_with_rates_and_a_series_and_the_same_again(self):
+        del self.inputs["workload"]
+        rates = self.write("r.csv", "time_s,model,rate_rps\n0,x,20\n60,x,400\n")
+        series = self.folder.join("s.csv")
+        words = ("--duration-s", "160", "--series", series, "--series-s", "20", "--start-s", "1")
+        r = self.sim(*words, rates=rates)
+        self.check_counts(r["models"] + r["apps"])
+        self.assertGreaterEqual(r["replans"], 1)
+        self.assertEqual([(m["model"], m["slo_ms"]) for m in r["models"]], [("a", 0), ("b", 0)])
+        with open(series) as f:
+            rows = list(csv.DictReader(f))
+        self.assertEqual([row["model"] for row in rows[:3]], ["a", "b", "x"])
+        last = {row["model"]: row for row in rows[-3:]}
+        self.assertEqual(last["x"]["planned_rps"], "")
+        self.assertGreater(float(last["a"]["planned_rps"]), 1200)
+        self.assertEqual(self.sim(*words, rates=rates)["trace_hash"], r["trace_hash"])
+        self.assertLess(self.sim(*words, "--follow", "off", rates=rates)["attainment"], r["attainment"])
+
+    def test_each_arrival_from_a_file_and_rates_from_the_workload(self):
+        self.inputs["workload"] = self.write("w3.csv", "model,rate_rps,slo_ms\nx,5,200\na,10,60\n")
+        r = self.sim(arrivals=self.write("t.csv", "time_s,model,items\n0,x,1\n1,x,2\n2,a,1\n2.5,b,1\n"))
+        self.assertEqual([(a["offered"], a["slo_ms"]) for a in r["apps"]], [(3, 200)])
+        self.assertEqual([(m["model"], m["offered"] - m["by_apps"]) for m in r["models"]], [("a", 1), ("b", 1)])
+
+    def test_the_peak_and_a_table_for_people(self):
+        r = self.sim("--peak", "--duration-s", "10")
+        self.assertAlmostEqual(r["peak_rps"], 190 * r["peak_multiple"], places=3)
+        self.assertLess(1 - r["attainment"], 0.01)
+        found, out, err = run(*self.words("--duration-s", "5"))
+        self.assertEqual(found, 0, err)
+        for word in ("model ", "application ", "x "):
+            self.assertIn(word, out)
+
+    def test_what_is_wrong_is_named(self):
+        for text, mentions in (("apps: {x: {slo_ms: 1, stages: {p: {model: a}}}}", "application x: rate_rps"),
+                               ("apps: {a: {slo_ms: 1, rate_rps: 1, stages: {p: {model: a}}}}", "application a: expected a name"),
+                               ("apps: {x: {slo_ms: 1, rate_rps: 1, stages: {p: {model: a, requests: 9}}}}", "stage p: requests"),
+                               ("apps: {x: {slo_ms: 1, rate_rps: 1, stages: {p: {model: zebra}}}}", "zebra"),
+                               ("apps: {x: {slo_ms: -1, rate_rps: 1}}", "x.yaml:1: "), ("apps: 3", "x.yaml:1: ")):
+            err = self.sim("--duration-s", "1", code=1, apps=self.write("x.yaml", text + "\n"))
+            self.assertIn(mentions, err)
+        self.assertIn("model", self.sim(code=1, rates=self.write("r.csv", "time_s,model,rate_rps\n0,y,1\n")))
+        found, out, err = run(GPULET, "sim", "--profiles", self.inputs["profiles"])
+        self.assertEqual((found, out), (2, ""))
+        self.assertIn("--apps", err)
+
+
 class Load(Case):
     def test_rates_change_when_they_say_and_the_devices_follow(self):
         rates = self.write("r.csv", "time_s,model,rate_rps\n0,a,50\n100,a,2500\n200,a,50\n")

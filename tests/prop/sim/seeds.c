@@ -13,6 +13,7 @@ enum { TWICE = 20, ENOUGH = 100 };
 /* What the worlds came to, all together. */
 typedef struct tally {
     uint64_t requests;
+    uint64_t apps[4]; /* of applications: in time, late, refused, given up on */
     uint64_t replans;
     uint64_t breaks;
     uint64_t rollbacks;
@@ -24,6 +25,13 @@ static tally_t tally;
 static void count(const gpulet_sim_result_t *result)
 {
     tally.requests += result->requests;
+    for (size_t i = 0; i < result->apps_count; i++) {
+        const gpulet_sim_model_t *a = &result->apps[i];
+        tally.apps[0] += a->in_time;
+        tally.apps[1] += a->late;
+        tally.apps[2] += a->rejected;
+        tally.apps[3] += a->cancelled;
+    }
     tally.replans += result->replans;
     tally.breaks += result->breaks;
     tally.rollbacks += result->rollbacks;
@@ -35,6 +43,11 @@ static void count(const gpulet_sim_result_t *result)
 static bool put_tally(void)
 {
     bool all = tally.replans > 0 && tally.breaks > 0 && tally.rollbacks > 0;
+    (void)printf("applications: in time %llu, late %llu, refused %llu, given up on %llu; ",
+                 (unsigned long long)tally.apps[0], (unsigned long long)tally.apps[1],
+                 (unsigned long long)tally.apps[2], (unsigned long long)tally.apps[3]);
+    for (int i = 0; i < 4; i++)
+        all = all && tally.apps[i] > 0;
     (void)printf("requests %llu, replans %llu, breaks %llu, rollbacks %llu",
                  (unsigned long long)tally.requests, (unsigned long long)tally.replans,
                  (unsigned long long)tally.breaks, (unsigned long long)tally.rollbacks);

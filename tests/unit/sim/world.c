@@ -56,10 +56,23 @@ void world_init(world_t *w, const char *profile_rows, const char *devices,
     gpulet_buf_deinit(&yaml);
 }
 
+void world_apps(world_t *w, const char *yaml)
+{
+    gpulet_buf_t text = text_of("apps:", yaml);
+    gpulet_workload_t *rows = w->workload;
+    good(gpulet_apps_parse(&w->apps, text.data, text.size, "apps.yaml", &err));
+    good(gpulet_sim_subjects(&w->workload, &w->subjects, w->apps, rows, &err));
+    gpulet_workload_destroy(rows);
+    gpulet_buf_deinit(&text);
+    w->options.apps = w->apps;
+    w->options.planning.workload = w->workload;
+}
+
 void world_rates(world_t *w, const char *rows)
 {
     gpulet_buf_t text = text_of("time_s,model,rate_rps", rows);
-    good(gpulet_sim_rates_parse(&w->rates, text.data, text.size, "rates", w->workload, &err));
+    good(gpulet_sim_rates_parse(&w->rates, text.data, text.size, "rates",
+                                w->subjects != NULL ? w->subjects : w->workload, &err));
     gpulet_buf_deinit(&text);
     w->options.rates = w->rates;
 }
@@ -78,6 +91,8 @@ void world_deinit(world_t *w)
     gpulet_sim_rates_destroy(w->rates);
     gpulet_pairs_destroy(w->pairs);
     gpulet_workload_destroy(w->workload);
+    gpulet_workload_destroy(w->subjects);
+    gpulet_apps_destroy(w->apps);
     gpulet_device_set_destroy(w->devices);
     gpulet_profile_destroy(w->profile);
 }

@@ -8,6 +8,8 @@ typedef struct world {
     gpulet_profile_t *profile;
     gpulet_device_set_t *devices;
     gpulet_workload_t *workload;
+    gpulet_workload_t *subjects; /* NULL: there are no applications */
+    gpulet_apps_t *apps;
     gpulet_pairs_t *pairs;
     gpulet_sim_rates_t *rates;
     gpulet_sim_options_t options; /* elastic, Poisson, no overhead, checks on, 60 s */
@@ -17,6 +19,8 @@ typedef struct world {
  * workload model,rate_rps,slo_ms. */
 void world_init(world_t *w, const char *profile_rows, const char *devices,
                 const char *workload_rows);
+/* What follows "apps:"; before world_rates, where those name one. */
+void world_apps(world_t *w, const char *yaml);
 /* time_s,model,rate_rps */
 void world_rates(world_t *w, const char *rows);
 /* device,model,units,batch,other_model,other_units,other_batch,slowdown */
