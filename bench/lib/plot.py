@@ -1,5 +1,6 @@
 """Line charts as SVG, of the standard library alone: what the benchmarks draw for docs/."""
 import html
+import math
 
 COLOURS = ["#1b6ca8", "#d1495b", "#3a7d44", "#b8860b", "#6a4c93", "#2a9d8f", "#8d5524", "#555555"]
 WIDTH, LEFT, RIGHT, PANEL, GAP, TOP = 860, 64, 150, 150, 34, 26
@@ -13,7 +14,7 @@ def ticks(low, high, count=5):
         if span / (step * factor) <= count:
             step *= factor
             break
-    first = -(-low // step) * step
+    first = math.ceil(low / step) * step
     out = []
     while first <= high + 1e-9:
         out.append(first)

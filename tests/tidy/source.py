@@ -74,9 +74,17 @@ def check(path):
     return problems
 
 
+def marks_of_a_merge():
+    """In any text that is not code."""
+    paths = [p for pattern in ("*.md", "docs/**/*.md", "**/CMakeLists.txt", "bench/*", "tools/*") for p in ROOT.glob(pattern) if p.is_file()]
+    return [f"{p.relative_to(ROOT)}: a conflict of a merge" for p in paths
+            if "build" not in p.relative_to(ROOT).parts[:1]
+            and re.search(r"^(<<<<<<< |>>>>>>> )", p.read_text(encoding="utf-8", errors="replace"), re.M)]
+
+
 def main():
     files = sorted(p for folder in ("src", "tests", "bench") for p in (ROOT / folder).rglob("*.[ch]"))
-    problems = [line for path in files for line in check(path)]
+    problems = [line for path in files for line in check(path)] + marks_of_a_merge()
     print("\n".join(problems))
     print(f"{len(files) - len({p.split(':')[0] for p in problems})} passed, {len({p.split(':')[0] for p in problems})} failed")
     return 1 if problems or not files else 0
