@@ -241,11 +241,10 @@ static int run(const plan_settings_t *s, plan_answers_t *answers)
     sources_t sources = {0};
     gpulet_error_t err = {""};
     int exit_code = cmd_planning_open(&files, &s->planning, &err);
-    gpulet_plan_input_t input = {0};
     if (exit_code == CMD_DONE && open_sources(&sources, &files, s, &err) != GPULET_OK)
         exit_code = CMD_FAILED;
-    input =
-        cmd_planning_input(&files, &s->planning); /* the workload may have changed the profile */
+    /* The workload may have changed the profile. */
+    gpulet_plan_input_t input = cmd_planning_input(&files, &s->planning);
     if (exit_code == CMD_DONE && set_workload(&input, answers, s, &sources, &err) != GPULET_OK)
         exit_code = CMD_FAILED;
     if (exit_code == CMD_DONE)
