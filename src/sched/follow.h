@@ -26,7 +26,8 @@ enum { GPULET_FOLLOW_WINDOW_MIN = 8, GPULET_FOLLOW_WINDOW_MAX = 256 };
 /* 0: the default. */
 typedef struct gpulet_follow_options {
     uint64_t sample_ns; /* 500 ms */
-    uint32_t window;    /* samples that are remembered, and N of the average's α = 2/(N+1); 40 */
+    uint32_t window;    /* N of the average's α = 2/(N+1); three times as many samples are
+                           remembered; 40 */
     uint64_t period_ns; /* so often it is asked whether another plan would be better; 20 s */
     uint64_t hold_ns;   /* between a plan that was asked for and the next one at least, also in
                            need; 2 s */
