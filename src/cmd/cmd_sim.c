@@ -76,7 +76,7 @@ const gpulet_option_t cmd_sim_options[] = {
     {"replan-hold-s", GPULET_OPTION_F64, AT(replan_hold_s), "2", 0.01, 86400, "S",
      "between two plans at least, also in need", NULL},
     {"rate-window-s", GPULET_OPTION_F64, AT(rate_window_s), "20", 4, 128, "S",
-     "rates are seen over so long a time", NULL},
+     "rates are averaged over so long a time, and looked at over up to three times as long", NULL},
     {"replan-better", GPULET_OPTION_F64, AT(replan_better), "1.25", 1, 100, "X",
      "a plan that is not needed is gone over to when it covers so many times more", NULL},
     {"start-s", GPULET_OPTION_STRING, AT(start_s), "10-15", ANY, "S",

@@ -21,7 +21,7 @@ typedef struct gpulet_serving_options {
     const gpulet_planner_t *planner;
     bool use_spare;     /* make the plan for more than the rates, as far as the devices that the
                            rates need can hold it; not beyond GPULET_SERVING_SPARE_MODELS_MAX models,
-                           since it takes planning many times */
+                           since it takes planning many times (nor is a shortage shared out then) */
     bool all_devices;   /* … or all devices there are */
     double spare_part;  /* 0 … 1: how far to go towards what could be held; 0: 0.75 */
     double overhead_ms; /* of a request that is not execution: taken off every objective, at most
