@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 #include <math.h>
+#include <stdio.h>
 
 #include "core/plan_movement.h"
 #include "plan/serving.h"
@@ -238,6 +239,42 @@ static void a_running_plan_moves_as_little_as_it_must(void **state)
     fixture_deinit(&f);
 }
 
+/* From one load to the next: gpu-lets started, by plans for serving and by the planner alone that
+ * knows the running plan too. */
+static void less_moves_than_the_planner_alone_would(void **state)
+{
+    static const char *const loads[] = {"a,900,100\nb,300,200\n", "a,300,100\nb,900,200\n",
+                                        "a,700,100\nb,500,200\n", "a,1500,100\nb,100,200\n",
+                                        "a,400,100\nb,400,200\n", "a,100,100\nb,1000,200\n",
+                                        "a,1200,100\nb,600,200\n"};
+    const gpulet_serving_options_t options = {gpulet_planner_find("elastic"), false, false, 0, 0};
+    uint32_t served = 0;
+    uint32_t planned = 0;
+    gpulet_plan_t *running = NULL;
+    fixture_t f;
+    (void)state;
+    fixture_init(&f, many, four_gpus, "model,rate_rps,slo_ms\na,1,100\nb,1,200\n", NULL);
+    for (size_t i = 0; i < sizeof(loads) / sizeof(loads[0]); i++) {
+        char text[96];
+        (void)snprintf(text, sizeof(text), "model,rate_rps,slo_ms\n%s", loads[i]);
+        fixture_set_workload(&f, text);
+        f.input.from = running;
+        gpulet_plan_t *next = serve(&f, &options, NULL);
+        gpulet_plan_t *alone = fixture_plan(&f, "elastic");
+        if (running != NULL) {
+            served += gpulet_plan_movement(running, next).gpulets_started;
+            planned += gpulet_plan_movement(running, alone).gpulets_started;
+        }
+        assert_true(next->devices_used <= alone->devices_used);
+        gpulet_plan_destroy(alone);
+        gpulet_plan_destroy(running);
+        running = next;
+    }
+    assert_true(served < planned);
+    gpulet_plan_destroy(running);
+    fixture_deinit(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -248,6 +285,7 @@ int main(void)
         cmocka_unit_test(spare_units_are_those_of_the_devices_that_are_needed),
         cmocka_unit_test(the_way_there_and_back_is_not_planned_away),
         cmocka_unit_test(a_smaller_margin_is_better_than_a_model_left_out),
+        cmocka_unit_test(less_moves_than_the_planner_alone_would),
         cmocka_unit_test(a_running_plan_moves_as_little_as_it_must),
     };
     return cmocka_run_group_tests_name("plan.serving", tests, NULL, NULL);

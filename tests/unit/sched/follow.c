@@ -204,8 +204,15 @@ static void a_gap_on_the_way_must_pay(void **state)
     assert_int_equal(l.adopted, 3);
     l.gap_rps = 0.1;
     l.cost = 0.5;
-    live(&l, 100);
+    for (int i = 0; i < 4; i++) {
+        ask_for(&l, 0, 700 - 50 * i);
+        live(&l, 25);
+    }
     assert_int_equal(l.adopted, 3); /* fewer devices are not worth any */
+    l.gap_rps = 0;
+    ask_for(&l, 0, 450);
+    live(&l, 50);
+    assert_int_equal(l.adopted, 4);
     end(&l);
 }
 
