@@ -360,7 +360,7 @@ class Ends(Ensembles):
         s.stop()
 
     def test_a_client_that_goes_away_calls_all_steps_off(self):
-        # One item a run: of the twelve steps one runs and one is committed, and the others wait.
+        # One item a run: one step runs and one is committed, and the others wait.
         one = {"latency_ms": 1500, "config": "max_batch_size: 1\n"}
         self.add_diamond(left=one, right=one)
         self.add_ensemble("e", ensemble(*DIAMOND, batch=1))
@@ -369,13 +369,15 @@ class Ends(Ensembles):
         clients = [Client(s.port) for _ in range(6)]
         for c in clients:
             c.send(head("POST", "/v2/models/e/infer", body) + body)
-        wait_for(lambda: s.model_status("left")["offered"] + s.model_status("right")["offered"] == 12, "all steps submitted")
+        # Later ones may still wait for their first step behind what runs: the first is answered after three seconds at the earliest.
+        wait_for(lambda: s.model_status("e")["offered"] == 6, "all six read")
         for c in clients:
             c.close()
         wait_for(lambda: s.model_status("e")["cancelled"] == 6, "all six cancelled")
         self.wait_idle()
         self.assertEqual(self.successes("join"), 0)
-        self.assertGreaterEqual(s.model_status("left")["cancelled"] + s.model_status("right")["cancelled"], 10)
+        # Of twelve only what ran or was committed when the clients went, and what came in its place before the server heard of it.
+        self.assertLessEqual(self.successes("left") + self.successes("right"), 3)
         self.check_whole(6, cancelled=6)
         self.assertEqual(self.ask().status, 200)
         s.stop()
