@@ -408,6 +408,7 @@ static void lose_lanes(sim_t *sim, sim_gpulet_t *g)
         sim_apply(sim, gpulet_sched_lane_lost(sim->sched, sim->now_ns, index));
         sim_lane_free(sim, index);
     }
+    sim_lanes_change_speeds(sim, g->device);
     g->lost = false;
 }
 

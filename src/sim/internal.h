@@ -88,7 +88,13 @@ typedef struct sim_request {
 typedef struct sim_batch {
     uint64_t id; /* 0: there is none */
     uint64_t commit_ns;
-    uint64_t exec_ns;
+    /* Once it has started: */
+    uint64_t begin_ns;   /* perhaps a little before or after it was seen to */
+    uint64_t reached_ns; /* up to here it is known how far it came */
+    double left_ns;      /* what it has to do from there on, alone */
+    double slowdown;     /* by its neighbours, from there on */
+    uint64_t end_ns;     /* as things stand; SIM_NEVER: it dies or falls silent */
+    uint64_t heard_ns;   /* when the brain hears of that */
     uint32_t model;
     uint32_t items;
     uint32_t count;
@@ -322,6 +328,8 @@ uint64_t sim_after_s(const sim_t *sim, double seconds);
 void sim_lane_run(sim_t *sim, const gpulet_action_t *action);
 void sim_lane_done(sim_t *sim, uint32_t index, uint64_t batch);
 void sim_lane_free(sim_t *sim, uint32_t index);
+/* Something began or ended to run on the device: what else runs there goes on at its new speed. */
+void sim_lanes_change_speeds(sim_t *sim, uint32_t device);
 /* SIM_NONE: the run has failed. */
 uint32_t sim_lane_take(sim_t *sim, uint32_t gpulet, uint32_t ordinal);
 

@@ -1,5 +1,8 @@
 /* Batches on lanes. A batch starts half the host's time after it was sent, or when the one before
- * it ends; its end is heard of half the host's time later. */
+ * it ends; its end is heard of half the host's time later. Its time alone is drawn when it starts;
+ * while a neighbour runs it advances the slower, so whenever a batch starts or ends the ends of
+ * those beside it are put off or brought forward: an event that says another time than its batch
+ * expects means nothing any more. */
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -70,31 +73,81 @@ static double disturbance(sim_t *sim, const sim_lane_t *lane)
     return most;
 }
 
+/* When the batch ends as things stand. One that takes longer than the run limit is its worker's
+ * death, whatever becomes of its neighbours. */
+static void expect_end(sim_t *sim, uint32_t index, sim_batch_t *b)
+{
+    uint64_t host_ns = sim->o->host_ns;
+    double left_ns = b->left_ns * b->slowdown;
+    uint64_t end_ns = b->reached_ns + (left_ns > 1e17 ? (uint64_t)1e17 : (uint64_t)left_ns);
+    if (end_ns - b->begin_ns > sim->o->run_limit_ns) {
+        uint64_t death_ns = b->begin_ns + sim->o->run_limit_ns;
+        b->end_ns = b->heard_ns = SIM_NEVER;
+        sim_add_event(sim, SIM_EVENT_DEATH, death_ns > sim->now_ns ? death_ns : sim->now_ns, index,
+                      b->id);
+    } else if (end_ns != b->end_ns) {
+        b->end_ns = end_ns;
+        b->heard_ns = end_ns + (host_ns - host_ns / 2);
+        sim_add_event(sim, SIM_EVENT_DONE, b->heard_ns, index, b->id);
+    }
+}
+
+void sim_lanes_change_speeds(sim_t *sim, uint32_t device_index)
+{
+    const sim_device_t *device = &sim->devices[device_index];
+    if (sim->truth == NULL || sim->o->planning.devices->types[device->type].isolated)
+        return;
+    for (size_t i = 0; i < device->gpulets_count; i++) {
+        const sim_gpulet_t *g = sim->gpulets[device->gpulets[i]];
+        for (size_t k = 0; k < g->lanes_count; k++) {
+            sim_batch_t *b = &sim->lanes[g->lanes[k]].running;
+            /* One that has ended, and is not heard of yet, is left alone. */
+            if (b->id == 0 || !b->started || b->end_ns == SIM_NEVER || b->end_ns <= sim->now_ns)
+                continue;
+            double slowdown = disturbance(sim, &sim->lanes[g->lanes[k]]);
+            if (slowdown == b->slowdown)
+                continue;
+            if (sim->now_ns > b->reached_ns) {
+                b->left_ns -= (double)(sim->now_ns - b->reached_ns) / b->slowdown;
+                b->left_ns = b->left_ns > 0 ? b->left_ns : 0;
+                b->reached_ns = sim->now_ns;
+            }
+            b->slowdown = slowdown;
+            expect_end(sim, g->lanes[k], b);
+        }
+    }
+}
+
 static void start_batch(sim_t *sim, uint32_t index, uint64_t at_ns)
 {
     sim_lane_t *lane = &sim->lanes[index];
     sim_batch_t *b = &lane->running;
-    double factor = disturbance(sim, lane);
+    double factor = 1;
     if (sim_fault_strikes(sim, GPULET_FAULT_SLOW))
         factor *= sim->o->faults.size[GPULET_FAULT_SLOW];
+    uint64_t alone_ns =
+        sim_curve_draw_ns(b->curve, b->items, factor, &sim->models[b->model].service);
     b->started = true;
-    b->exec_ns = sim_curve_draw_ns(b->curve, b->items, factor, &sim->models[b->model].service);
+    b->begin_ns = b->reached_ns = at_ns;
+    b->left_ns = (double)alone_ns;
+    b->slowdown = disturbance(sim, lane);
+    b->end_ns = b->heard_ns = 0;
     bool dies = sim_fault_strikes(sim, GPULET_FAULT_WORKER_DEATH);
     bool silent = sim_fault_strikes(sim, GPULET_FAULT_LOST_DONE);
     uint64_t limit_ns = sim->o->run_limit_ns;
     if (dies) {
         double part = gpulet_rng_f64(&sim->fault_rngs[GPULET_FAULT_WORKER_DEATH]);
-        uint64_t after_ns = (uint64_t)(part * (double)b->exec_ns);
+        uint64_t after_ns = (uint64_t)(part * (double)alone_ns * b->slowdown);
         uint64_t death_ns = at_ns + (after_ns < limit_ns ? after_ns : limit_ns);
+        b->end_ns = b->heard_ns = SIM_NEVER;
         /* The start itself may be a little while ago. */
         sim_add_event(sim, SIM_EVENT_DEATH, death_ns > sim->now_ns ? death_ns : sim->now_ns, index,
                       b->id);
-    } else if (silent || b->exec_ns > limit_ns) {
+    } else if (silent) {
+        b->end_ns = b->heard_ns = SIM_NEVER;
         sim_add_event(sim, SIM_EVENT_DEATH, at_ns + limit_ns, index, b->id);
     } else {
-        uint64_t host_ns = sim->o->host_ns;
-        sim_add_event(sim, SIM_EVENT_DONE, at_ns + b->exec_ns + (host_ns - host_ns / 2), index,
-                      b->id);
+        expect_end(sim, index, b);
     }
 }
 
@@ -142,8 +195,10 @@ void sim_lane_run(sim_t *sim, const gpulet_action_t *action)
         sim->restless = true;
         return;
     }
-    if (b == &lane->running)
+    if (b == &lane->running) {
         start_batch(sim, action->u.run.lane, sim->now_ns + sim->o->host_ns / 2);
+        sim_lanes_change_speeds(sim, g->device);
+    }
 }
 
 /* The waiting batch is the running one from now on. */
@@ -159,22 +214,22 @@ void sim_lane_done(sim_t *sim, uint32_t index, uint64_t batch)
 {
     uint32_t requests[GPULET_SCHED_BATCH_REQUESTS_MAX];
     sim_lane_t *lane = &sim->lanes[index];
-    if (lane->running.id != batch)
-        return; /* it was lost with its worker */
+    if (lane->running.id != batch || lane->running.heard_ns != sim->now_ns)
+        return; /* it was lost with its worker, or ends at another time */
     sim_batch_t done = lane->running;
     if (sim->o->check) {
         memcpy(requests, done.requests, done.count * sizeof(requests[0]));
         done.requests = requests;
     }
-    uint64_t host_ns = sim->o->host_ns;
-    uint64_t ended_ns = sim->now_ns - (host_ns - host_ns / 2);
     move_up(lane);
     if (lane->running.id != 0) {
-        uint64_t there_ns = lane->running.commit_ns + host_ns / 2;
-        start_batch(sim, index, there_ns > ended_ns ? there_ns : ended_ns);
+        uint64_t there_ns = lane->running.commit_ns + sim->o->host_ns / 2;
+        start_batch(sim, index, there_ns > done.end_ns ? there_ns : done.end_ns);
     }
+    sim_lanes_change_speeds(sim, sim->gpulets[lane->gpulet]->device);
     sim->answering = &done;
     sim_apply(
-        sim, gpulet_sched_on_batch_done(sim->sched, sim->now_ns, done.id, done.exec_ns, GPULET_OK));
+        sim, gpulet_sched_on_batch_done(sim->sched, sim->now_ns, done.id,
+                                        done.end_ns - done.begin_ns, GPULET_OK));
     sim->answering = NULL;
 }

@@ -327,8 +327,8 @@ static void an_error_of_the_engine_is_the_answer_of_all_its_requests(void **stat
 
 #define EVENT_TEST(name) cmocka_unit_test_setup_teardown(name, fixture_up, fixture_down)
 
-static void serve_lane(fixture_t *f, uint64_t now_ms, uint32_t lane, uint32_t count,
-                       const uint32_t *models)
+static void serve_models(fixture_t *f, uint64_t now_ms, uint32_t lane, uint32_t count,
+                         const uint32_t *models)
 {
     static uint64_t exec[32];
     gpulet_sched_service_t services[4];
@@ -352,10 +352,10 @@ static void a_lane_may_change_what_it_serves_while_it_runs(void **state)
     arrive(f, 1, 0, plain);
     uint64_t batch = sent(f, 0, 1);
     arrive(f, 2, 1, plain);
-    serve_lane(f, 3, 0, 2, both);
+    serve_models(f, 3, 0, 2, both);
     assert_null(action_of(f, GPULET_ACTION_REJECT)); /* both are served */
     arrive(f, 4, 2, (gpulet_sched_request_t){.model = 1});
-    serve_lane(f, 5, 0, 1, one);
+    serve_models(f, 5, 0, 1, one);
     assert_rejected(f, 1, GPULET_REJECT_NOT_SERVED); /* nobody serves model 0 any more … */
     done(f, 11, batch);
     assert_true(

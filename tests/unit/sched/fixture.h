@@ -44,17 +44,38 @@ static inline void set_model(fixture_t *f, uint32_t model, gpulet_sched_model_t 
     assert_int_equal(gpulet_sched_model_set(f->sched, model, &value), GPULET_OK);
 }
 
+/* Models 0 … count-1, at most 4, on 10 units. */
+typedef struct fixture_lane {
+    gpulet_sched_service_t services[4];
+    uint64_t exec[32];
+    gpulet_sched_lane_t value;
+} fixture_lane_t;
+
+static inline void make_lane(fixture_lane_t *out, uint32_t count, uint32_t fixed_ms, uint32_t batch)
+{
+    for (uint32_t b = 1; b <= 32; b++)
+        out->exec[b - 1] = (fixed_ms + b) * MS;
+    for (uint32_t i = 0; i < count; i++)
+        out->services[i] = (gpulet_sched_service_t){i, batch, 0, out->exec, 32};
+    out->value = (gpulet_sched_lane_t){10, count, out->services};
+}
+
 static inline void add_lane(fixture_t *f, uint64_t now_ms, uint32_t lane, uint32_t count,
                             uint32_t fixed_ms, uint32_t batch)
 {
-    static uint64_t exec[32];
-    gpulet_sched_service_t services[4];
-    for (uint32_t b = 1; b <= 32; b++)
-        exec[b - 1] = (fixed_ms + b) * MS;
-    for (uint32_t i = 0; i < count; i++)
-        services[i] = (gpulet_sched_service_t){i, batch, 0, exec, 32};
-    gpulet_sched_lane_t value = {10, count, services};
-    assert_int_equal(gpulet_sched_lane_add(f->sched, now_ms * MS, lane, &value, &f->actions),
+    fixture_lane_t made;
+    make_lane(&made, count, fixed_ms, batch);
+    assert_int_equal(gpulet_sched_lane_add(f->sched, now_ms * MS, lane, &made.value, &f->actions),
+                     GPULET_OK);
+}
+
+/* The same for a lane that is there. */
+static inline void serve_lane(fixture_t *f, uint64_t now_ms, uint32_t lane, uint32_t count,
+                              uint32_t fixed_ms, uint32_t batch)
+{
+    fixture_lane_t made;
+    make_lane(&made, count, fixed_ms, batch);
+    assert_int_equal(gpulet_sched_lane_serve(f->sched, now_ms * MS, lane, &made.value, &f->actions),
                      GPULET_OK);
 }
 

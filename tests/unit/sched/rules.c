@@ -85,8 +85,8 @@ static void where_nothing_protects_the_models_take_turns_with_planned_batches(vo
 }
 
 /* Both models always wait, and a batch of the second never leaves the first its time: runs of each.
- */
-static void overload(fixture_t *f, double weight, uint32_t runs[2])
+ * `again`: before every choice the lane is told anew what it serves, which is what it was. */
+static void overload(fixture_t *f, double weight, bool again, uint32_t runs[2])
 {
     uint64_t now = 1, id = 1;
     runs[0] = runs[1] = 0;
@@ -103,6 +103,8 @@ static void overload(fixture_t *f, double weight, uint32_t runs[2])
             now += 10;
             arrive(f, now, id++, k % 2 == 0 ? first : second);
         }
+        if (again)
+            serve_lane(f, now, 0, 2, 40, 1);
         done(f, ++now, batch);
     }
 }
@@ -111,12 +113,24 @@ static void turns_in_overload_are_as_many_as_models_weigh(void **state)
 {
     fixture_t *f = *state;
     uint32_t runs[2];
-    overload(f, 0, runs);
+    overload(f, 0, false, runs);
     assert_in_range(runs[0], 38, 46);
     (void)fixture_down(state);
     (void)fixture_up(state);
-    overload(*state, 3, runs);
+    overload(*state, 3, false, runs);
     assert_in_range(runs[0], 58, 63);
+}
+
+static void a_new_plan_for_the_lane_does_not_begin_the_turns_anew(void **state)
+{
+    uint32_t kept[2];
+    uint32_t runs[2];
+    overload(*state, 3, false, kept);
+    (void)fixture_down(state);
+    (void)fixture_up(state);
+    overload(*state, 3, true, runs);
+    assert_int_equal(runs[0], kept[0]);
+    assert_int_equal(runs[1], kept[1]);
 }
 
 static void a_new_rate_shifts_the_balance_at_once(void **state)
@@ -299,6 +313,7 @@ int main(void)
         RULE_TEST(equal_lanes_share_by_their_planned_rates),
         RULE_TEST(a_resized_lane_is_predicted_at_its_new_speed),
         RULE_TEST(turns_in_overload_are_as_many_as_models_weigh),
+        RULE_TEST(a_new_plan_for_the_lane_does_not_begin_the_turns_anew),
         RULE_TEST(a_new_rate_shifts_the_balance_at_once),
     };
     return cmocka_run_group_tests_name("sched.rules", tests, NULL, NULL);

@@ -132,26 +132,45 @@ static gpulet_plan_t *halves(void)
     return plan;
 }
 
-static void neighbours_slow_one_another_as_the_truth_says(void **state)
+/* a takes 400 ms of the half device alone, and three times as long beside b; b takes 20 ms, at equal
+ * distances. */
+static double mean_beside_ms(const char *workload)
 {
-    (void)state;
     world_t w;
     gpulet_sim_result_t r;
     gpulet_plan_t *plan = halves();
-    world_init(&w, ONLY_ONE("a") ONLY_ONE("b"), ONE_DEVICE, "a,1,5000\nb,45,5000\n");
+    world_init(&w, "g,a,100,1,400,,\ng,a,50,1,400,,\n" ONLY_ONE("b"), ONE_DEVICE, workload);
     world_truth(&w, "g,a,50,1,b,50,1,3\ng,a,50,1,a,50,1,1\ng,b,50,1,a,50,1,1\n");
     w.options.plan = plan;
     w.options.late_serve = true;
-    w.options.duration_s = 2000;
+    w.options.uniform = true;
+    w.options.duration_s = 500;
     world_run(&r, &w);
-    /* b runs nine tenths of the time: so often does a take 60 ms in place of 20. */
-    double expected = 0.9 * 60 + 0.1 * 20;
-    if (fabs(mean_ms(&r, 0) / expected - 1) > 0.05)
-        fail_msg("expected %g ms, found %g", expected, mean_ms(&r, 0));
+    double found = mean_ms(&r, 0);
     assert_true(quantile_ms(&r, 1, 0) > 19.5 && quantile_ms(&r, 1, 0) < 20.5);
     gpulet_sim_result_deinit(&r);
     gpulet_plan_destroy(plan);
     world_deinit(&w);
+    return found;
+}
+
+static void neighbours_slow_one_another_as_the_truth_says(void **state)
+{
+    (void)state;
+    double never = mean_beside_ms("a,0.5,5000\nb,0.001,5000\n");
+    double always = mean_beside_ms("a,0.5,5000\nb,49.99,5000\n");
+    assert_true(fabs(never / 400 - 1) < 0.01);
+    assert_true(fabs(always / 1200 - 1) < 0.01);
+}
+
+static void a_neighbour_slows_a_batch_only_while_it_runs(void **state)
+{
+    (void)state;
+    /* In 40 ms b runs 20, in which a does 6.7 ms of its own work, and is silent 20. */
+    double half = mean_beside_ms("a,0.5,5000\nb,25,5000\n");
+    double expected = 400 / ((20.0 / 3 + 20) / 40);
+    if (fabs(half / expected - 1) > 0.02)
+        fail_msg("expected %g ms, found %g", expected, half);
 }
 
 static void a_pair_that_the_truth_lacks_ends_the_run(void **state)
@@ -389,6 +408,7 @@ int main(void)
         cmocka_unit_test(one_at_a_time_the_wait_is_that_of_queueing_theory),
         cmocka_unit_test(times_have_the_median_and_the_percentile_of_the_profile),
         cmocka_unit_test(neighbours_slow_one_another_as_the_truth_says),
+        cmocka_unit_test(a_neighbour_slows_a_batch_only_while_it_runs),
         cmocka_unit_test(a_pair_that_the_truth_lacks_ends_the_run),
         cmocka_unit_test(devices_follow_the_load_up_and_down),
         cmocka_unit_test(windows_add_up),
