@@ -93,9 +93,8 @@ typedef struct gpulet_device_backend {
      * worker is then sent the new grant. NULL: carve anew. */
     gpulet_status_t (*settle)(gpulet_partition_t *partition, gpulet_error_t *err);
     /* Puts those threads of a worker process that yield to all others (engine.h, yielding) on the
-     * units of `lenders` besides its own, or with none back on its own. They can be taken back at
-     * any moment: a thread in the middle of a run goes on where it is put. NULL: units cannot be
-     * lent. */
+     * units of `lenders`, at least one, besides its own. There they stay: a run that has begun is
+     * ended there, and what a later one does not use sleeps. NULL: units cannot be lent. */
     gpulet_status_t (*lend)(pid_t worker, const gpulet_partition_t *own,
                             const gpulet_partition_t *const *lenders, size_t lenders_count,
                             gpulet_error_t *err);

@@ -6,7 +6,7 @@
  * preempts them at once, by the kernel, so a lender need not be asked and hardly notices. What can
  * suffer is the borrower, whose batch waits for a thread that is kept off: therefore only units of
  * a neighbour that is mostly idle and whose runs are short beside the borrower's objective are
- * used, and when the neighbour gets busy the threads are moved home, also in the middle of a run.
+ * used, and when the neighbour gets busy further batches run without.
  * Copies share the weights of a prepared model (prepared.c) and are loaded from there only. */
 #include <math.h>
 #include <stdlib.h>
@@ -119,23 +119,20 @@ static void tell_brain(server_gpulet_t *g, uint64_t now_ns)
         server_brain_apply(server, actions);
 }
 
+/* No further batch uses lent cores. One that runs keeps its threads where they are: on the
+ * borrower's own core they would yield to the very thread that waits for them. */
 static void take_back(server_gpulet_t *g, uint64_t now_ns, const char *why)
 {
-    gpulet_server_t *server = g->server;
-    gpulet_error_t err = {""};
     if (g->borrowed_units == 0)
         return;
     g->borrowed_units = 0;
-    for (server_gpulet_t *other = server->gpulets; other != NULL; other = other->next) {
+    for (server_gpulet_t *other = g->server->gpulets; other != NULL; other = other->next) {
         if (other->borrower == g)
             other->borrower = NULL;
     }
     if (g->worker == NULL || g->lost)
         return;
     gpulet_worker_set_wide(g->worker, false);
-    if (server->backend->lend(gpulet_worker_pid(g->worker), g->partition, NULL, 0, &err) !=
-        GPULET_OK)
-        GPULET_LOG(WARNING, "event=take_back_failed gpulet=%s reason=\"%s\"", g->name, err.text);
     GPULET_LOG(INFO, "event=taken_back gpulet=%s reason=%s", g->name, why);
     if (is_serving(g))
         tell_brain(g, now_ns);

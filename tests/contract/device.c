@@ -281,8 +281,7 @@ static void *yield_and_wait(void *pipe_end)
     return NULL;
 }
 
-/* The child lives in its partition with a thread that yields, and tells which CPUs that may use
- * before, while its units are added to, and after. */
+/* The child lives in its partition with a thread that yields. */
 static void lends_units_to_threads_that_yield(void **state)
 {
     const fixture_t *fixture = *state;
@@ -294,16 +293,19 @@ static void lends_units_to_threads_that_yield(void **state)
     assert_int_equal(backend->carve(&other, fixture->device, 1, 0, NULL), GPULET_OK);
     char grant[GPULET_GRANT_MAX + 1];
     assert_int_equal(backend->grant(grant, sizeof(grant), own), GPULET_OK);
-    int up[2], down[2];
-    assert_int_equal(pipe(up) | pipe(down), 0);
+    int up[2], down[2], again[2];
+    assert_int_equal(pipe(up) | pipe(down) | pipe(again), 0);
     pid_t child = fork();
     if (child == 0) {
         int ends[3] = {up[0], up[1], down[0]};
+        char go = 0;
         pthread_t thread;
         gpulet_device_entry_t entry;
         (void)close(down[1]);
         if (backend->enter(grant, &entry, NULL) != GPULET_OK ||
-            pthread_create(&thread, NULL, yield_and_wait, ends) != 0)
+            pthread_create(&thread, NULL, yield_and_wait, ends) != 0 ||
+            read(again[0], &go, 1) != 1 || backend->enter(grant, &entry, NULL) != GPULET_OK ||
+            write(up[1], &go, 1) != 1)
             _exit(1);
         (void)pthread_join(thread, NULL);
         _exit(0);
@@ -324,9 +326,13 @@ static void lends_units_to_threads_that_yield(void **state)
     cpu_set_t both;
     CPU_AND(&both, &yielding, &main_before);
     assert_int_equal(CPU_COUNT(&both), 0);
-    assert_int_equal(backend->lend(child, own, NULL, 0, &err), GPULET_OK);
-    assert_int_equal(sched_getaffinity(thread, sizeof(yielding), &yielding), 0);
-    assert_true(CPU_EQUAL(&yielding, &main_before));
+    /* A new grant is for the others: they would be in its way. */
+    assert_int_equal(write(again[1], &byte, 1), 1);
+    assert_int_equal(read(up[0], &byte, 1), 1);
+    assert_int_equal(sched_getaffinity(thread, sizeof(both), &both), 0);
+    assert_true(CPU_EQUAL(&both, &yielding));
+    (void)close(again[0]);
+    (void)close(again[1]);
     (void)close(down[1]);
     int status = 0;
     assert_int_equal(waitpid(child, &status, 0), child);

@@ -192,6 +192,14 @@ static gpulet_status_t pin_thread(pid_t thread, const gpulet_cpulist_t *cpus, bo
     return GPULET_OK;
 }
 
+/* The pool of a copy of a model is what runs at idle priority in a worker, and nothing else is (but
+ * a whole process may be, and is then all pinned). On a core that other threads of its worker keep busy it would come to nothing, and they wait for it:
+ * where it runs is for cpu_lend alone to say. */
+static bool yields(pid_t thread)
+{
+    return sched_getscheduler(thread) == SCHED_IDLE && sched_getscheduler(0) != SCHED_IDLE;
+}
+
 static gpulet_status_t pin_pass(const gpulet_cpulist_t *cpus, bool *changed, gpulet_error_t *err)
 {
     gpulet_status_t st = GPULET_OK;
@@ -201,7 +209,7 @@ static gpulet_status_t pin_pass(const gpulet_cpulist_t *cpus, bool *changed, gpu
     for (const struct dirent *e = readdir(tasks); e != NULL && st == GPULET_OK;
          e = readdir(tasks)) {
         uint64_t id = 0;
-        if (gpulet_parse_u64(&id, e->d_name, strlen(e->d_name)) == GPULET_OK)
+        if (gpulet_parse_u64(&id, e->d_name, strlen(e->d_name)) == GPULET_OK && !yields((pid_t)id))
             st = pin_thread((pid_t)id, cpus, changed, err);
     }
     (void)closedir(tasks);
@@ -255,7 +263,6 @@ static void add_cpus(gpulet_cpulist_t *to, const gpulet_partition_t *partition)
         to->words[w] |= all.cpus.words[w];
 }
 
-/* The pool of a copy of a model is what runs at idle priority in a worker, and nothing else is. */
 static gpulet_status_t cpu_lend(pid_t worker, const gpulet_partition_t *own,
                                 const gpulet_partition_t *const *lenders, size_t lenders_count,
                                 gpulet_error_t *err)
@@ -264,7 +271,7 @@ static gpulet_status_t cpu_lend(pid_t worker, const gpulet_partition_t *own,
     gpulet_status_t st = GPULET_OK;
     char path[64];
     /* One core of its own is taken by the thread that calls the engine. */
-    if (lenders_count == 0 || own->count > 1)
+    if (own->count > 1)
         add_cpus(&cpus, own);
     for (size_t i = 0; i < lenders_count; i++)
         add_cpus(&cpus, lenders[i]);
@@ -277,7 +284,7 @@ static gpulet_status_t cpu_lend(pid_t worker, const gpulet_partition_t *own,
         uint64_t id = 0;
         bool changed = false;
         if (gpulet_parse_u64(&id, e->d_name, strlen(e->d_name)) == GPULET_OK &&
-            sched_getscheduler((pid_t)id) == SCHED_IDLE)
+            yields((pid_t)id))
             st = pin_thread((pid_t)id, &cpus, &changed, err);
     }
     (void)closedir(tasks);
