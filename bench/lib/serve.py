@@ -125,7 +125,7 @@ class World:
             writer.writerows([model, f"{rate:.6g}", f"{slo:.6g}"] for model, rate, slo in rows)
         return path
 
-    def profile(self, models, batches="1,2,4,8,16,32"):
+    def profile(self, models, batches="1,2,4,8,16,32", options=()):
         """Profile of these models, measured by `gpulet profile` unless its store has it already."""
         if self.given_profiles:
             return pathlib.Path(self.given_profiles)
@@ -133,13 +133,24 @@ class World:
         out = self.path("profile.csv")
         say(f"profile of {','.join(models)} …")
         command = [self.gpulet, "profile", "--model-repository", self.repository(models), "--models", ",".join(models),
-                   "--batches", batches, "--out", out, "--store", self.keep / "profiles.db"]
+                   "--batches", batches, "--out", out, "--store", self.keep / "profiles.db", *options]
         done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
         if not out.exists():
             sys.exit(f"gpulet profile: exit {done.returncode}\n{done.stderr.strip()[-2000:]}")
         if done.returncode != 0:  # a batch that could not be measured is left out; the rest is a profile
             say("\n".join(line for line in done.stderr.splitlines() if line.startswith("gpulet profile:")))
         return out
+
+    def interference(self, models, batches="1,4", options=()):
+        """How the models slow one another down here on one unit each: the measured pairs and what was fitted to them, two files. Kept
+        as profiles are."""
+        self.keep.mkdir(parents=True, exist_ok=True)
+        out, pairs, fitted = self.path("profile.csv"), self.path("pairs.csv"), self.path("interference.csv")
+        say(f"interference of {','.join(models)} …")
+        run([self.gpulet, "profile", "--model-repository", self.repository(models), "--models", ",".join(models), "--batches", batches,
+             "--sizes", "1", "--rounds", "3", "--interference", "--out", out, "--pairs-out", pairs, "--interference-out", fitted,
+             "--store", self.keep / "profiles.db", *options])
+        return pairs, fitted
 
     def start_gpuletd(self, models, rows, profiles=None, repository=None, options=()):
         """gpuletd with these models, told these demands."""
@@ -238,6 +249,11 @@ class Server:
         until = time.monotonic() + seconds
         while self.status()["preparing"] > 0 and time.monotonic() < until:
             time.sleep(0.1)
+
+    def pin(self, cpus):
+        """The server's own threads, not its workers', on these CPUs."""
+        for task in pathlib.Path(f"/proc/{self.process.pid}/task").iterdir():
+            os.sched_setaffinity(int(task.name), cpus)
 
     def stop(self):
         """SIGTERM, then its exit status; a server that does not end is killed and that is an error."""

@@ -56,3 +56,17 @@ double gpulet_rng_exponential(gpulet_rng_t *rng, double mean)
 {
     return -mean * log1p(-gpulet_rng_f64(rng));
 }
+
+/* FNV-1a, a byte at a time. */
+static uint64_t mix_text(uint64_t hash, const char *text)
+{
+    for (; *text != '\0'; text++)
+        hash = (hash ^ (unsigned char)*text) * 0x100000001b3U;
+    return (hash ^ 0xffU) * 0x100000001b3U; /* "ab" + "c" is not "a" + "bc" */
+}
+
+uint64_t gpulet_rng_seed(uint64_t seed, const char *purpose, const char *name)
+{
+    uint64_t hash = mix_text(mix_text(0xcbf29ce484222325U, purpose), name);
+    return hash ^ (seed * 0x9e3779b97f4a7c15U);
+}

@@ -10,6 +10,8 @@ typedef struct gpulet_rng {
 } gpulet_rng_t;
 
 void gpulet_rng_init(gpulet_rng_t *rng, uint64_t seed);
+/* A seed for one purpose and name: streams of numbers that know nothing of one another. */
+uint64_t gpulet_rng_seed(uint64_t seed, const char *purpose, const char *name);
 uint64_t gpulet_rng_u64(gpulet_rng_t *rng);
 /* Uniform in 0 … bound-1; bound ≥ 1. */
 uint64_t gpulet_rng_below(gpulet_rng_t *rng, uint64_t bound);

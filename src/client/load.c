@@ -36,10 +36,8 @@ typedef struct load_conn {
 typedef struct load_source {
     gpulet_model_info_t info;
     gpulet_buf_t variants[VARIANTS];
-    gpulet_rng_t rng;
-    double mean_ns; /* between requests; 0: none come */
+    gpulet_arrivals_t arrivals;
     uint64_t next_ns;
-    size_t step; /* of the model's steps, the next to begin */
 } load_source_t;
 
 typedef struct load {
@@ -217,46 +215,28 @@ static bool add_request(load_t *load, size_t model, uint64_t due_ns)
 
 /* ---- arrivals ---- */
 
-static double mean_ns(const load_t *load, double rate_rps)
-{
-    return rate_rps > 0 ? 1e9 * load->options->batch / rate_rps : 0;
-}
-
-static uint64_t step_begin(const load_t *load, const gpulet_load_model_t *model, size_t step)
-{
-    return step < model->steps_count ? load->count_ns + (uint64_t)(model->steps[step].begin_s * 1e9)
-                                     : UINT64_MAX;
-}
-
-/* Where the rate changes before the next arrival, that is drawn anew from there on. */
+/* The times of arrivals are those after the start of what is counted. */
 static void next_arrival(const load_t *load, size_t index)
 {
     load_source_t *source = &load->sources[index];
-    const gpulet_load_model_t *model = &load->options->models[index];
-    for (;;) {
-        uint64_t change_ns = step_begin(load, model, source->step);
-        double gap_ns = source->mean_ns;
-        if (gap_ns > 0 && !load->options->uniform)
-            gap_ns = gpulet_rng_exponential(&source->rng, gap_ns);
-        /* A rate may be absurd, not endless. */
-        uint64_t next_ns =
-            gap_ns > 0 ? source->next_ns + (gap_ns < 1 ? 1 : (uint64_t)gap_ns) : UINT64_MAX;
-        if (next_ns < change_ns || change_ns == UINT64_MAX) {
-            source->next_ns = next_ns;
-            return;
-        }
-        source->next_ns = change_ns > source->next_ns ? change_ns : source->next_ns;
-        source->mean_ns = mean_ns(load, model->steps[source->step++].rate_rps);
-    }
+    double at_ns = gpulet_arrivals_next_s(&source->arrivals) * 1e9;
+    uint64_t next_ns = at_ns < 1e18 ? load->count_ns + (uint64_t)(int64_t)at_ns : UINT64_MAX;
+    /* A rate may be absurd, not endless. */
+    source->next_ns = next_ns > source->next_ns ? next_ns : source->next_ns + 1;
 }
 
 static void first_arrival(const load_t *load, size_t index)
 {
     const gpulet_load_model_t *model = &load->options->models[index];
-    double rate_rps = model->steps_count > 0 ? model->steps[0].rate_rps : model->rate_rps;
-    load->sources[index].next_ns = load->begin_ns;
-    load->sources[index].mean_ns = mean_ns(load, rate_rps);
-    load->sources[index].step = 1;
+    load_source_t *source = &load->sources[index];
+    source->arrivals = (gpulet_arrivals_t){.uniform = load->options->uniform,
+                                           .multiple = 1.0 / load->options->batch,
+                                           .rate_rps = model->rate_rps,
+                                           .steps = model->steps,
+                                           .steps_count = model->steps_count};
+    gpulet_arrivals_init(&source->arrivals, load->options->seed, model->name,
+                         -load->options->warmup_s);
+    source->next_ns = load->begin_ns;
     next_arrival(load, index);
 }
 
@@ -376,10 +356,11 @@ static gpulet_status_t open_sources(load_t *load, gpulet_error_t *err)
         gpulet_request_shape_t shape = {o->batch, o->dim, o->models[i].shapes};
         gpulet_status_t st =
             gpulet_model_info_fetch(&source->info, &load->url, o->models[i].name, err);
-        gpulet_rng_init(&source->rng, o->seed + i * 7919U);
+        gpulet_rng_t rng;
+        gpulet_rng_init(&rng, gpulet_rng_seed(o->seed, "inputs", o->models[i].name));
         for (int v = 0; v < VARIANTS && st == GPULET_OK; v++)
             st = gpulet_request_make(&source->variants[v], &source->info, &load->url, &shape,
-                                     !o->json, &source->rng, err);
+                                     !o->json, &rng, err);
         if (st != GPULET_OK)
             return st;
         (void)snprintf(load->results[i].name, sizeof(load->results[i].name), "%s",

@@ -1,6 +1,7 @@
-/* The load generator: open-loop arrivals (Poisson or uniform) of many models at once, or a fixed
- * number of requests in flight. Latency runs from the moment a request was *due*, so a stalled
- * server is not flattered. One thread, one epoll. */
+/* The load generator: open-loop arrivals (Poisson or uniform) of many models at once, those that
+ * the simulator draws from the same seed, or a fixed number of requests in flight. Latency runs
+ * from the moment a request was *due*, so a stalled server is not flattered. One thread, one epoll.
+ */
 #ifndef GPULET_CLIENT_LOAD_H
 #define GPULET_CLIENT_LOAD_H
 
@@ -11,20 +12,15 @@
 #include "base/hist.h"
 #include "base/status.h"
 #include "client/http_client.h"
-
-/* From begin_s after the start of what is counted on, until the model's next step. */
-typedef struct gpulet_load_step {
-    double begin_s;
-    double rate_rps;
-} gpulet_load_step_t;
+#include "core/arrivals.h"
 
 typedef struct gpulet_load_model {
     const char *name;
     double rate_rps;    /* items a second; a request of `batch` items counts as that many */
     double slo_ms;      /* 0: none: every answer is in time */
     const char *shapes; /* see gpulet_request_shape_t */
-    const gpulet_load_step_t *steps; /* in the place of rate_rps, ascending by time; before the
-                                        first its rate holds; borrowed */
+    const gpulet_rate_step_t *steps; /* in the place of rate_rps (core/arrivals.h), from the start
+                                        of what is counted on; borrowed */
     size_t steps_count;              /* 0: rate_rps all the while */
 } gpulet_load_model_t;
 

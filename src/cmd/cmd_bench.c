@@ -102,7 +102,7 @@ static gpulet_status_t check(const bench_settings_t *s, gpulet_error_t *err)
 typedef struct bench_files {
     gpulet_workload_t *workload; /* NULL: one model */
     gpulet_sim_rates_t *rates;   /* NULL: they do not change */
-    gpulet_load_step_t *steps;   /* those of all models, one after the other, times the multiple */
+    gpulet_rate_step_t *steps;   /* those of all models, one after the other, times the multiple */
 } bench_files_t;
 
 static gpulet_status_t read_rates(bench_files_t *f, const bench_settings_t *s, gpulet_error_t *err)
@@ -124,8 +124,8 @@ static gpulet_status_t read_rates(bench_files_t *f, const bench_settings_t *s, g
     total = 0;
     for (size_t i = 0; i < f->rates->models_count; i++) {
         for (size_t k = 0; k < f->rates->models[i].count; k++) {
-            const gpulet_sim_step_t *step = &f->rates->models[i].steps[k];
-            f->steps[total++] = (gpulet_load_step_t){step->begin_s, step->rate_rps * s->multiple};
+            const gpulet_rate_step_t *step = &f->rates->models[i].steps[k];
+            f->steps[total++] = (gpulet_rate_step_t){step->begin_s, step->rate_rps * s->multiple};
         }
     }
     return GPULET_OK;
@@ -135,7 +135,7 @@ static size_t fill_models(gpulet_load_model_t *models, const bench_settings_t *s
                           const bench_files_t *f)
 {
     size_t count = 0;
-    const gpulet_load_step_t *steps = f->steps;
+    const gpulet_rate_step_t *steps = f->steps;
     if (f->workload == NULL) {
         models[0] = (gpulet_load_model_t){
             s->model, s->rate_rps * s->multiple, s->slo_ms, s->shapes, NULL, 0};

@@ -91,7 +91,8 @@ static void back_off(server_gpulet_t *g)
 
 /* ---- giving and taking ---- */
 
-/* The brain keeps what it learns at each speed apart. */
+/* The brain keeps what it learns at each speed apart. Lent units promise nothing: until runs have
+ * shown better, all are believed to take as long as on its own units. */
 static void tell_brain(server_gpulet_t *g, uint64_t now_ns)
 {
     gpulet_server_t *server = g->server;
@@ -103,10 +104,9 @@ static void tell_brain(server_gpulet_t *g, uint64_t now_ns)
         if (!g->services[i].loaded)
             continue;
         *s = (gpulet_sched_service_t){.model = g->services[i].model};
-        uint32_t lent = g->services[i].widened ? g->borrowed_units : 0;
         s->exec_ns = server_planning_exec_table(server, &server->models[s->model],
-                                                server->devices[g->device].desc.type,
-                                                g->units + lent, &s->exec_count);
+                                                server->devices[g->device].desc.type, g->units,
+                                                &s->exec_count);
         count++;
     }
     const gpulet_sched_lane_t value = {.units = g->units | g->borrowed_units << SPEED_SHIFT,
@@ -241,15 +241,15 @@ static void check_loan(server_gpulet_t *g, uint64_t now_ns)
             return;
         }
     }
-    bool tried = now_ns - g->borrowed_since_ns > TRIAL_MS * GPULET_NS_PER_MS;
-    if (tried && (double)longest_run_ns(g) > useful_below * (double)g->narrow_ns) {
+    if (now_ns - g->borrowed_since_ns <= TRIAL_MS * GPULET_NS_PER_MS)
+        return;
+    if (g->load < busy_until) {
+        take_back(g, now_ns, "not_needed");
+    } else if ((double)longest_run_ns(g) > useful_below * (double)g->narrow_ns) {
         back_off(g);
         take_back(g, now_ns, "no_use");
-    } else if (tried) {
+    } else {
         g->lend_failures = 0;
-    }
-    if (g->borrowed_units > 0 && tried && g->load < busy_until) {
-        take_back(g, now_ns, "not_needed");
     }
 }
 

@@ -68,7 +68,7 @@ static gpulet_status_t make_app(sim_t *sim, uint32_t index)
         a->stream.steps = rates->steps;
         a->stream.steps_count = rates->count;
     }
-    sim_stream_init(&a->stream, o->seed, app->name, -o->warmup_s);
+    gpulet_arrivals_init(&a->stream, o->seed, app->name, -o->warmup_s);
     if (app->stages_count > sim->apps.stages_most)
         sim->apps.stages_most = (uint32_t)app->stages_count;
     return find_models(sim, a);

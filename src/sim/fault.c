@@ -25,8 +25,8 @@ void sim_faults_begin(sim_t *sim)
 {
     sim->faulty = gpulet_faults_any(&sim->o->faults);
     for (int i = 0; i < GPULET_FAULT_COUNT; i++)
-        gpulet_rng_init(&sim->fault_rngs[i],
-                        sim_seed(sim->o->seed, "fault", gpulet_fault_name((gpulet_fault_t)i)));
+        gpulet_rng_init(&sim->fault_rngs[i], gpulet_rng_seed(sim->o->seed, "fault",
+                                                             gpulet_fault_name((gpulet_fault_t)i)));
     schedule(sim, GPULET_FAULT_BURST, SIM_EVENT_BURST);
     schedule(sim, GPULET_FAULT_DEVICE_GONE, SIM_EVENT_DEVICE_GONE);
 }

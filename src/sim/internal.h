@@ -18,11 +18,11 @@
 #ifndef GPULET_SIM_INTERNAL_H
 #define GPULET_SIM_INTERNAL_H
 
+#include "core/arrivals.h"
 #include "core/plan.h"
 #include "sched/app.h"
 #include "sched/follow.h"
 #include "sched/sched.h"
-#include "sim/arrivals.h"
 #include "sim/curves.h"
 #include "sim/events.h"
 #include "sim/sim.h"
@@ -175,7 +175,7 @@ typedef struct sim_device {
 /* ---- models ---- */
 
 typedef struct sim_model {
-    sim_stream_t stream;
+    gpulet_arrivals_t stream;
     gpulet_rng_t service;
     gpulet_sched_model_t value; /* as the brain knows it; its objective is the smallest share */
     double slo_ms;              /* of those who ask for it directly; where nobody does, as late as
@@ -191,7 +191,7 @@ typedef struct sim_model {
 typedef struct sim_app {
     const gpulet_app_t *app;
     uint32_t *models; /* of its stages; owned */
-    sim_stream_t stream;
+    gpulet_arrivals_t stream;
     gpulet_app_gate_t gate;
     uint64_t offered; /* requests, for the checks */
     uint64_t ended;

@@ -228,8 +228,7 @@ void sim_lane_done(sim_t *sim, uint32_t index, uint64_t batch)
     }
     sim_lanes_change_speeds(sim, sim->gpulets[lane->gpulet]->device);
     sim->answering = &done;
-    sim_apply(
-        sim, gpulet_sched_on_batch_done(sim->sched, sim->now_ns, done.id,
-                                        done.end_ns - done.begin_ns, GPULET_OK));
+    sim_apply(sim, gpulet_sched_on_batch_done(sim->sched, sim->now_ns, done.id,
+                                              done.end_ns - done.begin_ns, GPULET_OK));
     sim->answering = NULL;
 }

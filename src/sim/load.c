@@ -49,7 +49,7 @@ void gpulet_sim_rates_destroy(gpulet_sim_rates_t *rates)
     free(rates);
 }
 
-static gpulet_status_t add_step(gpulet_sim_model_rates_t *model, const gpulet_sim_step_t *step,
+static gpulet_status_t add_step(gpulet_sim_model_rates_t *model, const gpulet_rate_step_t *step,
                                 const gpulet_csv_t *csv, int column, gpulet_error_t *err)
 {
     if (model->count > 0 && step->begin_s <= model->steps[model->count - 1].begin_s)
@@ -57,7 +57,7 @@ static gpulet_status_t add_step(gpulet_sim_model_rates_t *model, const gpulet_si
     /* Room doubles whenever the count is a power of two. */
     if ((model->count & (model->count - 1)) == 0) {
         size_t capacity = model->count == 0 ? 1 : model->count * 2;
-        gpulet_sim_step_t *grown = reallocarray(model->steps, capacity, sizeof(*grown));
+        gpulet_rate_step_t *grown = reallocarray(model->steps, capacity, sizeof(*grown));
         if (grown == NULL)
             return gpulet_fail(err, GPULET_E_NOMEM, "%s: out of memory", csv->file);
         model->steps = grown;
@@ -75,7 +75,7 @@ static gpulet_status_t read_rates(gpulet_sim_rates_t *rates, gpulet_csv_t *csv,
     if (st == GPULET_OK)
         st = gpulet_csv_require(csv, &c.value, "rate_rps", err);
     while (st == GPULET_OK && (st = gpulet_csv_next(csv, &more, err)) == GPULET_OK && more) {
-        gpulet_sim_step_t step;
+        gpulet_rate_step_t step;
         uint32_t model = 0;
         st = gpulet_csv_f64(csv, c.time_s, &step.begin_s, &time_range, err);
         if (st == GPULET_OK)

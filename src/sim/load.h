@@ -9,6 +9,7 @@
 
 #include "base/status.h"
 #include "core/app.h"
+#include "core/arrivals.h"
 #include "core/workload.h"
 
 /* Who may be asked for. rows are those of a workload file, or NULL: a row with the name of an
@@ -20,15 +21,9 @@ gpulet_status_t gpulet_sim_subjects(gpulet_workload_t **models, gpulet_workload_
                                     gpulet_apps_t *apps, const gpulet_workload_t *rows,
                                     gpulet_error_t *err) GPULET_MUST_USE;
 
-/* From begin_s on the rate holds, until the model's next step. */
-typedef struct gpulet_sim_step {
-    double begin_s;
-    double rate_rps; /* ≥ 0 */
-} gpulet_sim_step_t;
-
 typedef struct gpulet_sim_model_rates {
-    size_t count;             /* 0: the file does not name the model */
-    gpulet_sim_step_t *steps; /* ascending by time; owned */
+    size_t count;              /* 0: the file does not name the model */
+    gpulet_rate_step_t *steps; /* ascending by time; owned */
 } gpulet_sim_model_rates_t;
 
 typedef struct gpulet_sim_rates {

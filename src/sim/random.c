@@ -3,7 +3,7 @@
 #include <math.h>
 #include <stdio.h>
 
-#include "sim/arrivals.h"
+#include "core/arrivals.h"
 
 enum { MODELS_MAX = 4, TYPES_MAX = 2, KINDS = 5, APPS_MAX = 2, STAGES_MAX = 5 };
 
@@ -343,8 +343,8 @@ static void choose_options(gpulet_sim_world_t *w, maker_t *m, uint64_t seed)
 gpulet_status_t gpulet_sim_world_make(gpulet_sim_world_t *out, uint64_t seed, gpulet_error_t *err)
 {
     maker_t m = {.err = err};
-    gpulet_rng_init(&m.rng, sim_seed(seed, "world", ""));
-    gpulet_rng_init(&m.apps_rng, sim_seed(seed, "apps", ""));
+    gpulet_rng_init(&m.rng, gpulet_rng_seed(seed, "world", ""));
+    gpulet_rng_init(&m.apps_rng, gpulet_rng_seed(seed, "apps", ""));
     choose_models(&m);
     gpulet_status_t st = make_devices(out, &m);
     if (st == GPULET_OK)

@@ -192,7 +192,7 @@ void sim_apply(sim_t *sim, gpulet_actions_t actions)
 
 /* ---- arrivals ---- */
 
-static sim_stream_t *stream_of(sim_t *sim, uint32_t subject)
+static gpulet_arrivals_t *stream_of(sim_t *sim, uint32_t subject)
 {
     return subject < sim->models_count ? &sim->models[subject].stream
                                        : &sim->apps.items[subject - sim->models_count].stream;
@@ -200,7 +200,7 @@ static sim_stream_t *stream_of(sim_t *sim, uint32_t subject)
 
 void sim_schedule_arrival(sim_t *sim, uint32_t subject)
 {
-    double at_s = sim_stream_next_s(stream_of(sim, subject));
+    double at_s = gpulet_arrivals_next_s(stream_of(sim, subject));
     double ns = (double)SIM_BEGIN_NS + (at_s + sim->o->warmup_s) * 1e9;
     if (ns < (double)sim->arrivals_until_ns)
         sim_add_event(sim, SIM_EVENT_ARRIVAL, (uint64_t)ns, subject, 0);

@@ -51,8 +51,8 @@ static gpulet_status_t make_model(sim_t *sim, uint32_t index)
         m->stream.steps = o->rates->models[index].steps;
         m->stream.steps_count = o->rates->models[index].count;
     }
-    gpulet_rng_init(&m->service, sim_seed(o->seed, "service", demand->model));
-    sim_stream_init(&m->stream, o->seed, demand->model, -o->warmup_s);
+    gpulet_rng_init(&m->service, gpulet_rng_seed(o->seed, "service", demand->model));
+    gpulet_arrivals_init(&m->stream, o->seed, demand->model, -o->warmup_s);
     return gpulet_sched_model_set(sim->sched, index, &m->value);
 }
 
@@ -74,7 +74,7 @@ static gpulet_status_t set_up(sim_t *sim)
                                  .devices = o->planning.devices,
                                  .workload = o->planning.workload,
                                  .spread = o->spread};
-    gpulet_rng_init(&sim->start_rng, sim_seed(o->seed, "start", ""));
+    gpulet_rng_init(&sim->start_rng, gpulet_rng_seed(o->seed, "start", ""));
     gpulet_status_t st = make_pools(sim);
     if (st == GPULET_OK)
         st = gpulet_sched_create(&sim->sched, &sched);

@@ -193,8 +193,9 @@ static gpulet_status_t pin_thread(pid_t thread, const gpulet_cpulist_t *cpus, bo
 }
 
 /* The pool of a copy of a model is what runs at idle priority in a worker, and nothing else is (but
- * a whole process may be, and is then all pinned). On a core that other threads of its worker keep busy it would come to nothing, and they wait for it:
- * where it runs is for cpu_lend alone to say. */
+ * a whole process may be, and is then all pinned). On a core that other threads of its worker keep
+ * busy it would come to nothing, and they wait for it: where it runs is for cpu_lend alone to say.
+ */
 static bool yields(pid_t thread)
 {
     return sched_getscheduler(thread) == SCHED_IDLE && sched_getscheduler(0) != SCHED_IDLE;
@@ -283,8 +284,7 @@ static gpulet_status_t cpu_lend(pid_t worker, const gpulet_partition_t *own,
          e = readdir(tasks)) {
         uint64_t id = 0;
         bool changed = false;
-        if (gpulet_parse_u64(&id, e->d_name, strlen(e->d_name)) == GPULET_OK &&
-            yields((pid_t)id))
+        if (gpulet_parse_u64(&id, e->d_name, strlen(e->d_name)) == GPULET_OK && yields((pid_t)id))
             st = pin_thread((pid_t)id, &cpus, &changed, err);
     }
     (void)closedir(tasks);

@@ -3,7 +3,7 @@
 #include <math.h>
 #include <stdint.h>
 
-#include "sim/arrivals.h"
+#include "core/arrivals.h"
 #include "sim/load.h"
 
 enum { DRAWS = 32 };
@@ -12,11 +12,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void follow(const gpulet_sim_model_rates_t *rates)
 {
-    sim_stream_t stream = {.multiple = 1, .steps = rates->steps, .steps_count = rates->count};
+    gpulet_arrivals_t stream = {.multiple = 1, .steps = rates->steps, .steps_count = rates->count};
     double before = -1;
-    sim_stream_init(&stream, 1, "a", before);
+    gpulet_arrivals_init(&stream, 1, "a", before);
     for (int i = 0; i < DRAWS; i++) {
-        double next = sim_stream_next_s(&stream);
+        double next = gpulet_arrivals_next_s(&stream);
         assert(next >= before);
         if (isinf(next))
             return;

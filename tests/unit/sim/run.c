@@ -132,8 +132,8 @@ static gpulet_plan_t *halves(void)
     return plan;
 }
 
-/* a takes 400 ms of the half device alone, and three times as long beside b; b takes 20 ms, at equal
- * distances. */
+/* a takes 400 ms of the half device alone, and three times as long beside b; b takes 20 ms, at
+ * equal distances. */
 static double mean_beside_ms(const char *workload)
 {
     world_t w;

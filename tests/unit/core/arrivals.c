@@ -6,12 +6,12 @@
 
 #include <cmocka.h>
 
-#include "sim/arrivals.h"
+#include "core/arrivals.h"
 
-static sim_stream_t stream_of(uint64_t seed, const char *model, double rate)
+static gpulet_arrivals_t stream_of(uint64_t seed, const char *model, double rate)
 {
-    sim_stream_t stream = {.multiple = 1, .rate_rps = rate};
-    sim_stream_init(&stream, seed, model, 0);
+    gpulet_arrivals_t stream = {.multiple = 1, .rate_rps = rate};
+    gpulet_arrivals_init(&stream, seed, model, 0);
     return stream;
 }
 
@@ -20,12 +20,12 @@ static void poisson_arrivals_have_the_mean_and_spread_of_their_rate(void **state
 {
     (void)state;
     enum { COUNT = 200000 };
-    sim_stream_t stream = stream_of(1, "a", 50);
+    gpulet_arrivals_t stream = stream_of(1, "a", 50);
     double before = 0;
     double sum = 0;
     double squares = 0;
     for (int i = 0; i < COUNT; i++) {
-        double next = sim_stream_next_s(&stream);
+        double next = gpulet_arrivals_next_s(&stream);
         sum += next - before;
         squares += (next - before) * (next - before);
         before = next;
@@ -38,12 +38,12 @@ static void poisson_arrivals_have_the_mean_and_spread_of_their_rate(void **state
 static void uniform_arrivals_keep_their_distance(void **state)
 {
     (void)state;
-    sim_stream_t stream = {.uniform = true, .multiple = 2, .rate_rps = 10};
-    sim_stream_init(&stream, 1, "a", -1);
-    double before = sim_stream_next_s(&stream);
+    gpulet_arrivals_t stream = {.uniform = true, .multiple = 2, .rate_rps = 10};
+    gpulet_arrivals_init(&stream, 1, "a", -1);
+    double before = gpulet_arrivals_next_s(&stream);
     assert_true(before >= -1 && before < -1 + 0.05);
     for (int i = 0; i < 1000; i++) {
-        double next = sim_stream_next_s(&stream);
+        double next = gpulet_arrivals_next_s(&stream);
         assert_true(fabs(next - before - 0.05) < 1e-9);
         before = next;
     }
@@ -52,13 +52,13 @@ static void uniform_arrivals_keep_their_distance(void **state)
 static void rates_that_change_are_followed(void **state)
 {
     (void)state;
-    static const gpulet_sim_step_t steps[] = {{0, 1000}, {10, 0}, {20, 4000}, {30, 0}};
+    static const gpulet_rate_step_t steps[] = {{0, 1000}, {10, 0}, {20, 4000}, {30, 0}};
     static const uint32_t expected[] = {5000, 10000, 0, 40000};
-    sim_stream_t stream = {.multiple = 1, .steps = steps, .steps_count = 4};
+    gpulet_arrivals_t stream = {.multiple = 1, .steps = steps, .steps_count = 4};
     uint32_t counts[4] = {0};
-    sim_stream_init(&stream, 3, "a", -5);
+    gpulet_arrivals_init(&stream, 3, "a", -5);
     for (;;) {
-        double next = sim_stream_next_s(&stream);
+        double next = gpulet_arrivals_next_s(&stream);
         if (isinf(next))
             break;
         assert_true(next < 30);
@@ -66,27 +66,27 @@ static void rates_that_change_are_followed(void **state)
     }
     for (int i = 0; i < 4; i++)
         assert_true(fabs((double)counts[i] - expected[i]) <= 4 * sqrt(expected[i]));
-    assert_true(sim_stream_rate_rps(&stream, 9.9) == 1000);
-    assert_true(sim_stream_rate_rps(&stream, 10) == 0);
-    assert_true(sim_stream_rate_rps(&stream, 99) == 0);
+    assert_true(gpulet_arrivals_rate_rps(&stream, 9.9) == 1000);
+    assert_true(gpulet_arrivals_rate_rps(&stream, 10) == 0);
+    assert_true(gpulet_arrivals_rate_rps(&stream, 99) == 0);
 }
 
 static void a_stream_depends_on_the_seed_and_its_model_alone(void **state)
 {
     (void)state;
-    sim_stream_t a = stream_of(1, "a", 10);
-    sim_stream_t again = stream_of(1, "a", 10);
-    sim_stream_t twice = stream_of(1, "a", 20);
-    sim_stream_t other_model = stream_of(1, "b", 10);
-    sim_stream_t other_seed = stream_of(2, "a", 10);
+    gpulet_arrivals_t a = stream_of(1, "a", 10);
+    gpulet_arrivals_t again = stream_of(1, "a", 10);
+    gpulet_arrivals_t twice = stream_of(1, "a", 20);
+    gpulet_arrivals_t other_model = stream_of(1, "b", 10);
+    gpulet_arrivals_t other_seed = stream_of(2, "a", 10);
     double differs_model = 0;
     double differs_seed = 0;
     for (int i = 0; i < 1000; i++) {
-        double at = sim_stream_next_s(&a);
-        assert_true(sim_stream_next_s(&again) == at);
-        assert_true(fabs(2 * sim_stream_next_s(&twice) - at) < 1e-9 * (1 + at));
-        differs_model += fabs(sim_stream_next_s(&other_model) - at);
-        differs_seed += fabs(sim_stream_next_s(&other_seed) - at);
+        double at = gpulet_arrivals_next_s(&a);
+        assert_true(gpulet_arrivals_next_s(&again) == at);
+        assert_true(fabs(2 * gpulet_arrivals_next_s(&twice) - at) < 1e-9 * (1 + at));
+        differs_model += fabs(gpulet_arrivals_next_s(&other_model) - at);
+        differs_seed += fabs(gpulet_arrivals_next_s(&other_seed) - at);
     }
     assert_true(differs_model > 1 && differs_seed > 1);
 }
@@ -99,8 +99,8 @@ static void streams_of_two_models_know_nothing_of_one_another(void **state)
     static double counts[2][WINDOWS];
     double sum[2] = {0};
     for (int m = 0; m < 2; m++) {
-        sim_stream_t stream = stream_of(7, m == 0 ? "a" : "b", 20);
-        for (double at = 0; (at = sim_stream_next_s(&stream)) < WINDOWS;)
+        gpulet_arrivals_t stream = stream_of(7, m == 0 ? "a" : "b", 20);
+        for (double at = 0; (at = gpulet_arrivals_next_s(&stream)) < WINDOWS;)
             counts[m][(int)at] += 1;
         for (int i = 0; i < WINDOWS; i++)
             sum[m] += counts[m][i] / WINDOWS;
@@ -124,5 +124,5 @@ int main(void)
         cmocka_unit_test(a_stream_depends_on_the_seed_and_its_model_alone),
         cmocka_unit_test(streams_of_two_models_know_nothing_of_one_another),
     };
-    return cmocka_run_group_tests_name("sim.arrivals", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("core.arrivals", tests, NULL, NULL);
 }
