@@ -304,6 +304,20 @@ class WithServer(Case):
         self.assertIn("bad.csv:2", out)
         self.gpulet("bench", "--url", self.url, "--model", "quick", "--rates", rates, code=2)
 
+    def test_bench_and_simulation_draw_the_same_arrivals_from_a_seed(self):
+        workload = self.write("w.csv", "model,rate_rps,slo_ms\nquick,100,1000\nslow,5,2000\n")
+        rates = self.write("r.csv", "time_s,model,rate_rps\n0,quick,50\n0.5,quick,300\n")
+        both = ["--workload", workload, "--rates", rates, "--duration-s", "1", "--warmup-s", "0.5", "--json"]
+        profiles = self.write("two.csv", "device,model,units,batch,latency_ms\nd,quick,1,1,1\nd,slow,1,1,30\n")
+        devices = self.write("d.yaml", "types: {d: {units: 1, sizes: [1]}}\ndevices: {d: 2}\n")
+        offered = []
+        for seed in ("3", "4"):
+            live = json.loads(self.gpulet("bench", "--url", self.url, "--seed", seed, *both))
+            simulated = json.loads(self.gpulet("sim", "--profiles", profiles, "--devices", devices, "--seed", seed, *both))
+            offered.append({m["model"]: m["offered"] for m in live["models"]})
+            self.assertEqual(offered[-1], {m["model"]: m["offered"] for m in simulated["models"]})
+        self.assertNotEqual(offered[0], offered[1])
+
     def test_bench_failures(self):
         self.gpulet("bench", "--url", self.url, "--model", "nobody", "--duration-s", "0.2", code=1)
         self.server.stop()
