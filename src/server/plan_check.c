@@ -1,5 +1,6 @@
 /* Plans that come from elsewhere: whether they are for this machine and these models, and whether
  * the one that was served last may be served again. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -171,6 +172,23 @@ static bool is_by_another(const gpulet_server_t *server, const gpulet_plan_t *pl
             strcmp(plan->planner, server->settings.planner) != 0);
 }
 
+/* It was made for rates that this server is told otherwise. A model that it was not told of, or
+ * that was not there, does not matter. */
+static gpulet_status_t check_told(gpulet_server_t *server, gpulet_error_t *err)
+{
+    for (uint32_t i = 0; i < server->models_count; i++) {
+        const server_model_t *model = &server->models[i];
+        double told_rps = 0;
+        if (model->role != SERVER_MODEL_CURRENT ||
+            gpulet_store_get_told(&told_rps, server->store, model->entry->key, err) != GPULET_OK)
+            continue;
+        if (fabs(told_rps - model->rate_rps) > 1e-9 * told_rps)
+            return gpulet_fail(err, GPULET_E_INVALID, "model %s is said to be asked %g/s, not %g/s",
+                               model->entry->key, model->rate_rps, told_rps);
+    }
+    return GPULET_OK;
+}
+
 bool server_planning_stored(server_plan_job_t *job, gpulet_server_t *server)
 {
     char text[GPULET_ERROR_TEXT_MAX * 2];
@@ -183,6 +201,8 @@ bool server_planning_stored(server_plan_job_t *job, gpulet_server_t *server)
         return false;
     if (st == GPULET_OK && is_by_another(server, job->plan))
         st = gpulet_fail(&err, GPULET_E_INVALID, "it was made by %s", job->plan->planner);
+    if (st == GPULET_OK)
+        st = check_told(server, &err);
     if (st == GPULET_OK)
         st = server_plan_check(server, job->plan, &err);
     if (st == GPULET_OK)

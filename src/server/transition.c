@@ -119,6 +119,11 @@ static void keep_in_store(gpulet_server_t *server)
     if (st == GPULET_OK)
         st = gpulet_store_put_plan(
             server->store, gpulet_follow_reason_text(server->transition.reason), json.data, &err);
+    for (uint32_t i = 0; st == GPULET_OK && i < server->models_count; i++) {
+        const server_model_t *model = &server->models[i];
+        if (model->role == SERVER_MODEL_CURRENT)
+            st = gpulet_store_put_told(server->store, model->entry->key, model->rate_rps, &err);
+    }
     if (st != GPULET_OK)
         GPULET_LOG(WARNING, "event=store_failed error=\"%s\"", err.text);
     gpulet_buf_deinit(&json);

@@ -27,6 +27,8 @@ struct gpulet_store {
     sqlite3_stmt *put_plan;
     sqlite3_stmt *trim_plans;
     sqlite3_stmt *last_plan;
+    sqlite3_stmt *put_told;
+    sqlite3_stmt *get_told;
     char path[PATH_SIZE];
 };
 
@@ -41,8 +43,9 @@ static const char schema_sql[] =
     "why TEXT NOT NULL,"
     " json TEXT NOT NULL);";
 
-/* Came after version 1, which reads a store that has it as well as one that has not. */
-static const char pair_sql[] =
+/* Came after version 1, which reads a store that has them as well as one that has not. */
+static const char later_sql[] =
+    "CREATE TABLE IF NOT EXISTS told(model TEXT PRIMARY KEY, rate_rps REAL NOT NULL) WITHOUT ROWID;"
     "CREATE TABLE IF NOT EXISTS pair(device TEXT NOT NULL, engine TEXT NOT NULL, self_key TEXT NOT "
     "NULL, self_units INTEGER NOT NULL, self_batch INTEGER NOT NULL, other_key TEXT NOT NULL,"
     " other_units INTEGER NOT NULL, other_batch INTEGER NOT NULL, self_model TEXT NOT NULL,"
@@ -129,7 +132,7 @@ static gpulet_status_t check_schema(gpulet_store_t *store, gpulet_error_t *err)
     if (header.version != SCHEMA_VERSION)
         return gpulet_fail(err, GPULET_E_INVALID, "store %s: version %d, this program reads %d",
                            store->path, header.version, SCHEMA_VERSION);
-    if (sqlite3_exec(store->db, pair_sql, NULL, NULL, NULL) != SQLITE_OK)
+    if (sqlite3_exec(store->db, later_sql, NULL, NULL, NULL) != SQLITE_OK)
         return fail_db(store, err);
     return GPULET_OK;
 }
@@ -177,6 +180,11 @@ static gpulet_status_t prepare_all(gpulet_store_t *store, gpulet_error_t *err)
     if (st == GPULET_OK)
         st = prepare(&store->last_plan, store, "SELECT json FROM plan ORDER BY id DESC LIMIT 1",
                      err);
+    if (st == GPULET_OK)
+        st = prepare(&store->put_told, store,
+                     "INSERT OR REPLACE INTO told(model, rate_rps) VALUES(?,?)", err);
+    if (st == GPULET_OK)
+        st = prepare(&store->get_told, store, "SELECT rate_rps FROM told WHERE model=?", err);
     return st;
 }
 
@@ -249,6 +257,8 @@ void gpulet_store_close(gpulet_store_t *store)
     (void)sqlite3_finalize(store->put_plan);
     (void)sqlite3_finalize(store->trim_plans);
     (void)sqlite3_finalize(store->last_plan);
+    (void)sqlite3_finalize(store->put_told);
+    (void)sqlite3_finalize(store->get_told);
     (void)sqlite3_close(store->db);
     free(store);
 }
@@ -445,5 +455,31 @@ gpulet_status_t gpulet_store_last_plan(char **json_out, gpulet_store_t *store, g
     (void)sqlite3_reset(store->last_plan);
     if (st == GPULET_OK)
         *json_out = json;
+    return st;
+}
+
+gpulet_status_t gpulet_store_put_told(gpulet_store_t *store, const char *model, double rate_rps,
+                                      gpulet_error_t *err)
+{
+    bool failed = false;
+    bind_text(&failed, store->put_told, 1, model);
+    failed |= sqlite3_bind_double(store->put_told, 2, rate_rps) != SQLITE_OK;
+    return failed ? fail_db(store, err) : run_once(store, store->put_told, err);
+}
+
+gpulet_status_t gpulet_store_get_told(double *rate_rps_out, gpulet_store_t *store,
+                                      const char *model, gpulet_error_t *err)
+{
+    bool failed = false;
+    bind_text(&failed, store->get_told, 1, model);
+    int rc = failed ? SQLITE_ERROR : sqlite3_step(store->get_told);
+    gpulet_status_t st = GPULET_OK;
+    if (rc == SQLITE_ROW)
+        *rate_rps_out = sqlite3_column_double(store->get_told, 0);
+    else
+        st = rc == SQLITE_DONE ? gpulet_fail(err, GPULET_E_NOT_FOUND, "store %s: no rate of %s",
+                                             store->path, model)
+                               : fail_db(store, err);
+    (void)sqlite3_reset(store->get_told);
     return st;
 }

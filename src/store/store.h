@@ -51,5 +51,11 @@ gpulet_status_t gpulet_store_put_plan(gpulet_store_t *store, const char *why, co
 /* The newest plan's JSON, caller frees; E_NOT_FOUND when there is none. */
 gpulet_status_t gpulet_store_last_plan(char **json_out, gpulet_store_t *store,
                                        gpulet_error_t *err) GPULET_MUST_USE;
+/* What a server was told of a model's rate (0: nothing) when it kept its last plan: a plan made for
+ * other rates is not the one to begin with. get: E_NOT_FOUND. */
+gpulet_status_t gpulet_store_put_told(gpulet_store_t *store, const char *model, double rate_rps,
+                                      gpulet_error_t *err) GPULET_MUST_USE;
+gpulet_status_t gpulet_store_get_told(double *rate_rps_out, gpulet_store_t *store,
+                                      const char *model, gpulet_error_t *err) GPULET_MUST_USE;
 
 #endif

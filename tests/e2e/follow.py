@@ -681,6 +681,13 @@ class Restart(Case):
         identity_infer(server, model="a")
         server.stop()
 
+    def test_the_last_plan_is_not_served_where_other_rates_are_told(self):
+        _, _, last = self.grown()
+        server = self.again(rates=(1, 2))
+        self.assertIn("model b is said to be asked 2/s, not 1/s", server.log())
+        self.assertNotEqual(self.plan(), last)
+        server.stop()
+
     def test_a_model_that_the_last_plan_does_not_know_is_served_too(self):
         _, _, last = self.grown()
         self.add("c", latency_ms=1)
