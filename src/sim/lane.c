@@ -124,7 +124,7 @@ static void start_batch(sim_t *sim, uint32_t index, uint64_t at_ns)
     sim_batch_t *b = &lane->running;
     double factor = 1;
     if (sim_fault_strikes(sim, GPULET_FAULT_SLOW))
-        factor *= sim->o->faults.size[GPULET_FAULT_SLOW];
+        factor = sim->o->faults.size[GPULET_FAULT_SLOW];
     uint64_t alone_ns =
         sim_curve_draw_ns(b->curve, b->items, factor, &sim->models[b->model].service);
     b->started = true;
