@@ -16,8 +16,9 @@
 #include "core/device_type.h"
 
 enum {
-    GPULET_DEVICE_ABI = 3,
+    GPULET_DEVICE_ABI = 4,
     GPULET_GRANT_MAX = 1023,
+    GPULET_CPUS_TEXT_MAX = 4095,
     GPULET_CAP_RESIZE_LIVE = 1 << 0, /* a live worker can move to as many other units */
     GPULET_CAP_MEM_ISOLATED = 1 << 1,
     GPULET_CAP_RESERVED = 1 << 2,      /* units are a reservation, not a cap */
@@ -43,6 +44,8 @@ typedef struct gpulet_partition gpulet_partition_t;
 
 typedef struct gpulet_device_options {
     const char *reserve_cores; /* cpu: cores no gpu-let may use, "0" or "0,2-3"; NULL: none */
+    const char *cpus;          /* cpu: what may be used at all, "0-3"; NULL: what the calling
+                                  process may run on */
     const char *fake_spec;     /* fake: "type:units:count[:memory_mb][,type:…]" */
     const char *fake_gone; /* fake: a file of the devices that are gone, "type/index" a line; NULL,
                               or no such file: none is */
@@ -68,6 +71,12 @@ typedef struct gpulet_device_backend {
                             const gpulet_device_options_t *options, gpulet_error_t *err);
     /* After all its partitions are released; NULL is fine. */
     void (*close)(gpulet_device_t *device);
+    /* Puts the calling process, all of its threads, where gpu-lets with these options are not: on
+     * the reserved cores; without any it stays where it is. cpus (up to GPULET_CPUS_TEXT_MAX bytes
+     * and the zero) gets what it could run on before, for the options of later calls. NULL: the
+     * host has no part in the device. */
+    gpulet_status_t (*stand_aside)(char *cpus, size_t cpus_size,
+                                   const gpulet_device_options_t *options, gpulet_error_t *err);
     /* Takes units out of the device, neighbours in the topology first. E_FULL when fewer are free
      * (the caller may oversubscribe only by asking with `overlap`: units then may be shared with
      * other partitions; used while a new gpu-let loads beside an old one). */

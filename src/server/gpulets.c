@@ -51,6 +51,18 @@ static gpulet_status_t open_devices(gpulet_server_t *server, gpulet_error_t *err
     return GPULET_OK;
 }
 
+/* The server's own threads on what is set aside for them. */
+static gpulet_status_t stand_aside(gpulet_server_t *server, gpulet_error_t *err)
+{
+    gpulet_device_options_t *options = &server->device_options;
+    if (server->backend->stand_aside == NULL || options->reserve_cores == NULL)
+        return GPULET_OK;
+    gpulet_status_t st =
+        server->backend->stand_aside(server->cpus, sizeof(server->cpus), options, err);
+    options->cpus = server->cpus;
+    return st;
+}
+
 gpulet_status_t server_gpulets_open(gpulet_server_t *server, gpulet_error_t *err)
 {
     server->backend = gpulet_device_backend_find(server->settings.device);
@@ -65,7 +77,8 @@ gpulet_status_t server_gpulets_open(gpulet_server_t *server, gpulet_error_t *err
     server->device_options.fake_spec = server->settings.fake_devices;
     server->device_options.fake_gone = server->settings.fake_gone;
     server->device_options.mps_step = (uint32_t)server->settings.mps_step;
-    return open_devices(server, err);
+    gpulet_status_t st = stand_aside(server, err);
+    return st == GPULET_OK ? open_devices(server, err) : st;
 }
 
 void server_gpulet_set_state(server_gpulet_t *g, server_gpulet_state_t state)

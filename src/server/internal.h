@@ -302,6 +302,7 @@ struct gpulet_server {
 
     const gpulet_device_backend_t *backend;
     gpulet_device_options_t device_options;
+    char cpus[GPULET_CPUS_TEXT_MAX + 1]; /* device_options.cpus once the server stands aside */
     server_device_t devices[SERVER_DEVICES_MAX];
     uint32_t devices_count;
     gpulet_device_set_t *device_set;

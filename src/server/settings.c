@@ -55,7 +55,7 @@ const gpulet_option_t gpulet_settings_table[] = {
     {"fake-gone", GPULET_OPTION_STRING, AT(fake_gone), NULL, ANY, "FILE",
      "devices of the fake backend that are gone, type/index a line, read every second", NULL},
     {"reserve-cores", GPULET_OPTION_STRING, AT(reserve_cores), NULL, ANY, "CORES",
-     "cores that gpu-lets may not use, such as 0 or 0,2-3", NULL},
+     "cores for the server itself, where no gpu-let is, such as 0 or 0,2-3", NULL},
     {"mps-step", GPULET_OPTION_U64, AT(mps_step), "10", 1, 100, "N",
      "of the mps backend: gpu-let sizes are multiples of so many percent", NULL},
     {"spin", GPULET_OPTION_BOOL, AT(spin), NULL, ANY, NULL,

@@ -343,6 +343,55 @@ static void lends_units_to_threads_that_yield(void **state)
     backend->release(other);
 }
 
+/* The child stands aside: it runs on what is reserved, and the device is still the whole. */
+static void stands_aside_of_its_gpulets(void **state)
+{
+    gpulet_device_desc_t before = {.units = 0};
+    gpulet_device_desc_t desc;
+    cpu_set_t own;
+    uint32_t count = 0;
+    (void)state;
+    if (backend->stand_aside == NULL || sched_getaffinity(0, sizeof(own), &own) != 0 ||
+        CPU_COUNT(&own) < 2)
+        skip();
+    size_t reserved = 0;
+    while (!CPU_ISSET(reserved, &own))
+        reserved++;
+    char text[16];
+    (void)snprintf(text, sizeof(text), "%zu", reserved);
+    gpulet_device_options_t aside = {.reserve_cores = text};
+    if (backend->probe(&before, 1, &count, &aside, NULL) != GPULET_OK)
+        skip(); /* both are threads of one core */
+    pid_t child = fork();
+    if (child == 0) {
+        char cpus[GPULET_CPUS_TEXT_MAX + 1];
+        gpulet_partition_t *partition = NULL;
+        gpulet_device_t *device = NULL;
+        gpulet_device_entry_t entry;
+        char grant[GPULET_GRANT_MAX + 1];
+        cpu_set_t now;
+        if (backend->stand_aside(cpus, sizeof(cpus), &aside, NULL) != GPULET_OK ||
+            sched_getaffinity(0, sizeof(now), &now) != 0 || !CPU_ISSET(reserved, &now) ||
+            CPU_COUNT(&now) >= CPU_COUNT(&own))
+            _exit(1);
+        aside.cpus = cpus;
+        if (backend->probe(&desc, 1, &count, &aside, NULL) != GPULET_OK ||
+            desc.units != before.units ||
+            backend->open(&device, 0, &aside, NULL) != GPULET_OK ||
+            backend->carve(&partition, device, desc.units, 0, NULL) != GPULET_OK ||
+            backend->grant(grant, sizeof(grant), partition) != GPULET_OK ||
+            backend->enter(grant, &entry, NULL) != GPULET_OK ||
+            sched_getaffinity(0, sizeof(now), &now) != 0 || CPU_ISSET(reserved, &now))
+            _exit(2);
+        backend->release(partition);
+        backend->close(device);
+        _exit(0);
+    }
+    int status = 0;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+}
+
 static void keeps_partitions_apart_through_any_history(void **state)
 {
     fixture_t *f = *state;
@@ -399,6 +448,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(refuses_grants_that_are_none),
         cmocka_unit_test_setup_teardown(overlaps_only_when_asked_and_settles_when_there_is_room,
                                         open_device, close_device),
+        cmocka_unit_test(stands_aside_of_its_gpulets),
         cmocka_unit_test_setup_teardown(lends_units_to_threads_that_yield, open_device,
                                         close_device),
         cmocka_unit_test_setup_teardown(keeps_partitions_apart_through_any_history, open_device,

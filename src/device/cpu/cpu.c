@@ -66,12 +66,19 @@ static void describe_device(gpulet_device_desc_t *out, const gpulet_cpu_layout_t
                    layout->nodes_count == 1 ? "" : "s");
 }
 
+static gpulet_status_t probe_layout(gpulet_cpu_layout_t **out,
+                                    const gpulet_device_options_t *options, gpulet_error_t *err)
+{
+    static const gpulet_device_options_t none = {0};
+    const gpulet_device_options_t *o = options == NULL ? &none : options;
+    return gpulet_cpu_layout_probe(out, o->reserve_cores, o->cpus, err);
+}
+
 static gpulet_status_t cpu_probe(gpulet_device_desc_t *out, uint32_t cap, uint32_t *count,
                                  const gpulet_device_options_t *options, gpulet_error_t *err)
 {
     gpulet_cpu_layout_t *layout = NULL;
-    gpulet_status_t st =
-        gpulet_cpu_layout_probe(&layout, options == NULL ? NULL : options->reserve_cores, err);
+    gpulet_status_t st = probe_layout(&layout, options, err);
     if (st != GPULET_OK)
         return st;
     if (cap > 0)
@@ -90,8 +97,7 @@ static gpulet_status_t cpu_open(gpulet_device_t **out, uint32_t index,
     if (index != 0)
         return gpulet_fail(err, GPULET_E_NOT_FOUND, "there is one CPU device, not a number %u",
                            index);
-    gpulet_status_t st =
-        gpulet_cpu_layout_probe(&layout, options == NULL ? NULL : options->reserve_cores, err);
+    gpulet_status_t st = probe_layout(&layout, options, err);
     if (st != GPULET_OK)
         return st;
     describe_device(&desc, layout);
@@ -230,6 +236,24 @@ static gpulet_status_t pin_all(const gpulet_cpulist_t *cpus, gpulet_error_t *err
     return gpulet_fail(err, GPULET_E_UNAVAILABLE, "threads come faster than they can be moved");
 }
 
+static gpulet_status_t cpu_stand_aside(char *cpus, size_t cpus_size,
+                                       const gpulet_device_options_t *options, gpulet_error_t *err)
+{
+    gpulet_cpu_layout_t *layout = NULL;
+    gpulet_cpulist_t before = {{0}};
+    cpus[0] = '\0';
+    if (sched_getaffinity(0, sizeof(before), (cpu_set_t *)(void *)&before) != 0 ||
+        gpulet_cpulist_format(cpus, cpus_size, &before) == 0)
+        return gpulet_fail(err, GPULET_E_UNAVAILABLE, "the CPUs of this process are unknown");
+    gpulet_status_t st = probe_layout(&layout, options, err);
+    if (st != GPULET_OK)
+        return st;
+    if (gpulet_cpulist_count(&layout->reserved) > 0)
+        st = pin_all(&layout->reserved, err);
+    gpulet_cpu_layout_destroy(layout);
+    return st;
+}
+
 /* Memory near the cores. Where that is forbidden (containers often do) the kernel's own choice is
  * local too. */
 static void prefer_memory(const gpulet_cpulist_t *nodes)
@@ -297,6 +321,7 @@ const gpulet_device_backend_t gpulet_device_cpu = {
     .probe = cpu_probe,
     .open = cpu_open,
     .close = cpu_close,
+    .stand_aside = cpu_stand_aside,
     .carve = gpulet_partition_carve,
     .grant = cpu_grant,
     .enter = cpu_enter,

@@ -66,6 +66,12 @@ static gpulet_status_t parse_reserve(gpulet_cpulist_t *out, const char *reserve,
     return GPULET_OK;
 }
 
+static void add_cpus(gpulet_cpulist_t *to, const gpulet_cpulist_t *cpus)
+{
+    for (size_t w = 0; w < GPULET_CPULIST_WORDS; w++)
+        to->words[w] |= cpus->words[w];
+}
+
 /* Adds the cores in the order of the topology, which is the order of hwloc's logical numbers.
  * Returns how many were reserved. */
 static uint32_t add_cores(gpulet_cpu_layout_t *layout, const gpulet_cpu_machine_t *machine,
@@ -82,6 +88,7 @@ static uint32_t add_cores(gpulet_cpu_layout_t *layout, const gpulet_cpu_machine_
         if (gpulet_cpulist_count(&core->cpus) == 0)
             continue;
         if (meets(&core->cpus, reserved)) {
+            add_cpus(&layout->reserved, &core->cpus);
             reserved_count++;
             continue;
         }
@@ -172,11 +179,17 @@ gpulet_status_t gpulet_cpu_layout_build(gpulet_cpu_layout_t **out,
     return GPULET_OK;
 }
 
-static gpulet_status_t read_machine(gpulet_cpu_machine_t *machine, gpulet_error_t *err)
+static gpulet_status_t read_machine(gpulet_cpu_machine_t *machine, const char *cpus,
+                                    gpulet_error_t *err)
 {
-    /* The bits of a cpulist lie as in a cpu_set_t of any size. */
-    if (sched_getaffinity(0, sizeof(machine->allowed), (cpu_set_t *)(void *)&machine->allowed) != 0)
+    if (cpus != NULL) {
+        gpulet_status_t st = gpulet_cpulist_parse(&machine->allowed, cpus, strlen(cpus), err);
+        if (st != GPULET_OK)
+            return st;
+        /* The bits of a cpulist lie as in a cpu_set_t of any size. */
+    } else if (sched_getaffinity(0, sizeof(machine->allowed), (cpu_set_t *)(void *)&machine->allowed) != 0) {
         return gpulet_fail(err, GPULET_E_UNAVAILABLE, "sched_getaffinity: %s", strerror(errno));
+    }
     long pages = sysconf(_SC_PHYS_PAGES);
     long page_size = sysconf(_SC_PAGESIZE);
     if (pages <= 0 || page_size <= 0)
@@ -186,10 +199,10 @@ static gpulet_status_t read_machine(gpulet_cpu_machine_t *machine, gpulet_error_
 }
 
 gpulet_status_t gpulet_cpu_layout_probe(gpulet_cpu_layout_t **out, const char *reserve,
-                                        gpulet_error_t *err)
+                                        const char *cpus, gpulet_error_t *err)
 {
     gpulet_cpu_machine_t machine = {0};
-    gpulet_status_t st = read_machine(&machine, err);
+    gpulet_status_t st = read_machine(&machine, cpus, err);
     if (st != GPULET_OK)
         return st;
     if (hwloc_topology_init(&machine.topology) != 0)

@@ -23,6 +23,7 @@ typedef struct gpulet_cpu_layout {
     uint32_t nodes_count;
     gpulet_cpu_core_t *cores; /* owned */
     uint32_t *groups;         /* owned; the last-level cache of each, ascending numbers */
+    gpulet_cpulist_t reserved; /* the CPUs of the cores that stay out; may be none */
     double memory_mb;
     char model[128];
 } gpulet_cpu_layout_t;
@@ -41,9 +42,10 @@ typedef struct gpulet_cpu_machine {
 gpulet_status_t gpulet_cpu_layout_build(gpulet_cpu_layout_t **out,
                                         const gpulet_cpu_machine_t *machine, const char *reserve,
                                         gpulet_error_t *err) GPULET_MUST_USE;
-/* Of this machine and process. E_UNAVAILABLE when the topology cannot be read. */
+/* Of this machine. cpus: what may be used; NULL: what the calling process may run on.
+ * E_UNAVAILABLE when the topology cannot be read. */
 gpulet_status_t gpulet_cpu_layout_probe(gpulet_cpu_layout_t **out, const char *reserve,
-                                        gpulet_error_t *err) GPULET_MUST_USE;
+                                        const char *cpus, gpulet_error_t *err) GPULET_MUST_USE;
 void gpulet_cpu_layout_destroy(gpulet_cpu_layout_t *layout);
 
 #endif
