@@ -376,8 +376,7 @@ static void stands_aside_of_its_gpulets(void **state)
             _exit(1);
         aside.cpus = cpus;
         if (backend->probe(&desc, 1, &count, &aside, NULL) != GPULET_OK ||
-            desc.units != before.units ||
-            backend->open(&device, 0, &aside, NULL) != GPULET_OK ||
+            desc.units != before.units || backend->open(&device, 0, &aside, NULL) != GPULET_OK ||
             backend->carve(&partition, device, desc.units, 0, NULL) != GPULET_OK ||
             backend->grant(grant, sizeof(grant), partition) != GPULET_OK ||
             backend->enter(grant, &entry, NULL) != GPULET_OK ||

@@ -187,7 +187,8 @@ static gpulet_status_t read_machine(gpulet_cpu_machine_t *machine, const char *c
         if (st != GPULET_OK)
             return st;
         /* The bits of a cpulist lie as in a cpu_set_t of any size. */
-    } else if (sched_getaffinity(0, sizeof(machine->allowed), (cpu_set_t *)(void *)&machine->allowed) != 0) {
+    } else if (sched_getaffinity(0, sizeof(machine->allowed),
+                                 (cpu_set_t *)(void *)&machine->allowed) != 0) {
         return gpulet_fail(err, GPULET_E_UNAVAILABLE, "sched_getaffinity: %s", strerror(errno));
     }
     long pages = sysconf(_SC_PHYS_PAGES);

@@ -21,8 +21,8 @@ typedef struct gpulet_cpu_core {
 typedef struct gpulet_cpu_layout {
     uint32_t count; /* ≥ 1 */
     uint32_t nodes_count;
-    gpulet_cpu_core_t *cores; /* owned */
-    uint32_t *groups;         /* owned; the last-level cache of each, ascending numbers */
+    gpulet_cpu_core_t *cores;  /* owned */
+    uint32_t *groups;          /* owned; the last-level cache of each, ascending numbers */
     gpulet_cpulist_t reserved; /* the CPUs of the cores that stay out; may be none */
     double memory_mb;
     char model[128];
