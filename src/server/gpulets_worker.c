@@ -192,8 +192,10 @@ static void on_done(void *context, gpulet_worker_t *worker, const gpulet_worker_
     server_gpulet_t *g = context;
     (void)worker;
     g->busy_ns += result->exec_ns;
-    if (result->status == GPULET_OK)
+    if (result->status == GPULET_OK) {
         count_batch(g->server, result, result->model);
+        server_lend_ran(g, result);
+    }
     server_brain_done(g->server, result);
 }
 

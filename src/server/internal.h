@@ -177,6 +177,7 @@ typedef struct server_service {
     bool held;    /* coming, and there is no memory for it until others are gone */
     bool widened; /* there is a copy for lent units */
     bool widen_asked;
+    uint64_t narrow_ns; /* what one item took without lent units, when they were lent */
 } server_service_t;
 
 struct server_gpulet {
@@ -223,7 +224,10 @@ struct server_gpulet {
     uint64_t lend_after_ns;    /* lent units were of no use or could not be had: not before then */
     uint32_t lend_failures;    /* in a row */
     uint64_t borrowed_since_ns;
-    uint64_t narrow_ns; /* what a batch of the heaviest model took without */
+    uint64_t trial_since_ns; /* what lent units are worth is looked at from time to time: since then … */
+    uint32_t trial_runs;     /* … so many runs of models with a copy … */
+    double trial_ns;         /* … took this long … */
+    double trial_narrow_ns;  /* … and would have taken this long without */
     bool restarted;     /* replaces a worker that died: wanted at once, so not in the background */
 };
 
@@ -564,6 +568,8 @@ const char *server_prepared_find(char *out, size_t out_size, gpulet_server_t *se
 void server_lend_step(gpulet_server_t *server, uint64_t now_ns);
 /* Before the gpu-let stops serving, or its worker goes. */
 void server_lend_end(server_gpulet_t *g, uint64_t now_ns);
+/* The gpu-let has run a batch. */
+void server_lend_ran(server_gpulet_t *g, const gpulet_worker_result_t *result);
 void server_lend_widened(server_gpulet_t *g, uint32_t model, gpulet_status_t status,
                          const char *text);
 

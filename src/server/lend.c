@@ -1,12 +1,15 @@
-/* Lending: a gpu-let that is busy has the use of units that a neighbour leaves idle, and loses it
- * the moment the neighbour wants them (the idea of LithOS, SOSP'25, at the grain of threads).
+/* Lending: a gpu-let has the use of units that a neighbour leaves idle, and loses it the moment the
+ * neighbour wants them (the idea of LithOS, SOSP'25, at the grain of threads).
  *
  * The borrower's worker holds a second copy of its heavy models whose pool threads run at idle
  * priority (engine.h, yielding). They are put on the lender's cores: whatever the lender runs there
  * preempts them at once, by the kernel, so a lender need not be asked and hardly notices. What can
  * suffer is the borrower, whose batch waits for a thread that is kept off: therefore only units of
  * a neighbour that is mostly idle and whose runs are short beside the borrower's objective are
- * used, and when the neighbour gets busy further batches run without.
+ * used, and when the neighbour gets busy further batches run without. A loan stands as long as the
+ * lender is idle, whether it is used or not: begun only when the borrower is busy it would come
+ * after the first run of every burst. Whoever gets busy and finds no lender takes over the loan of
+ * one that is not.
  * Copies share the weights of a prepared model (prepared.c) and are loaded from there only. */
 #include <math.h>
 #include <stdlib.h>
@@ -19,14 +22,16 @@ enum {
     HEAVY_MS = 3,     /* a model whose single item takes less gains nothing by more threads */
     LENDERS_MAX = 64, /* of one borrower */
     WIDEN_TICKS = 10, /* every second */
-    TRIAL_MS = 3000,  /* after which lent units must have shown that they are of use */
+    TRIAL_MS = 3000,  /* after which lent units must have shown that they are of use, */
+    TRIAL_RUNS = 8,   /* in so many runs at least */
+    KEEP_MS = 10000,  /* for which a loan is kept although there would be more */
     PAUSE_S = 10,     /* else they are not asked for again so soon; doubled each time */
     PAUSE_DOUBLINGS_MAX = 6,
     SPEED_SHIFT = 16 /* of the lent units in the brain's name for a speed */
 };
 static const double load_window_ns = 3e8;
-static const double busy_from = 0.5; /* from this load on units are borrowed */
-static const double busy_until = 0.1;
+static const double busy_from = 0.5; /* from this load on the loans of others are taken over, … */
+static const double busy_until = 0.1;  /* … if their load is below this */
 static const double idle_below = 0.25; /* below this load they are lent */
 static const double idle_until = 0.5;
 static const double run_share = 0.1; /* of the borrower's objective that a lender's run may take */
@@ -145,21 +150,40 @@ void server_lend_end(server_gpulet_t *g, uint64_t now_ns)
     take_back(g, now_ns, "gone");
 }
 
-/* Those who may lend to b now; *units gets the sum. */
+/* Its units are idle, and what it runs does not keep b's batches waiting for long. */
+static bool may_lend(const server_gpulet_t *g, const server_gpulet_t *b)
+{
+    return g != b && g->device == b->device && is_serving(g) && g->load < idle_below &&
+           (double)longest_run_ns(g) <= run_share * objective_ms(b) * 1e6;
+}
+
+/* Those who may lend to b and lend to nobody else; *units gets the sum. */
 static size_t find_lenders(server_gpulet_t *lenders[LENDERS_MAX], uint32_t *units,
                            const server_gpulet_t *b)
 {
-    double most_ns = run_share * objective_ms(b) * 1e6;
     size_t count = 0;
     *units = 0;
     for (server_gpulet_t *g = b->server->gpulets; g != NULL && count < LENDERS_MAX; g = g->next) {
-        if (g == b || g->device != b->device || !is_serving(g) || g->borrower != NULL ||
-            g->borrowed_units > 0 || g->load >= idle_below || (double)longest_run_ns(g) > most_ns)
+        if (!may_lend(g, b) || g->borrowed_units > 0 || (g->borrower != NULL && g->borrower != b))
             continue;
         lenders[count++] = g;
         *units += g->units;
     }
     return count;
+}
+
+/* Keeps as many of the lenders, in their order, as have just so many units; 0 when none do. */
+static size_t fit(server_gpulet_t *lenders[LENDERS_MAX], size_t count, uint32_t wanted)
+{
+    size_t kept = 0;
+    uint32_t sum = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (sum + lenders[i]->units > wanted)
+            continue;
+        sum += lenders[i]->units;
+        lenders[kept++] = lenders[i];
+    }
+    return sum == wanted ? kept : 0;
 }
 
 /* Copies of the heavy models for so many units; false when none is asked for. */
@@ -203,14 +227,35 @@ void server_lend_widened(server_gpulet_t *g, uint32_t model, gpulet_status_t sta
     back_off(g);
 }
 
+static void begin_trial(server_gpulet_t *g, uint64_t now_ns)
+{
+    g->trial_since_ns = now_ns;
+    g->trial_runs = 0;
+    g->trial_ns = g->trial_narrow_ns = 0;
+}
+
+/* Heavy models gain little by larger batches on a CPU: so many items, so many times as long. */
+void server_lend_ran(server_gpulet_t *g, const gpulet_worker_result_t *result)
+{
+    const server_service_t *service = server_gpulet_service(g, result->model);
+    if (g->borrowed_units == 0 || service == NULL || !service->widened)
+        return;
+    g->trial_runs++;
+    g->trial_ns += (double)result->exec_ns;
+    g->trial_narrow_ns += (double)result->items * (double)service->narrow_ns;
+}
+
 static void borrow(server_gpulet_t *g, server_gpulet_t *const *lenders, size_t count,
-                   uint32_t units, uint64_t now_ns)
+                   uint64_t now_ns)
 {
     gpulet_server_t *server = g->server;
     const gpulet_partition_t *partitions[LENDERS_MAX];
     gpulet_error_t err = {""};
-    for (size_t i = 0; i < count; i++)
+    uint32_t units = 0;
+    for (size_t i = 0; i < count; i++) {
         partitions[i] = lenders[i]->partition;
+        units += lenders[i]->units;
+    }
     if (server->backend->lend(gpulet_worker_pid(g->worker), g->partition, partitions, count,
                               &err) != GPULET_OK) {
         GPULET_LOG(WARNING, "event=lend_failed gpulet=%s reason=\"%s\"", g->name, err.text);
@@ -219,9 +264,12 @@ static void borrow(server_gpulet_t *g, server_gpulet_t *const *lenders, size_t c
     }
     for (size_t i = 0; i < count; i++)
         lenders[i]->borrower = g;
-    g->narrow_ns = longest_run_ns(g);
+    for (uint32_t i = 0; i < g->services_count; i++)
+        g->services[i].narrow_ns =
+            gpulet_sched_estimate_ns(server->sched, g->lane, g->services[i].model, 1);
     g->borrowed_units = units;
     g->borrowed_since_ns = now_ns;
+    begin_trial(g, now_ns);
     gpulet_worker_set_wide(g->worker, true);
     GPULET_LOG(INFO, "event=lent gpulet=%s units=%u lenders=%zu", g->name, units, count);
     tell_brain(g, now_ns);
@@ -241,69 +289,115 @@ static void check_loan(server_gpulet_t *g, uint64_t now_ns)
             return;
         }
     }
-    if (now_ns - g->borrowed_since_ns <= TRIAL_MS * GPULET_NS_PER_MS)
+    if (now_ns - g->trial_since_ns <= TRIAL_MS * GPULET_NS_PER_MS || g->trial_runs < TRIAL_RUNS)
         return;
-    if (g->load < busy_until) {
-        take_back(g, now_ns, "not_needed");
-    } else if ((double)longest_run_ns(g) > useful_below * (double)g->narrow_ns) {
+    if (g->trial_ns > useful_below * g->trial_narrow_ns) {
         back_off(g);
         take_back(g, now_ns, "no_use");
-    } else {
-        g->lend_failures = 0;
+        return;
     }
+    g->lend_failures = 0;
+    begin_trial(g, now_ns);
+}
+
+static bool may_borrow(const server_gpulet_t *g, uint64_t now_ns)
+{
+    return is_serving(g) && g->borrowed_units == 0 && g->borrower == NULL &&
+           g->widen_pending == 0 && now_ns >= g->lend_after_ns;
 }
 
 static server_gpulet_t *busiest(gpulet_server_t *server, uint64_t now_ns)
 {
     server_gpulet_t *found = NULL;
     for (server_gpulet_t *g = server->gpulets; g != NULL; g = g->next) {
-        if (is_serving(g) && g->borrowed_units == 0 && g->borrower == NULL &&
-            now_ns >= g->lend_after_ns && g->widen_pending == 0 && g->load >= busy_from &&
+        if (may_borrow(g, now_ns) && g->load >= busy_from &&
             (found == NULL || g->load > found->load))
             found = g;
     }
     return found;
 }
 
-/* While nothing is to do, copies are loaded for what may be lent: whoever gets busy then need not
- * wait for them. */
-static void widen_ahead(gpulet_server_t *server)
+/* With the copies that are there. */
+static bool borrow_as_loaded(server_gpulet_t *g, uint64_t now_ns)
 {
     server_gpulet_t *lenders[LENDERS_MAX];
-    if (!server->ready || server->switching || server->draining || server->infers_open > 0 ||
-        server->calibration != NULL || server_prepared_pending(server) > 0)
+    uint32_t units = 0;
+    if (g->wide_units <= g->units)
+        return false;
+    size_t count = find_lenders(lenders, &units, g);
+    count = fit(lenders, count, g->wide_units - g->units);
+    if (count > 0)
+        borrow(g, lenders, count, now_ns);
+    return count > 0;
+}
+
+/* Who hardly uses a loan gives it up when b could have it, or could have the borrower's units. */
+static void take_over(const server_gpulet_t *b, uint64_t now_ns)
+{
+    for (server_gpulet_t *g = b->server->gpulets; g != NULL; g = g->next) {
+        if (g->borrower != NULL && g->borrower->load < busy_until &&
+            (may_lend(g, b) || may_lend(g->borrower, b)))
+            take_back(g->borrower, now_ns, "wanted");
+    }
+}
+
+/* Copies for all that may be lent to g, unless it has them. */
+static void widen_to_lenders(server_gpulet_t *g)
+{
+    server_gpulet_t *lenders[LENDERS_MAX];
+    uint32_t units = 0;
+    if (find_lenders(lenders, &units, g) > 0 && g->wide_units != g->units + units &&
+        !widen(g, g->units + units))
+        g->wide_units = 0; /* Perhaps its models are prepared later. */
+}
+
+/* It has had the loan for a while, and there is more to be had. */
+static bool outgrown(const server_gpulet_t *g, uint64_t now_ns)
+{
+    server_gpulet_t *lenders[LENDERS_MAX];
+    uint32_t units = 0;
+    return g->borrowed_units > 0 && now_ns - g->borrowed_since_ns > KEEP_MS * GPULET_NS_PER_MS &&
+           find_lenders(lenders, &units, g) > 0 && units > g->borrowed_units;
+}
+
+/* While nothing is to do, copies are loaded for what may be lent: whoever gets busy then need not
+ * wait for them. */
+static void widen_ahead(gpulet_server_t *server, uint64_t now_ns)
+{
+    if (server->infers_open > 0 || server->calibration != NULL ||
+        server_prepared_pending(server) > 0)
         return;
     for (server_gpulet_t *g = server->gpulets; g != NULL; g = g->next) {
-        uint32_t units = 0;
-        if (is_serving(g) && g->wide_units == 0 && g->widen_pending == 0 &&
-            gpulet_clock_ns() >= g->lend_after_ns && find_lenders(lenders, &units, g) > 0 &&
-            !widen(g, g->units + units))
-            g->wide_units = 0;
+        if (outgrown(g, now_ns))
+            take_back(g, now_ns, "more");
+        if (may_borrow(g, now_ns))
+            widen_to_lenders(g);
     }
 }
 
 void server_lend_step(gpulet_server_t *server, uint64_t now_ns)
 {
-    server_gpulet_t *lenders[LENDERS_MAX];
-    uint32_t units = 0;
     if (!server->settings.lend || server->backend->lend == NULL)
         return;
     for (server_gpulet_t *g = server->gpulets; g != NULL; g = g->next) {
         load_update(g, now_ns);
         if (g->borrowed_units > 0)
             check_loan(g, now_ns);
+        if (g->load >= busy_from && outgrown(g, now_ns))
+            take_back(g, now_ns, "more");
     }
-    server_gpulet_t *g =
-        server->ready && !server->switching && !server->draining ? busiest(server, now_ns) : NULL;
-    size_t count = g != NULL ? find_lenders(lenders, &units, g) : 0;
-    if (g == NULL && server->ticks % WIDEN_TICKS == 0)
-        widen_ahead(server);
-    if (count == 0)
+    if (!server->ready || server->switching || server->draining)
         return;
-    if (g->wide_units != g->units + units) {
-        if (!widen(g, g->units + units))
-            g->wide_units = 0; /* Perhaps its models are prepared later. */
-        return;
+    server_gpulet_t *busy = busiest(server, now_ns);
+    if (busy != NULL && !borrow_as_loaded(busy, now_ns)) {
+        take_over(busy, now_ns);
+        if (!borrow_as_loaded(busy, now_ns))
+            widen_to_lenders(busy);
     }
-    borrow(g, lenders, count, units, now_ns);
+    for (server_gpulet_t *g = server->gpulets; g != NULL; g = g->next) {
+        if (may_borrow(g, now_ns))
+            (void)borrow_as_loaded(g, now_ns);
+    }
+    if (server->ticks % WIDEN_TICKS == 0)
+        widen_ahead(server, now_ns);
 }

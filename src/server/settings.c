@@ -61,7 +61,7 @@ const gpulet_option_t gpulet_settings_table[] = {
     {"spin", GPULET_OPTION_BOOL, AT(spin), NULL, ANY, NULL,
      "workers spin shortly for new work; only where gpu-lets own their cores", NULL},
     {"lend", GPULET_OPTION_BOOL, AT(lend), "true", ANY, NULL,
-     "a busy gpu-let has the use of units that a neighbour leaves idle, until it wants them", NULL},
+     "a gpu-let has the use of units that a neighbour leaves idle, until it wants them", NULL},
     {"planner", GPULET_OPTION_STRING, AT(planner), "elastic", ANY, "NAME",
      "which planner: elastic or temporal", "Planning"},
     {"plan", GPULET_OPTION_STRING, AT(plan), NULL, ANY, "FILE",

@@ -1,9 +1,10 @@
 """A busy gpu-let has the use of units that its neighbour leaves idle, and loses them when the neighbour wants them."""
 import os
 import signal
+import time
 import unittest
 
-from harness import Load, Repository, Server, identity_body, main, plan_json, wait_for
+from harness import Client, Load, Repository, Server, identity_body, main, plan_json, wait_for
 
 PROFILE = """device,model,units,batch,latency_ms
 fake,heavy,50,1,40
@@ -57,7 +58,40 @@ class Lend(unittest.TestCase):
         light.stop()
         wait_for(lambda: self.borrowed()["heavy"] == 50, "units lent again")
         heavy.stop()
-        wait_for(lambda: self.borrowed()["heavy"] == 0, "units given back when they are not needed")
+        self.server.stop()
+
+    def test_a_loan_stands_before_it_is_needed(self):
+        self.serve()
+        wait_for(lambda: self.borrowed() == {"heavy": 50, "light": 0}, "units lent without any load")
+        client = Client(self.server.port)
+        self.addCleanup(client.close)
+
+        def answer_ms():
+            begin = time.monotonic()
+            self.assertEqual(client.request("POST", "/v2/models/heavy/infer", identity_body()).status, 200)
+            return 1000 * (time.monotonic() - begin)
+        wait_for(lambda: answer_ms() < 39, "an answer sooner than on its own units, where it takes 40 ms")
+        self.server.stop()
+
+    def test_a_loan_goes_to_whom_needs_it(self):
+        repository = Repository()
+        self.addCleanup(repository.close)
+        for name in ("heavy", "other", "light"):
+            repository.add(name)
+        rows = ["%s,%d,1,%d" % (name, units, ms) for name, times in (("heavy", (40, 20)), ("other", (40, 20)), ("light", (1, 1)))
+                for units, ms in zip((30, 60), times)]
+        plan = plan_json([(30, 0, [("heavy", 1, 40)]), (30, 30, [("other", 1, 40)]), (30, 60, [("light", 1, 1)])])
+        self.server = Server(repository, plan=repository.write(".plan.json", plan),
+                             profiles=repository.write(".profile.csv", "\n".join(["device,model,units,batch,latency_ms"] + [
+                                 "fake," + row for row in rows]) + "\n"),
+                             workload=repository.write(".workload.csv", "model,rate_rps,slo_ms\nheavy,10,300\nother,10,300\nlight,10,100\n"))
+        self.addCleanup(self.server.kill)
+        wait_for(lambda: sorted(self.borrowed().values()) == [0, 0, 30], "one of them has the loan")
+        for name in ("heavy", "other", "heavy"):
+            load = self.load(name, 2)
+            wait_for(lambda: self.borrowed()[name] == 30, "units of light lent to " + name)
+            load.stop()
+        self.assertIn("reason=wanted", self.server.log())
         self.server.stop()
 
     def test_a_borrower_without_its_lender_goes_on(self):
