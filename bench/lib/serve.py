@@ -125,14 +125,14 @@ class World:
             writer.writerows([model, f"{rate:.6g}", f"{slo:.6g}"] for model, rate, slo in rows)
         return path
 
-    def profile(self, models, batches="1,2,4,8,16,32", options=()):
+    def profile(self, models, batches="1,2,4,8,16,32", options=(), repository=None):
         """Profile of these models, measured by `gpulet profile` unless its store has it already."""
         if self.given_profiles:
             return pathlib.Path(self.given_profiles)
         self.keep.mkdir(parents=True, exist_ok=True)
         out = self.path("profile.csv")
         say(f"profile of {','.join(models)} …")
-        command = [self.gpulet, "profile", "--model-repository", self.repository(models), "--models", ",".join(models),
+        command = [self.gpulet, "profile", "--model-repository", repository or self.repository(models), "--models", ",".join(models),
                    "--batches", batches, "--out", out, "--store", self.keep / "profiles.db", *options]
         done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
         if not out.exists():
@@ -235,6 +235,12 @@ class Server:
         with urllib.request.urlopen(self.url + "/gpulet/v1/status", timeout=10) as answer:
             return json.load(answer)
 
+    def runs(self, model):
+        """By batch size: how many were run of a model since the start, and the milliseconds the engine took for them."""
+        with urllib.request.urlopen(f"{self.url}/v2/models/{model}/stats", timeout=10) as answer:
+            batches = json.load(answer)["model_stats"][0]["batch_stats"]
+        return {b["batch_size"]: (b["compute_infer"]["count"], b["compute_infer"]["ns"] / 1e6) for b in batches}
+
     def settle(self, seconds=60):
         """Waits until no gpu-let is being started or loaded; the status then."""
         until = time.monotonic() + seconds
@@ -329,12 +335,16 @@ def model_of(result, name):
     return next(model for model in result["models"] if model["model"] == name)
 
 
+def profile_rows(path):
+    """The rows of a profile file."""
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(line for line in file if line.strip() and not line.startswith("#")))
+
+
 def latencies(profile, model, units):
     """batch → latency in ms of one instance of a model on so many units, from a profile file."""
-    with open(profile, encoding="utf-8", newline="") as file:
-        rows = csv.DictReader(line for line in file if line.strip() and not line.startswith("#"))
-        return {int(row["batch"]): float(row["latency_ms"]) for row in rows
-                if row["model"] == model and int(row["units"]) == units and (row.get("instances") or "1") == "1"}
+    return {int(row["batch"]): float(row["latency_ms"]) for row in profile_rows(profile)
+            if row["model"] == model and int(row["units"]) == units and (row.get("instances") or "1") == "1"}
 
 
 def capacity_rps(profile, model, units, slo_ms):

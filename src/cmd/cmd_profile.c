@@ -261,7 +261,8 @@ static void on_row(void *context, const gpulet_profiler_row_t *row)
     profile_run_t *run = context;
     gpulet_error_t err = {""};
     gpulet_profile_point_t point = {
-        row->batch, row->latency_ms, row->latency_ms_p99, NAN, row->memory_mb, NAN, NAN, NAN};
+        row->batch, row->latency_ms, row->latency_ms_p99, NAN, row->memory_mb, NAN, NAN,
+        NAN,        row->cold_ms};
     run->measured++;
     look_at_others(run);
     (void)fprintf(stderr,

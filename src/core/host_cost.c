@@ -164,6 +164,7 @@ static gpulet_profile_point_t point_at(const gpulet_curve_t *curve, uint32_t bat
         .l2_util = gpulet_curve_l2_util(curve, batch),
         .dram_util = gpulet_curve_dram_util(curve, batch),
         .input_bytes = gpulet_curve_input_bytes(curve),
+        .cold_ms = gpulet_curve_cold_ms(curve),
     };
 }
 

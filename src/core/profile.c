@@ -287,6 +287,8 @@ static gpulet_status_t check_row(const gpulet_profile_key_t *key,
         st = check_value("l2_util", point->l2_util, true, &gpulet_text_fraction, err);
     if (st == GPULET_OK)
         st = check_value("dram_util", point->dram_util, true, &gpulet_text_fraction, err);
+    if (st == GPULET_OK)
+        st = check_value("cold_ms", point->cold_ms, true, &gpulet_text_natural, err);
     return st;
 }
 

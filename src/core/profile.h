@@ -35,6 +35,8 @@ typedef struct gpulet_profile_point {
     double l2_util;        /* 0..1; NAN when absent */
     double dram_util;      /* 0..1; NAN when absent */
     double input_bytes;    /* of one item on the network; 0 or NAN when absent */
+    double cold_ms; /* by how much a run takes longer that does not follow right after another
+                       of its model; 0 or NAN when absent */
 } gpulet_profile_point_t;
 
 /* Borrowed from the profile; points ascend by batch, points_count ≥ 1. */
@@ -122,5 +124,8 @@ double gpulet_curve_l2_util(const gpulet_curve_t *curve, uint32_t batch);
 double gpulet_curve_dram_util(const gpulet_curve_t *curve, uint32_t batch);
 /* Bytes of an item's inputs: the most that any point of the curve says; 0 when none does. */
 double gpulet_curve_input_bytes(const gpulet_curve_t *curve);
+/* By how much a cold run takes longer, whatever its batch: what is loaded into caches anew is the
+ * same. The most that any point of the curve says; 0 when none does. */
+double gpulet_curve_cold_ms(const gpulet_curve_t *curve);
 
 #endif

@@ -9,7 +9,7 @@
 #include "core/csv.h"
 #include "core/profile_store.h"
 
-enum { COLUMNS_KNOWN = 12 };
+enum { COLUMNS_KNOWN = 13 };
 
 /* Where the known columns stand in the file; -1: not there. */
 typedef struct columns {
@@ -25,6 +25,7 @@ typedef struct columns {
     int l2_util;
     int dram_util;
     int input_bytes;
+    int cold_ms;
     size_t extras_count;
     int extras[GPULET_CSV_COLUMNS_MAX];
 } columns_t;
@@ -49,8 +50,9 @@ typedef struct rows {
 static bool is_known(const char *name)
 {
     static const char *const known[COLUMNS_KNOWN] = {
-        "device",         "model",          "units",     "instances", "batch",     "latency_ms",
-        "latency_ms_p99", "throughput_rps", "memory_mb", "l2_util",   "dram_util", "input_bytes"};
+        "device",     "model",          "units",          "instances", "batch",
+        "latency_ms", "latency_ms_p99", "throughput_rps", "memory_mb", "l2_util",
+        "dram_util",  "input_bytes",    "cold_ms"};
     for (size_t i = 0; i < COLUMNS_KNOWN; i++) {
         if (strcmp(name, known[i]) == 0)
             return true;
@@ -77,6 +79,7 @@ static gpulet_status_t find_columns(const gpulet_csv_t *csv, columns_t *columns,
     columns->l2_util = gpulet_csv_column(csv, "l2_util");
     columns->dram_util = gpulet_csv_column(csv, "dram_util");
     columns->input_bytes = gpulet_csv_column(csv, "input_bytes");
+    columns->cold_ms = gpulet_csv_column(csv, "cold_ms");
     columns->extras_count = 0;
     for (size_t i = 0; i < csv->columns_count; i++) {
         if (!is_known(csv->names[i]))
@@ -125,6 +128,8 @@ static gpulet_status_t read_point(const gpulet_csv_t *csv, const columns_t *colu
     if (st == GPULET_OK)
         st =
             optional_f64(csv, columns->input_bytes, &point->input_bytes, &gpulet_text_natural, err);
+    if (st == GPULET_OK)
+        st = optional_f64(csv, columns->cold_ms, &point->cold_ms, &gpulet_text_natural, err);
     return st;
 }
 
@@ -328,7 +333,7 @@ gpulet_status_t gpulet_profile_parse(gpulet_profile_t **out, const char *text, s
                                      const char *glet_device, gpulet_error_t *err)
 {
     static const char *const glet_names[] = {"model", "partition", "batch", "latency_ms", NULL};
-    columns_t columns = {-1, 0, 1, -1, 2, 3, -1, -1, -1, -1, -1, -1, 0, {0}};
+    columns_t columns = {-1, 0, 1, -1, 2, 3, -1, -1, -1, -1, -1, -1, -1, 0, {0}};
     bool glet = format == GPULET_PROFILE_FORMAT_GLET;
     const char *device = glet && glet_device == NULL ? "gpu" : glet_device;
     gpulet_csv_t csv;
@@ -366,9 +371,10 @@ gpulet_status_t gpulet_profile_load(gpulet_profile_t **out, const char *path,
 }
 
 /* The optional values of a point, in the order of their columns. */
-enum { OPTIONAL_COUNT = 6 };
+enum { OPTIONAL_COUNT = 7 };
 static const char *const optional_names[OPTIONAL_COUNT] = {
-    "latency_ms_p99", "throughput_rps", "memory_mb", "l2_util", "dram_util", "input_bytes"};
+    "latency_ms_p99", "throughput_rps", "memory_mb", "l2_util",
+    "dram_util",      "input_bytes",    "cold_ms"};
 
 static void optional_values(const gpulet_profile_point_t *point, double values[OPTIONAL_COUNT])
 {
@@ -378,6 +384,7 @@ static void optional_values(const gpulet_profile_point_t *point, double values[O
     values[3] = point->l2_util;
     values[4] = point->dram_util;
     values[5] = point->input_bytes > 0 ? point->input_bytes : NAN;
+    values[6] = point->cold_ms > 0 ? point->cold_ms : NAN;
 }
 
 typedef struct used {

@@ -114,6 +114,14 @@ double gpulet_curve_input_bytes(const gpulet_curve_t *curve)
     return most;
 }
 
+double gpulet_curve_cold_ms(const gpulet_curve_t *curve)
+{
+    double most = 0;
+    for (uint32_t i = 0; i < curve->points_count; i++)
+        most = fmax(most, curve->points[i].cold_ms);
+    return most;
+}
+
 /* Two measured sizes of the same device, model and instances with none between them. */
 typedef struct size_pair {
     const gpulet_curve_t *lower;
@@ -148,6 +156,7 @@ static gpulet_profile_point_t point_between(const size_pair_t *pair, uint32_t ba
         .dram_util =
             between(gpulet_curve_dram_util(a, batch), gpulet_curve_dram_util(b, batch), part),
         .input_bytes = fmax(gpulet_curve_input_bytes(a), gpulet_curve_input_bytes(b)),
+        .cold_ms = fmax(gpulet_curve_cold_ms(a), gpulet_curve_cold_ms(b)),
     };
 }
 

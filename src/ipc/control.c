@@ -30,7 +30,9 @@ enum {
     F_TEXT = 1 << 14,
     F_START = 1 << 15,
     F_IO = 1 << 16,
-    F_PREPARED = 1 << 17
+    F_PREPARED = 1 << 17,
+    F_COLD_RUNS = 1 << 18,
+    F_COLD = 1 << 19
 };
 
 static const uint32_t fields_of[GPULET_CONTROL_KINDS] = {
@@ -39,7 +41,7 @@ static const uint32_t fields_of[GPULET_CONTROL_KINDS] = {
     [GPULET_CONTROL_LOAD] =
         F_MODEL | F_BATCH | F_BATCHED | F_RUNS | F_SIZE | F_NS | F_NAME | F_TEXT | F_PREPARED,
     [GPULET_CONTROL_UNLOAD] = F_MODEL,
-    [GPULET_CONTROL_MEASURE] = F_MODEL | F_BATCH | F_RUNS | F_RUNS_MAX | F_NS,
+    [GPULET_CONTROL_MEASURE] = F_MODEL | F_BATCH | F_RUNS | F_RUNS_MAX | F_COLD_RUNS | F_NS,
     [GPULET_CONTROL_FORGET] = F_SEGMENT,
     [GPULET_CONTROL_REGRANT] = F_TEXT,
     [GPULET_CONTROL_FOREGROUND] = 0,
@@ -52,7 +54,7 @@ static const uint32_t fields_of[GPULET_CONTROL_KINDS] = {
     [GPULET_CONTROL_LOADED] = F_MODEL | F_BATCHED | F_NS | F_MEMORY | F_IO,
     [GPULET_CONTROL_LOAD_FAILED] = F_MODEL | F_STATUS | F_TEXT,
     [GPULET_CONTROL_MEASURED] =
-        F_MODEL | F_BATCH | F_RUNS | F_P50 | F_P99 | F_MEMORY | F_STATUS | F_TEXT,
+        F_MODEL | F_BATCH | F_RUNS | F_P50 | F_P99 | F_COLD | F_MEMORY | F_STATUS | F_TEXT,
     [GPULET_CONTROL_WIDENED] = F_MODEL | F_STATUS | F_TEXT,
     [GPULET_CONTROL_GONE] = F_SEGMENT,
 };
@@ -201,17 +203,15 @@ static void pass_message(cursor_t *c, gpulet_control_t *m, uint32_t fields)
         uint32_t field;
         uint32_t *value;
     } words[] = {
-        {F_MODEL, &m->model}, {F_SEGMENT, &m->segment},   {F_BATCH, &m->batch},
-        {F_RUNS, &m->runs},   {F_RUNS_MAX, &m->runs_max}, {F_THREADS, &m->threads},
+        {F_MODEL, &m->model},     {F_SEGMENT, &m->segment},   {F_BATCH, &m->batch},
+        {F_RUNS, &m->runs},       {F_RUNS_MAX, &m->runs_max}, {F_COLD_RUNS, &m->cold_runs},
+        {F_THREADS, &m->threads},
     };
     const struct {
         uint32_t field;
         uint64_t *value;
-    } longs[] = {{F_SIZE, &m->size},
-                 {F_NS, &m->ns},
-                 {F_P50, &m->p50_ns},
-                 {F_P99, &m->p99_ns},
-                 {F_MEMORY, &m->memory}};
+    } longs[] = {{F_SIZE, &m->size},  {F_NS, &m->ns},        {F_P50, &m->p50_ns},
+                 {F_P99, &m->p99_ns}, {F_COLD, &m->cold_ns}, {F_MEMORY, &m->memory}};
     for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
         if ((fields & words[i].field) != 0)
             pass_u32(c, words[i].value);

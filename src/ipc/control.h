@@ -69,20 +69,22 @@ typedef struct gpulet_control_start {
 /* One message. Strings are never NULL after decode. */
 typedef struct gpulet_control {
     gpulet_control_kind_t kind;
-    uint32_t model;    /* LOAD UNLOAD MEASURE LOADED LOAD_FAILED MEASURED */
-    uint32_t segment;  /* LARGE FORGET GONE */
-    uint32_t batch;    /* MEASURE MEASURED; LOAD: batch_fixed; WIDEN: units, lent ones included */
-    uint32_t runs;     /* MEASURE: least; MEASURED; LOAD: largest batch it will be asked for */
-    uint32_t runs_max; /* MEASURE */
-    uint32_t threads;  /* READY WIDEN */
-    int32_t status;    /* FAILED LOAD_FAILED MEASURED WIDENED */
-    bool batched;      /* LOAD; LOADED: its outputs can be taken apart by items */
-    uint64_t size;     /* HELLO LARGE LOAD: bytes of the segment that comes along */
-    uint64_t ns;       /* MEASURE: budget; LOAD WIDEN: limit; LOADED: load time */
-    uint64_t p50_ns;   /* MEASURED */
-    uint64_t p99_ns;   /* MEASURED */
-    uint64_t memory;   /* LOADED MEASURED, bytes */
-    const char *name;  /* LOAD WIDEN */
+    uint32_t model;     /* LOAD UNLOAD MEASURE LOADED LOAD_FAILED MEASURED */
+    uint32_t segment;   /* LARGE FORGET GONE */
+    uint32_t batch;     /* MEASURE MEASURED; LOAD: batch_fixed; WIDEN: units, lent ones included */
+    uint32_t runs;      /* MEASURE: least; MEASURED; LOAD: largest batch it will be asked for */
+    uint32_t runs_max;  /* MEASURE */
+    uint32_t cold_runs; /* MEASURE: at most so many cold runs, 0: none */
+    uint32_t threads;   /* READY WIDEN */
+    int32_t status;     /* FAILED LOAD_FAILED MEASURED WIDENED */
+    bool batched;       /* LOAD; LOADED: its outputs can be taken apart by items */
+    uint64_t size;      /* HELLO LARGE LOAD: bytes of the segment that comes along */
+    uint64_t ns;        /* MEASURE: budget; LOAD WIDEN: limit; LOADED: load time */
+    uint64_t p50_ns;    /* MEASURED */
+    uint64_t p99_ns;    /* MEASURED */
+    uint64_t cold_ns;   /* MEASURED: by how much a cold run takes longer; 0: not seen to */
+    uint64_t memory;    /* LOADED MEASURED, bytes */
+    const char *name;   /* LOAD WIDEN */
     const char *prepared; /* LOAD WIDEN: a file to load instead, "": none */
     const char *text; /* LOAD WIDEN: path; REGRANT: grant; READY: engine's version; failures: why */
     gpulet_control_start_t start; /* START */

@@ -51,7 +51,8 @@ static void on_row(void *context, const gpulet_profiler_row_t *row)
     const char *device = server->devices[0].desc.type;
     gpulet_error_t err;
     gpulet_profile_point_t point = {
-        row->batch, row->latency_ms, row->latency_ms_p99, NAN, row->memory_mb, NAN, NAN, NAN};
+        row->batch, row->latency_ms, row->latency_ms_p99, NAN, row->memory_mb, NAN, NAN,
+        NAN,        row->cold_ms};
     GPULET_LOG(INFO, "event=measured model=%s units=%u batch=%u p50_ms=%.3f p99_ms=%.3f runs=%u",
                row->model->key, row->units, row->batch, row->latency_ms, row->latency_ms_p99,
                row->runs);

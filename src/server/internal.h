@@ -224,11 +224,11 @@ struct server_gpulet {
     uint64_t lend_after_ns;    /* lent units were of no use or could not be had: not before then */
     uint32_t lend_failures;    /* in a row */
     uint64_t borrowed_since_ns;
-    uint64_t trial_since_ns; /* what lent units are worth is looked at from time to time: since then … */
+    uint64_t trial_since_ns; /* a loan is on trial all the time: since then … */
     uint32_t trial_runs;     /* … so many runs of models with a copy … */
     double trial_ns;         /* … took this long … */
-    double trial_narrow_ns;  /* … and would have taken this long without */
-    bool restarted;     /* replaces a worker that died: wanted at once, so not in the background */
+    double trial_narrow_ns;  /* … and would have taken this long without it */
+    bool restarted; /* replaces a worker that died: wanted at once, so not in the background */
 };
 
 typedef struct server_device {

@@ -360,6 +360,13 @@ static bool outgrown(const server_gpulet_t *g, uint64_t now_ns)
            find_lenders(lenders, &units, g) > 0 && units > g->borrowed_units;
 }
 
+/* Its copies are for the units it had: others are loaded. */
+static void give_up_for_more(server_gpulet_t *g, uint64_t now_ns)
+{
+    take_back(g, now_ns, "more");
+    g->wide_units = 0;
+}
+
 /* While nothing is to do, copies are loaded for what may be lent: whoever gets busy then need not
  * wait for them. */
 static void widen_ahead(gpulet_server_t *server, uint64_t now_ns)
@@ -369,7 +376,7 @@ static void widen_ahead(gpulet_server_t *server, uint64_t now_ns)
         return;
     for (server_gpulet_t *g = server->gpulets; g != NULL; g = g->next) {
         if (outgrown(g, now_ns))
-            take_back(g, now_ns, "more");
+            give_up_for_more(g, now_ns);
         if (may_borrow(g, now_ns))
             widen_to_lenders(g);
     }
@@ -384,7 +391,7 @@ void server_lend_step(gpulet_server_t *server, uint64_t now_ns)
         if (g->borrowed_units > 0)
             check_loan(g, now_ns);
         if (g->load >= busy_from && outgrown(g, now_ns))
-            take_back(g, now_ns, "more");
+            give_up_for_more(g, now_ns);
     }
     if (!server->ready || server->switching || server->draining)
         return;

@@ -171,12 +171,11 @@ gpulet_status_t gpulet_measurer_load(gpulet_measurer_t *m, uint32_t number,
     return gpulet_worker_load(m->worker, &value, err);
 }
 
-gpulet_status_t gpulet_measurer_measure(gpulet_measurer_t *m, const gpulet_measurer_order_t *order,
+gpulet_status_t gpulet_measurer_measure(gpulet_measurer_t *m, const gpulet_worker_order_t *order,
                                         gpulet_error_t *err)
 {
     forget(m);
-    return gpulet_worker_measure(m->worker, order->model, order->batch, order->runs_min,
-                                 order->runs_max, order->budget_ns) == GPULET_OK
+    return gpulet_worker_measure(m->worker, order) == GPULET_OK
                ? GPULET_OK
                : gpulet_fail(err, GPULET_E_UNAVAILABLE, "the worker takes no order");
 }

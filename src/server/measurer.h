@@ -73,17 +73,9 @@ gpulet_status_t gpulet_measurer_load(gpulet_measurer_t *m, uint32_t number,
                                      const gpulet_slab_t *slab,
                                      gpulet_error_t *err) GPULET_MUST_USE;
 
-/* How often, and how long, a batch is run. */
-typedef struct gpulet_measurer_order {
-    uint32_t model; /* its number */
-    uint32_t batch;
-    uint32_t runs_min;
-    uint32_t runs_max;
-    uint64_t budget_ns;
-} gpulet_measurer_order_t;
-
-/* `measured` follows, with `failed` where no run succeeded. E_UNAVAILABLE: it takes no order. */
-gpulet_status_t gpulet_measurer_measure(gpulet_measurer_t *m, const gpulet_measurer_order_t *order,
+/* order->model is its number. `measured` follows, with `failed` where no run succeeded.
+ * E_UNAVAILABLE: it takes no order. */
+gpulet_status_t gpulet_measurer_measure(gpulet_measurer_t *m, const gpulet_worker_order_t *order,
                                         gpulet_error_t *err) GPULET_MUST_USE;
 /* Watches the limits of what the worker is at; from a timer. */
 void gpulet_measurer_check(gpulet_measurer_t *m);

@@ -169,8 +169,11 @@ static gpulet_status_t prepare(party_t *p, size_t model, gpulet_error_t *err)
 static gpulet_status_t begin(party_t *p, uint32_t batch, uint32_t runs_min, uint32_t runs_max,
                              double ms, gpulet_error_t *err)
 {
-    const gpulet_measurer_order_t order = {(uint32_t)p->model, batch, runs_min, runs_max,
-                                           (uint64_t)(ms * 1e6)};
+    const gpulet_worker_order_t order = {.model = (uint32_t)p->model,
+                                         .batch = batch,
+                                         .runs_min = runs_min,
+                                         .runs_max = runs_max,
+                                         .budget_ns = (uint64_t)(ms * 1e6)};
     return p->measurer.lost ? worker_failed(p, err)
                             : gpulet_measurer_measure(&p->measurer, &order, err);
 }

@@ -18,6 +18,7 @@ enum {
     NICE = 10,
     ALL_SIZES_UP_TO = 8,
     RUNS_FEW = 3,
+    COLD_RUNS = 15,
     END_MS = 10000,
     END_LOOK_MS = 10
 };
@@ -158,6 +159,7 @@ static void take_figures(gpulet_profiler_t *p)
         .runs = m->runs,
         .latency_ms = (double)m->p50_ns / 1e6,
         .latency_ms_p99 = (double)m->p99_ns / 1e6,
+        .cold_ms = (double)m->cold_ns / 1e6,
         .memory_mb = (double)m->memory_bytes / 1048576.0,
     };
     p->rows++;
@@ -250,8 +252,9 @@ static void do_measure(gpulet_profiler_t *p)
     uint32_t runs_min = p->last_ms * 2 * o->runs_min / 1000.0 > share_s && o->runs_min > RUNS_FEW
                             ? RUNS_FEW
                             : o->runs_min;
-    const gpulet_measurer_order_t order = {(uint32_t)p->model, p->points[p->point], runs_min,
-                                           o->runs_max, (uint64_t)(share_s * 1e9)};
+    const gpulet_worker_order_t order = {
+        (uint32_t)p->model, p->points[p->point],           runs_min,
+        o->runs_max,        p->point == 0 ? COLD_RUNS : 0, (uint64_t)(share_s * 1e9)};
     gpulet_error_t err;
     p->state = PROFILER_MEASURING;
     gpulet_cpu_meter_begin(&p->meter);

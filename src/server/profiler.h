@@ -25,6 +25,7 @@ typedef struct gpulet_profiler_row {
     uint32_t runs;
     double latency_ms;
     double latency_ms_p99;
+    double cold_ms; /* 0: not measured at this batch, or not seen */
     double memory_mb;
 } gpulet_profiler_row_t;
 

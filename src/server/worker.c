@@ -368,23 +368,23 @@ gpulet_status_t gpulet_worker_unload(gpulet_worker_t *worker, uint32_t model)
     return GPULET_OK;
 }
 
-gpulet_status_t gpulet_worker_measure(gpulet_worker_t *worker, uint32_t model, uint32_t batch,
-                                      uint32_t runs_min, uint32_t runs_max, uint64_t budget_ns)
+gpulet_status_t gpulet_worker_measure(gpulet_worker_t *worker, const gpulet_worker_order_t *order)
 {
     const gpulet_control_t measure = {.kind = GPULET_CONTROL_MEASURE,
-                                      .model = model,
-                                      .batch = batch,
-                                      .runs = runs_min,
-                                      .runs_max = runs_max,
-                                      .ns = budget_ns};
-    assert(batch > 0 && runs_max > 0 && runs_min <= runs_max);
+                                      .model = order->model,
+                                      .batch = order->batch,
+                                      .runs = order->runs_min,
+                                      .runs_max = order->runs_max,
+                                      .cold_runs = order->cold_runs,
+                                      .ns = order->budget_ns};
+    assert(order->batch > 0 && order->runs_max > 0 && order->runs_min <= order->runs_max);
     assert(worker->batches_count == 0);
-    gpulet_worker_known_t *known = gpulet_worker_known_find(worker, model);
+    gpulet_worker_known_t *known = gpulet_worker_known_find(worker, order->model);
     if (known == NULL)
         return GPULET_E_NOT_FOUND;
     /* At least runs_min runs are made whatever the budget: each may take the limit of a run, but
      * all that slow would be absurd. */
-    uint64_t limit_ns = budget_ns + 2 * worker->run_limit_ns + worker->load_limit_ns;
+    uint64_t limit_ns = 2 * order->budget_ns + 2 * worker->run_limit_ns + worker->load_limit_ns;
     gpulet_status_t st = debt_add(worker, known, GPULET_CONTROL_MEASURE, limit_ns);
     if (st != GPULET_OK)
         return st;

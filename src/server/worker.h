@@ -36,6 +36,7 @@ typedef struct gpulet_worker_measured {
     uint32_t runs; /* 0: failed, see status and text */
     uint64_t p50_ns;
     uint64_t p99_ns;
+    uint64_t cold_ns; /* by how much a cold run takes longer; 0: not asked for, or not seen to */
     uint64_t memory_bytes; /* resident set of the model after the runs */
     gpulet_status_t status;
     const char *text;
@@ -134,12 +135,22 @@ gpulet_status_t gpulet_worker_widen(gpulet_worker_t *worker, const gpulet_worker
                                     uint32_t threads, uint32_t units) GPULET_MUST_USE;
 /* Whether batches sent from now on run on the copies, where there are any. */
 void gpulet_worker_set_wide(gpulet_worker_t *worker, bool wide);
-/* Runs made-up inputs of `batch` items: at least runs_min runs and until budget_ns is spent (at
- * most runs_max). Dynamic dimensions other than the batch are tried with 64, 32, 224, 16, 256, 1 …
- * until a run succeeds. Answer: on_measured. Not while batches are outstanding. */
-gpulet_status_t gpulet_worker_measure(gpulet_worker_t *worker, uint32_t model, uint32_t batch,
-                                      uint32_t runs_min, uint32_t runs_max,
-                                      uint64_t budget_ns) GPULET_MUST_USE;
+/* What is to be measured: runs of `batch` items, at least runs_min and until budget_ns is spent (at
+ * most runs_max); then up to cold_runs after a pause, as long as budget_ns again (but at least a
+ * few, unless cold_runs is 0). */
+typedef struct gpulet_worker_order {
+    uint32_t model;
+    uint32_t batch;
+    uint32_t runs_min;
+    uint32_t runs_max;
+    uint32_t cold_runs;
+    uint64_t budget_ns;
+} gpulet_worker_order_t;
+
+/* With made-up inputs. Dynamic dimensions other than the batch are tried with 64, 32, 224, 16, 256,
+ * 1 … until a run succeeds. Answer: on_measured. Not while batches are outstanding. */
+gpulet_status_t gpulet_worker_measure(gpulet_worker_t *worker,
+                                      const gpulet_worker_order_t *order) GPULET_MUST_USE;
 
 /* Sends a batch of a loaded model; batch numbers must differ from those outstanding. requests[i]
  * says where request i's inputs lie: segment 0 is the model's input segment; a large segment (over

@@ -202,6 +202,7 @@ static void take_measured(gpulet_worker_t *worker, const gpulet_control_t *m)
         .runs = st == GPULET_OK ? m->runs : 0,
         .p50_ns = m->p50_ns,
         .p99_ns = m->p99_ns,
+        .cold_ns = m->cold_ns,
         .memory_bytes = m->memory,
         .status = st == GPULET_OK && m->runs == 0 ? GPULET_E_INTERNAL : st,
         .text = m->text};

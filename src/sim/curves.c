@@ -73,6 +73,7 @@ static uint32_t within(const gpulet_curve_t *curve, uint32_t batch, double *fact
 
 static void fill(sim_curve_t *curve, double spread)
 {
+    curve->cold_ns = (uint64_t)(gpulet_curve_cold_ms(curve->profile) * 1e6);
     for (uint32_t b = 1; b <= curve->batch_max; b++) {
         double factor = 1;
         uint32_t read = within(curve->profile, b, &factor);

@@ -20,6 +20,7 @@ typedef struct sim_curve {
     uint32_t units;
     uint32_t instances;
     const gpulet_curve_t *profile; /* borrowed */
+    uint64_t cold_ns;              /* longer, of a cold run */
     uint32_t batch_max;            /* of the tables; entries are by batch - 1 */
     uint64_t *exec_ns;             /* median; owned */
     double *sigma;                 /* of the logarithm of the time; 0: exact; owned */

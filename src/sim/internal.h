@@ -121,6 +121,8 @@ typedef struct sim_lane {
         const sim_curve_t *curve;
     } * served; /* owned */
     bool draining;
+    uint32_t ran_model;    /* of the batch before … */
+    uint64_t ran_until_ns; /* … which ended then; 0: there was none */
     sim_batch_t running;
     sim_batch_t waiting;
 } sim_lane_t;

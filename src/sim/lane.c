@@ -9,6 +9,8 @@
 
 #include "sim/internal.h"
 
+enum { COLD_AFTER_NS = 2000000 }; /* a pause after which a run is a cold one */
+
 /* What batches hold is only kept for the checks. */
 static bool reserve_requests(sim_batch_t *batch)
 {
@@ -35,6 +37,7 @@ uint32_t sim_lane_take(sim_t *sim, uint32_t gpulet, uint32_t ordinal)
     lane->gpulet = gpulet;
     lane->ordinal = ordinal;
     lane->draining = false;
+    lane->ran_until_ns = 0;
     return index;
 }
 
@@ -118,6 +121,13 @@ void sim_lanes_change_speeds(sim_t *sim, uint32_t device_index)
     }
 }
 
+/* It finds neither code nor weights in the caches: the core was idle, or ran another model. */
+static bool is_cold(const sim_lane_t *lane, uint32_t model, uint64_t at_ns)
+{
+    return lane->ran_until_ns == 0 || lane->ran_model != model ||
+           at_ns > lane->ran_until_ns + COLD_AFTER_NS;
+}
+
 static void start_batch(sim_t *sim, uint32_t index, uint64_t at_ns)
 {
     sim_lane_t *lane = &sim->lanes[index];
@@ -127,6 +137,8 @@ static void start_batch(sim_t *sim, uint32_t index, uint64_t at_ns)
         factor = sim->o->faults.size[GPULET_FAULT_SLOW];
     uint64_t alone_ns =
         sim_curve_draw_ns(b->curve, b->items, factor, &sim->models[b->model].service);
+    if (is_cold(lane, b->model, at_ns))
+        alone_ns += b->curve->cold_ns;
     b->started = true;
     b->begin_ns = b->reached_ns = at_ns;
     b->left_ns = (double)alone_ns;
@@ -221,6 +233,8 @@ void sim_lane_done(sim_t *sim, uint32_t index, uint64_t batch)
         memcpy(requests, done.requests, done.count * sizeof(requests[0]));
         done.requests = requests;
     }
+    lane->ran_model = done.model;
+    lane->ran_until_ns = done.end_ns;
     move_up(lane);
     if (lane->running.id != 0) {
         uint64_t there_ns = lane->running.commit_ns + sim->o->host_ns / 2;

@@ -37,7 +37,7 @@ static const char schema_sql[] =
     "INTEGER NOT NULL,"
     " instances INTEGER NOT NULL, batch INTEGER NOT NULL, model TEXT NOT NULL, latency_ms REAL NOT "
     "NULL, latency_ms_p99 REAL,"
-    " memory_mb REAL, measured_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP,"
+    " memory_mb REAL, cold_ms REAL, measured_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP,"
     " PRIMARY KEY(device, engine, file_key, units, instances, batch)) WITHOUT ROWID;"
     "CREATE TABLE plan(id INTEGER PRIMARY KEY, made_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP, "
     "why TEXT NOT NULL,"
@@ -118,6 +118,29 @@ static gpulet_status_t make_schema(header_t *header, gpulet_store_t *store, gpul
     return st == GPULET_OK ? read_header(header, store, err) : st;
 }
 
+/* The columns that came after version 1. In one transaction, as another process may be at it. */
+static gpulet_status_t add_columns(gpulet_store_t *store, gpulet_error_t *err)
+{
+    static const char look[] =
+        "SELECT count(*) FROM pragma_table_info('point') WHERE name='cold_ms'";
+    int there = 0;
+    gpulet_status_t st = read_pragma(&there, store, look, err);
+    if (st != GPULET_OK || there > 0)
+        return st;
+    if (sqlite3_exec(store->db, "BEGIN IMMEDIATE", NULL, NULL, NULL) != SQLITE_OK)
+        return fail_db(store, err);
+    st = read_pragma(&there, store, look, err);
+    if (st == GPULET_OK && there == 0 &&
+        sqlite3_exec(store->db, "ALTER TABLE point ADD COLUMN cold_ms REAL", NULL, NULL, NULL) !=
+            SQLITE_OK)
+        st = fail_db(store, err);
+    if (sqlite3_exec(store->db, st == GPULET_OK ? "COMMIT" : "ROLLBACK", NULL, NULL, NULL) !=
+            SQLITE_OK &&
+        st == GPULET_OK)
+        st = fail_db(store, err);
+    return st;
+}
+
 static gpulet_status_t check_schema(gpulet_store_t *store, gpulet_error_t *err)
 {
     header_t header = {0, 0, 0};
@@ -134,7 +157,7 @@ static gpulet_status_t check_schema(gpulet_store_t *store, gpulet_error_t *err)
                            store->path, header.version, SCHEMA_VERSION);
     if (sqlite3_exec(store->db, later_sql, NULL, NULL, NULL) != SQLITE_OK)
         return fail_db(store, err);
-    return GPULET_OK;
+    return add_columns(store, err);
 }
 
 static gpulet_status_t prepare(sqlite3_stmt **out, gpulet_store_t *store, const char *sql,
@@ -147,17 +170,18 @@ static gpulet_status_t prepare(sqlite3_stmt **out, gpulet_store_t *store, const 
 
 static gpulet_status_t prepare_all(gpulet_store_t *store, gpulet_error_t *err)
 {
-    gpulet_status_t st = prepare(&store->put_point, store,
-                                 "INSERT OR REPLACE INTO point(device, engine, file_key, units, "
-                                 "instances, batch, model, latency_ms,"
-                                 " latency_ms_p99, memory_mb) VALUES(?,?,?,?,?,?,?,?,?,?)",
-                                 err);
+    gpulet_status_t st =
+        prepare(&store->put_point, store,
+                "INSERT OR REPLACE INTO point(device, engine, file_key, units, "
+                "instances, batch, model, latency_ms,"
+                " latency_ms_p99, memory_mb, cold_ms) VALUES(?,?,?,?,?,?,?,?,?,?,?)",
+                err);
     if (st == GPULET_OK)
-        st = prepare(
-            &store->get_points, store,
-            "SELECT units, instances, batch, latency_ms, latency_ms_p99, memory_mb FROM point"
-            " WHERE device=? AND engine=? AND file_key=? ORDER BY units, instances, batch",
-            err);
+        st = prepare(&store->get_points, store,
+                     "SELECT units, instances, batch, latency_ms, latency_ms_p99, memory_mb, "
+                     "cold_ms FROM point"
+                     " WHERE device=? AND engine=? AND file_key=? ORDER BY units, instances, batch",
+                     err);
     if (st == GPULET_OK)
         st = prepare(&store->put_pair, store,
                      "INSERT OR REPLACE INTO pair(device, engine, self_key, self_units, self_batch,"
@@ -318,6 +342,7 @@ gpulet_status_t gpulet_store_put_point(gpulet_store_t *store, const char *device
     bind_number(&failed, stmt, 8, point->latency_ms);
     bind_number(&failed, stmt, 9, point->latency_ms_p99);
     bind_number(&failed, stmt, 10, point->memory_mb);
+    bind_number(&failed, stmt, 11, point->cold_ms);
     return failed ? fail_db(store, err) : run_once(store, stmt, err);
 }
 
@@ -332,6 +357,7 @@ static gpulet_status_t add_row(sqlite3_stmt *stmt, const char *device, const cha
         .memory_mb = column_number(stmt, 5),
         .l2_util = NAN,
         .dram_util = NAN,
+        .cold_ms = column_number(stmt, 6),
     };
     return gpulet_profile_add(profile, device, model, (uint32_t)sqlite3_column_int64(stmt, 0),
                               (uint32_t)sqlite3_column_int64(stmt, 1), &point, true, err);

@@ -73,25 +73,42 @@ class Lend(unittest.TestCase):
         wait_for(lambda: answer_ms() < 39, "an answer sooner than on its own units, where it takes 40 ms")
         self.server.stop()
 
-    def test_a_loan_goes_to_whom_needs_it(self):
+    def serve_three(self, heavy):
+        """Three gpu-lets of 30 units; the models named take 40 ms on 30 units, 20 on 60 and 14 on 90, the others 1."""
+        models = heavy + ["light", "other_light"][:3 - len(heavy)]
         repository = Repository()
         self.addCleanup(repository.close)
-        for name in ("heavy", "other", "light"):
-            repository.add(name)
-        rows = ["%s,%d,1,%d" % (name, units, ms) for name, times in (("heavy", (40, 20)), ("other", (40, 20)), ("light", (1, 1)))
-                for units, ms in zip((30, 60), times)]
-        plan = plan_json([(30, 0, [("heavy", 1, 40)]), (30, 30, [("other", 1, 40)]), (30, 60, [("light", 1, 1)])])
+        rows = ["device,model,units,batch,latency_ms"]
+        for model in models:
+            repository.add(model)
+            rows += ["fake,%s,%d,1,%d" % (model, units, ms if model in heavy else 1) for units, ms in ((30, 40), (60, 20), (90, 14))]
+        plan = plan_json([(30, 30 * i, [(model, 1, 40 if model in heavy else 1)]) for i, model in enumerate(models)])
+        workload = "model,rate_rps,slo_ms\n" + "".join("%s,10,300\n" % model for model in models)
         self.server = Server(repository, plan=repository.write(".plan.json", plan),
-                             profiles=repository.write(".profile.csv", "\n".join(["device,model,units,batch,latency_ms"] + [
-                                 "fake," + row for row in rows]) + "\n"),
-                             workload=repository.write(".workload.csv", "model,rate_rps,slo_ms\nheavy,10,300\nother,10,300\nlight,10,100\n"))
+                             profiles=repository.write(".profile.csv", "\n".join(rows) + "\n"),
+                             workload=repository.write(".workload.csv", workload))
         self.addCleanup(self.server.kill)
+
+    def test_a_loan_goes_to_whom_needs_it(self):
+        self.serve_three(["heavy", "other"])
         wait_for(lambda: sorted(self.borrowed().values()) == [0, 0, 30], "one of them has the loan")
         for name in ("heavy", "other", "heavy"):
             load = self.load(name, 2)
             wait_for(lambda: self.borrowed()[name] == 30, "units of light lent to " + name)
             load.stop()
         self.assertIn("reason=wanted", self.server.log())
+        self.server.stop()
+
+    def test_a_loan_grows_when_there_is_more(self):
+        self.serve_three(["heavy"])
+        wait_for(lambda: self.borrowed()["heavy"] == 60, "units of both lent")
+        heavy = self.load("heavy", 2)
+        light = self.load("other_light", 4)
+        wait_for(lambda: self.borrowed()["heavy"] == 30, "units of the idle one lent")
+        light.stop()
+        wait_for(lambda: self.borrowed()["heavy"] == 60, "units of both lent again", 30)
+        self.assertIn("reason=more", self.server.log())
+        heavy.stop()
         self.server.stop()
 
     def test_a_borrower_without_its_lender_goes_on(self):

@@ -53,7 +53,7 @@ int __wrap_sqlite3_open_v2(const char *path, sqlite3 **out, int flags, const cha
 
 static gpulet_status_t use(gpulet_store_t *store)
 {
-    const gpulet_profile_point_t point = {1, 2.5, 3, NAN, 12, NAN, NAN, NAN};
+    const gpulet_profile_point_t point = {1, 2.5, 3, NAN, 12, NAN, NAN, NAN, NAN};
     gpulet_profile_t *profile = NULL;
     gpulet_error_t err;
     size_t count = 0;

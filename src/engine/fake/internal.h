@@ -24,7 +24,8 @@ typedef struct fake_model {
     const gpulet_curve_t *curve; /* into the engine's profile; NULL: the script's latency */
     gpulet_rng_t rng;
     uint64_t runs;
-    char *memory; /* held as asked */
+    uint64_t ended_ns; /* the run before; 0: there was none */
+    char *memory;      /* held as asked */
 
     pthread_mutex_t lock; /* the next two, against terminate() from another thread */
     pthread_cond_t changed;

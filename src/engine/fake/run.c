@@ -12,7 +12,9 @@
 
 /* ---- time ---- */
 
-static uint64_t latency_ns(fake_model_t *model, uint32_t items)
+enum { COLD_AFTER_NS = 2000000 };
+
+static uint64_t latency_ns(fake_model_t *model, uint32_t items, uint64_t begin_ns)
 {
     const gpulet_fake_script_t *script = &model->script;
     double ms = script->latency_ms + script->latency_ms_per_item * items;
@@ -22,6 +24,8 @@ static uint64_t latency_ns(fake_model_t *model, uint32_t items)
         uint32_t batch = items < min ? min : items > max ? max : items;
         ms = gpulet_curve_latency_ms(model->curve, batch, false);
     }
+    if (begin_ns - model->ended_ns >= COLD_AFTER_NS)
+        ms += model->curve != NULL ? gpulet_curve_cold_ms(model->curve) : script->cold_ms;
     if (script->jitter > 0)
         ms *= 1.0 + script->jitter * (2.0 * gpulet_rng_f64(&model->rng) - 1.0);
     return isfinite(ms) && ms > 0 ? (uint64_t)(ms * (double)GPULET_NS_PER_MS) : 0;
@@ -283,7 +287,7 @@ gpulet_status_t gpulet_fake_run(gpulet_engine_model_t *engine_model,
     begin(model);
     uint32_t items = items_of(&script->io.inputs[0], &inputs[0]);
     bool hang = is_turn(model->runs, script->hang_run_every);
-    uint64_t until_ns = hang ? UINT64_MAX : begin_ns + latency_ns(model, items);
+    uint64_t until_ns = hang ? UINT64_MAX : begin_ns + latency_ns(model, items, begin_ns);
     st = make_outputs(outputs, model, items, &inputs[0], err);
     if (st != GPULET_OK)
         until_ns = 0;
@@ -292,5 +296,6 @@ gpulet_status_t gpulet_fake_run(gpulet_engine_model_t *engine_model,
             gpulet_fake_output_release(engine_model, &outputs[i]);
         return gpulet_fail(err, GPULET_E_CANCELLED, "the run was stopped");
     }
+    model->ended_ns = gpulet_clock_ns();
     return st;
 }

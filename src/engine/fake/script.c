@@ -129,6 +129,7 @@ static gpulet_status_t set(gpulet_fake_script_t *script, span_t key, span_t valu
         double max;
     } numbers[] = {{"latency_ms", &script->latency_ms, TIME_MS_MAX},
                    {"latency_ms_per_item", &script->latency_ms_per_item, TIME_MS_MAX},
+                   {"cold_ms", &script->cold_ms, TIME_MS_MAX},
                    {"load_ms", &script->load_ms, TIME_MS_MAX},
                    {"jitter", &script->jitter, 1.0}};
     const struct {

@@ -5,6 +5,7 @@
  * scalar; repeatable output=NAME:DATATYPE:DIMS     an output; repeatable; without any, one
  * "OUTPUT0" like the first input latency_ms=F                  time of a run, and
  *   latency_ms_per_item=F         what each item of the batch adds to it
+ *   cold_ms=F                     what a run adds that begins 2 ms or more after the one before
  *   jitter=F                      each run takes between 1-F and 1+F of that, 0 ≤ F ≤ 1
  *   seed=N                        of the jitter
  *   load_ms=F                     time of loading
@@ -34,6 +35,7 @@ typedef struct gpulet_fake_script {
     gpulet_model_io_t io; /* owned */
     double latency_ms;
     double latency_ms_per_item;
+    double cold_ms;
     double jitter;
     double load_ms;
     uint64_t seed;

@@ -187,7 +187,7 @@ static void the_prototypes_files_are_read(void **state)
 
 static gpulet_profile_point_t point_of(uint32_t batch, double latency_ms)
 {
-    return (gpulet_profile_point_t){batch, latency_ms, NAN, NAN, NAN, NAN, NAN, NAN};
+    return (gpulet_profile_point_t){batch, latency_ms, NAN, NAN, NAN, NAN, NAN, NAN, NAN};
 }
 
 static void rows_are_added_once_unless_replaced(void **state)
@@ -447,6 +447,33 @@ static void a_missing_file_is_named(void **state)
     assert_non_null(strstr(err.text, "/nonexistent/p.csv"));
 }
 
+static void cold_runs_take_longer_by_what_the_curve_says(void **state)
+{
+    (void)state;
+    static const char text[] = "device,model,units,batch,latency_ms,cold_ms\ng,a,1,1,2.5,0.3\n"
+                               "g,a,1,2,3.5,\ng,a,3,1,1.5,0.5\ng,a,3,2,2.5,\ng,b,1,1,1,\n";
+    static const uint32_t sizes[] = {2};
+    gpulet_profile_t *profile = NULL;
+    gpulet_buf_t buf = GPULET_BUF_INIT;
+    gpulet_error_t err = {""};
+    assert_int_equal(gpulet_profile_parse(&profile, text, strlen(text), "p.csv",
+                                          GPULET_PROFILE_FORMAT_CSV, NULL, &err),
+                     GPULET_OK);
+    assert_true(gpulet_curve_cold_ms(gpulet_profile_curve(profile, "g", "a", 1, 1)) == 0.3);
+    assert_true(gpulet_curve_cold_ms(gpulet_profile_curve(profile, "g", "b", 1, 1)) == 0);
+    assert_int_equal(gpulet_profile_format_csv(&buf, profile), GPULET_OK);
+    assert_string_equal(buf.data, text);
+    assert_int_equal(gpulet_profile_interpolate_units(profile, "g", sizes, 1, &err), GPULET_OK);
+    assert_true(gpulet_curve_cold_ms(gpulet_profile_curve(profile, "g", "a", 2, 1)) == 0.5);
+    gpulet_buf_deinit(&buf);
+    gpulet_profile_destroy(profile);
+    static const wrong_t wrong = {"device,model,units,batch,latency_ms,cold_ms\ng,a,1,1,2,-1\n",
+                                  "p.csv:2: cold_ms: expected"};
+    check_error(gpulet_profile_parse(&profile, wrong.text, strlen(wrong.text), "p.csv",
+                                     GPULET_PROFILE_FORMAT_CSV, NULL, &err),
+                &err, &wrong);
+}
+
 static void a_clone_has_every_curve(void **state)
 {
     static const char text[] = "device,model,units,batch,latency_ms,latency_ms_p99,memory_mb\n"
@@ -486,6 +513,7 @@ int main(void)
         cmocka_unit_test(measured_files_load_and_survive_a_round_trip),
         cmocka_unit_test(the_measured_bert_has_its_figures),
         cmocka_unit_test(bytes_of_an_input_are_kept),
+        cmocka_unit_test(cold_runs_take_longer_by_what_the_curve_says),
         cmocka_unit_test(a_clone_has_every_curve),
         cmocka_unit_test(a_walk_meets_every_batch_with_the_figures_asked_for_alone),
         cmocka_unit_test(a_missing_file_is_named),

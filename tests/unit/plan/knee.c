@@ -106,7 +106,8 @@ static gpulet_profile_t *new_profile(const double latency[4][6])
     assert_int_equal(gpulet_profile_create(&profile), GPULET_OK);
     for (uint32_t b = 0; b < 4; b++) {
         for (size_t p = 0; p < 6; p++) {
-            gpulet_profile_point_t point = {4u << b, latency[b][p], NAN, NAN, NAN, NAN, NAN, NAN};
+            gpulet_profile_point_t point = {4u << b, latency[b][p], NAN, NAN, NAN,
+                                            NAN,     NAN,           NAN, NAN};
             assert_int_equal(
                 gpulet_profile_add(profile, "gpu", "m", parts[p], 1, &point, false, NULL),
                 GPULET_OK);

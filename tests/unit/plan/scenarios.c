@@ -92,7 +92,7 @@ static void add_rows(gpulet_profile_t *profile, const char *model, double weight
         for (uint32_t b = 1; b <= 32; b *= 2) {
             double speed = pow((double)sizes[s] / 100.0, 0.5);
             gpulet_profile_point_t p = {
-                b, weight * (1.0 + 0.3 * b) / speed, NAN, NAN, NAN, NAN, NAN, NAN};
+                b, weight * (1.0 + 0.3 * b) / speed, NAN, NAN, NAN, NAN, NAN, NAN, NAN};
             assert_int_equal(
                 gpulet_profile_add(profile, "gpu", model, sizes[s], 1, &p, false, NULL), GPULET_OK);
         }

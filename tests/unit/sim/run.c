@@ -113,6 +113,48 @@ static void times_have_the_median_and_the_percentile_of_the_profile(void **state
     world_deinit(&w);
 }
 
+/* Mean time in the system where a run takes 10 ms, and 3 more when it is a cold one. */
+static double mean_with_cold_ms(const char *models, const char *workload, double cold_ms)
+{
+    world_t w;
+    gpulet_sim_result_t r;
+    double sum_ms = 0;
+    uint64_t count = 0;
+    world_init(&w, strlen(models) == 1 ? ONLY_ONE("a") : ONLY_ONE("a") ONLY_ONE("b"), WHOLE_DEVICE,
+               workload);
+    for (size_t i = 0; i < strlen(models); i++) {
+        const char name[] = {models[i], '\0'};
+        gpulet_profile_point_t point = {1, 10, NAN, NAN, NAN, NAN, NAN, NAN, cold_ms};
+        assert_int_equal(gpulet_profile_add(w.profile, "g", name, 100, 1, &point, true, NULL),
+                         GPULET_OK);
+    }
+    w.options.late_serve = true;
+    w.options.duration_s = 1000;
+    world_run(&r, &w);
+    for (size_t i = 0; i < strlen(models); i++) {
+        sum_ms += (double)r.models[i].latency_ns.sum / 1e6;
+        count += r.models[i].latency_ns.count;
+    }
+    gpulet_sim_result_deinit(&r);
+    world_deinit(&w);
+    return sum_ms / (double)count;
+}
+
+static void a_run_after_a_pause_or_another_model_is_a_cold_one(void **state)
+{
+    (void)state;
+    /* Hardly ever one after the other: all are cold. */
+    assert_true(fabs(mean_with_cold_ms("a", "a,1,5000\n", 3) - 13) < 0.2);
+    /* In a queue those that follow one another are not. */
+    double warm_ms = mean_with_cold_ms("a", "a,60,5000\n", 0);
+    double mixed_ms = mean_with_cold_ms("a", "a,60,5000\n", 3);
+    double turns_ms = mean_with_cold_ms("ab", "a,30,5000\nb,30,5000\n", 3);
+    assert_true(warm_ms + 1 < mixed_ms);
+    assert_true(mixed_ms + 1 < turns_ms);
+    /* M/D/1 with 13 ms a run and the same load. */
+    assert_true(turns_ms < 13 + 0.78 * 13 / (2 * (1 - 0.78)));
+}
+
 /* Two models on halves of the device, as this plan says. */
 static gpulet_plan_t *halves(void)
 {
@@ -407,6 +449,7 @@ int main(void)
         cmocka_unit_test(checks_change_nothing),
         cmocka_unit_test(one_at_a_time_the_wait_is_that_of_queueing_theory),
         cmocka_unit_test(times_have_the_median_and_the_percentile_of_the_profile),
+        cmocka_unit_test(a_run_after_a_pause_or_another_model_is_a_cold_one),
         cmocka_unit_test(neighbours_slow_one_another_as_the_truth_says),
         cmocka_unit_test(a_neighbour_slows_a_batch_only_while_it_runs),
         cmocka_unit_test(a_pair_that_the_truth_lacks_ends_the_run),

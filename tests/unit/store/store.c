@@ -28,7 +28,7 @@ static gpulet_store_t *open_store(const char *path)
 static void put(gpulet_store_t *store, const char *key, uint32_t units, uint32_t batch, double ms)
 {
     gpulet_error_t err = {""};
-    gpulet_profile_point_t point = {batch, ms, NAN, NAN, 12.5, NAN, NAN, NAN};
+    gpulet_profile_point_t point = {batch, ms, NAN, NAN, 12.5, NAN, NAN, NAN, 0.25};
     if (gpulet_store_put_point(store, "cpu", "ort", key, "m", units, 1, &point, &err) != GPULET_OK)
         fail_msg("%s", err.text);
 }
@@ -65,6 +65,7 @@ static void points_come_back_as_they_were(void **state)
     assert_true(curve->points[0].latency_ms == 1.25);
     assert_true(curve->points[1].latency_ms == 3.1);
     assert_true(curve->points[0].memory_mb == 12.5);
+    assert_true(curve->points[0].cold_ms == 0.25);
     assert_true(isnan(curve->points[0].latency_ms_p99));
     curve = gpulet_profile_curve(profile, "cpu", "n", 1, 1);
     assert_int_equal(curve->points_count, 1);
@@ -228,12 +229,33 @@ static void folders_on_the_way_are_made(void **state)
     assert_int_equal(rmdir(deep), 0);
 }
 
+/* As version 1 made it, before there was a column for cold runs. */
+static void a_store_without_the_newer_columns_gets_them(void **state)
+{
+    folder_t *folder = *state;
+    gpulet_profile_t *profile = NULL;
+    gpulet_store_t *store = open_store(folder_at(folder, "gpulet.db"));
+    put(store, "key", 2, 1, 1.25);
+    gpulet_store_close(store);
+    run_sql(folder_at(folder, "gpulet.db"), "ALTER TABLE point DROP COLUMN cold_ms");
+    store = open_store(folder_at(folder, "gpulet.db"));
+    put(store, "key", 2, 8, 5);
+    assert_int_equal(gpulet_profile_create(&profile), GPULET_OK);
+    assert_int_equal(get(store, "cpu", "ort", "key", profile), 2);
+    const gpulet_curve_t *curve = gpulet_profile_curve(profile, "cpu", "n", 2, 1);
+    assert_int_equal(curve->points_count, 2);
+    assert_true(isnan(curve->points[0].cold_ms));
+    assert_true(curve->points[1].cold_ms == 0.25);
+    gpulet_profile_destroy(profile);
+    gpulet_store_close(store);
+}
+
 /* In a process of its own, at the same time as others: make the store, or find it made. */
 static void open_and_put(const char *path, int go, uint32_t units)
 {
     gpulet_store_t *store = NULL;
     gpulet_error_t err = {""};
-    gpulet_profile_point_t point = {1, 1, NAN, NAN, NAN, NAN, NAN, NAN};
+    gpulet_profile_point_t point = {1, 1, NAN, NAN, NAN, NAN, NAN, NAN, NAN};
     char byte = 0;
     if (read(go, &byte, 1) != 0) /* all begin when the pipe is closed */
         _exit(2);
@@ -334,6 +356,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         in_folder(points_come_back_as_they_were),
+        in_folder(a_store_without_the_newer_columns_gets_them),
         in_folder(points_belong_to_device_engine_and_file),
         in_folder(pairs_come_back_under_the_names_of_today),
         in_folder(the_newest_plan_is_the_last_one),

@@ -427,22 +427,52 @@ static void requests_of_unequal_shape_do_not_share_a_batch(void **state)
 
 /* ---- measuring ---- */
 
+static gpulet_status_t measure(harness_t *h, uint32_t model, uint32_t batch, uint32_t runs_min,
+                               uint32_t runs_max, uint64_t budget_ns)
+{
+    const gpulet_worker_order_t order = {.model = model,
+                                         .batch = batch,
+                                         .runs_min = runs_min,
+                                         .runs_max = runs_max,
+                                         .budget_ns = budget_ns};
+    return gpulet_worker_measure(h->worker, &order);
+}
+
 static void measures_what_a_run_takes(void **state)
 {
     harness_t *h = *state;
     harness_start(h, NULL, "measure", NULL);
     harness_load(h, 1, "input=x:FP32:-1x-1\nlatency_ms=2\nlatency_ms_per_item=1\n", true, 0);
-    assert_int_equal(gpulet_worker_measure(h->worker, 1, 3, 5, 20, 1), GPULET_OK);
+    assert_int_equal(measure(h, 1, 3, 5, 20, 1), GPULET_OK);
     harness_wait(h, &h->measured, 1);
     assert_int_equal(h->measurement.status, GPULET_OK);
     assert_int_equal(h->measurement.batch, 3);
     assert_int_equal(h->measurement.runs, 5);
     assert_true(h->measurement.p50_ns >= 5 * GPULET_NS_PER_MS);
     assert_true(h->measurement.p99_ns >= h->measurement.p50_ns);
-    assert_int_equal(gpulet_worker_measure(h->worker, 1, 1, 1, 10, GPULET_NS_PER_S), GPULET_OK);
+    assert_int_equal(measure(h, 1, 1, 1, 10, GPULET_NS_PER_S), GPULET_OK);
     harness_wait(h, &h->measured, 2);
     assert_int_equal(h->measurement.runs, 10);
-    assert_int_equal(gpulet_worker_measure(h->worker, 4, 1, 1, 10, 0), GPULET_E_NOT_FOUND);
+    assert_int_equal(measure(h, 4, 1, 1, 10, 0), GPULET_E_NOT_FOUND);
+    harness_stop(h);
+}
+
+static void measures_by_how_much_a_cold_run_takes_longer(void **state)
+{
+    harness_t *h = *state;
+    gpulet_worker_order_t order = {.model = 1, .batch = 1, .runs_min = 3, .runs_max = 3};
+    harness_start(h, NULL, "cold", NULL);
+    harness_load(h, 1, "input=x:FP32:-1x4\noutput=y:FP32:-1x4\nlatency_ms=1\ncold_ms=40\n", true,
+                 0);
+    assert_int_equal(gpulet_worker_measure(h->worker, &order), GPULET_OK);
+    harness_wait(h, &h->measured, 1);
+    assert_int_equal(h->measurement.cold_ns, 0); /* not asked for */
+    order.cold_runs = 7;
+    assert_int_equal(gpulet_worker_measure(h->worker, &order), GPULET_OK);
+    harness_wait(h, &h->measured, 2);
+    assert_int_equal(h->measurement.status, GPULET_OK);
+    assert_int_equal(h->measurement.runs, 3);
+    assert_true(h->measurement.cold_ns >= 10 * GPULET_NS_PER_MS);
     harness_stop(h);
 }
 
@@ -451,7 +481,7 @@ static void a_measurement_that_fails_says_so(void **state)
     harness_t *h = *state;
     harness_start(h, NULL, "measure", NULL);
     harness_load(h, 1, "input=x:FP32:-1x4\noutput=y:FP32:-1x4\nfail_run_every=1\n", true, 0);
-    assert_int_equal(gpulet_worker_measure(h->worker, 1, 1, 1, 3, 0), GPULET_OK);
+    assert_int_equal(measure(h, 1, 1, 1, 3, 0), GPULET_OK);
     harness_wait(h, &h->measured, 1);
     assert_int_not_equal(h->measurement.status, GPULET_OK);
     assert_int_equal(h->measurement.runs, 0);
@@ -619,6 +649,7 @@ int main(void)
         TEST(a_bad_request_is_an_error_and_no_crash),
         TEST(requests_of_unequal_shape_do_not_share_a_batch),
         TEST(measures_what_a_run_takes),
+        TEST(measures_by_how_much_a_cold_run_takes_longer),
         TEST(a_measurement_that_fails_says_so),
         TEST(a_spinning_worker_answers_and_sleeps),
         TEST(twenty_thousand_batches_come_back_in_order_and_cheaply),
