@@ -222,6 +222,7 @@ void server_lend_widened(server_gpulet_t *g, uint32_t model, gpulet_status_t sta
     }
     if (status == GPULET_OK)
         return;
+    g->wide_units = 0;
     GPULET_LOG(WARNING, "event=widen_failed gpulet=%s model=%s reason=\"%s\"", g->name,
                g->server->models[model].entry->key, text);
     back_off(g);

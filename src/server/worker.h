@@ -136,8 +136,8 @@ gpulet_status_t gpulet_worker_widen(gpulet_worker_t *worker, const gpulet_worker
 /* Whether batches sent from now on run on the copies, where there are any. */
 void gpulet_worker_set_wide(gpulet_worker_t *worker, bool wide);
 /* What is to be measured: runs of `batch` items, at least runs_min and until budget_ns is spent (at
- * most runs_max); then up to cold_runs after a pause, as long as budget_ns again (but at least a
- * few, unless cold_runs is 0). */
+ * most runs_max); then, of a model whose runs are short, up to cold_runs after a pause, as long as
+ * budget_ns again (but at least a few, unless cold_runs is 0). */
 typedef struct gpulet_worker_order {
     uint32_t model;
     uint32_t batch;
