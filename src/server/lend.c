@@ -368,12 +368,11 @@ static void give_up_for_more(server_gpulet_t *g, uint64_t now_ns)
     g->wide_units = 0;
 }
 
-/* While nothing is to do, copies are loaded for what may be lent: whoever gets busy then need not
- * wait for them. */
+/* Copies are loaded for what may be lent, whoever is busy meanwhile: a prepared model is loaded in
+ * a moment, and its worker goes on with batches beside it. */
 static void widen_ahead(gpulet_server_t *server, uint64_t now_ns)
 {
-    if (server->infers_open > 0 || server->calibration != NULL ||
-        server_prepared_pending(server) > 0)
+    if (server->calibration != NULL || server_prepared_pending(server) > 0)
         return;
     for (server_gpulet_t *g = server->gpulets; g != NULL; g = g->next) {
         if (outgrown(g, now_ns))
@@ -391,8 +390,6 @@ void server_lend_step(gpulet_server_t *server, uint64_t now_ns)
         load_update(g, now_ns);
         if (g->borrowed_units > 0)
             check_loan(g, now_ns);
-        if (g->load >= busy_from && outgrown(g, now_ns))
-            give_up_for_more(g, now_ns);
     }
     if (!server->ready || server->switching || server->draining)
         return;
