@@ -22,7 +22,8 @@ enum {
     GPULET_PROFILE_BATCH_MAX = 4096,
     GPULET_PROFILE_INSTANCES_MAX = 4096,
     GPULET_PROFILE_UNITS_MAX = 1000000,
-    GPULET_PROFILE_NAME_MAX = 255
+    GPULET_PROFILE_NAME_MAX = 255,
+    GPULET_PROFILE_COLD_AFTER_NS = 2000000 /* a pause after which a run is taken for a cold one */
 };
 
 /* One measured point. Values that were not given are NAN (never zero). */

@@ -186,21 +186,44 @@ static size_t fit(server_gpulet_t *lenders[LENDERS_MAX], size_t count, uint32_t 
     return sum == wanted ? kept : 0;
 }
 
-/* Copies of the heavy models for so many units; false when none is asked for. */
-static bool widen(server_gpulet_t *g, uint32_t units)
+/* What a copy of the service's model is loaded from; false when there is to be none: it is light,
+ * or not prepared yet. `prepared` is what value->prepared may point to. */
+static bool copy_of(gpulet_worker_model_t *value, char prepared[GPULET_ENGINE_PREPARED_PATH_MAX],
+                    const server_gpulet_t *g, const server_service_t *service)
 {
     gpulet_server_t *server = g->server;
     const gpulet_engine_ops_t *ops = gpulet_engine_find(server->settings.engine);
+    server_model_t *model = &server->models[service->model];
+    if (!is_heavy(g, service))
+        return false;
+    *value = (gpulet_worker_model_t){
+        .model = model->id,
+        .name = model->entry->key,
+        .path = model->entry->path,
+        .prepared = server_prepared_find(prepared, GPULET_ENGINE_PREPARED_PATH_MAX, server, model)};
+    return value->prepared != NULL || ops->prepare == NULL;
+}
+
+/* It has, or could have, copies that run on lent units. */
+static bool can_use_a_loan(const server_gpulet_t *g)
+{
+    gpulet_worker_model_t value;
+    char prepared[GPULET_ENGINE_PREPARED_PATH_MAX];
+    for (uint32_t i = 0; i < g->services_count; i++) {
+        if (copy_of(&value, prepared, g, &g->services[i]))
+            return true;
+    }
+    return false;
+}
+
+/* Copies of the heavy models for so many units; false when none is asked for. */
+static bool widen(server_gpulet_t *g, uint32_t units)
+{
     g->wide_units = units;
     for (uint32_t i = 0; i < g->services_count; i++) {
-        server_model_t *model = &server->models[g->services[i].model];
+        gpulet_worker_model_t value;
         char prepared[GPULET_ENGINE_PREPARED_PATH_MAX];
-        gpulet_worker_model_t value = {
-            .model = model->id,
-            .name = model->entry->key,
-            .path = model->entry->path,
-            .prepared = server_prepared_find(prepared, sizeof(prepared), server, model)};
-        if (!is_heavy(g, &g->services[i]) || (value.prepared == NULL && ops->prepare != NULL))
+        if (!copy_of(&value, prepared, g, &g->services[i]))
             continue;
         if (gpulet_worker_widen(g->worker, &value, units, units) != GPULET_OK)
             continue;
@@ -312,7 +335,7 @@ static server_gpulet_t *busiest(gpulet_server_t *server, uint64_t now_ns)
     server_gpulet_t *found = NULL;
     for (server_gpulet_t *g = server->gpulets; g != NULL; g = g->next) {
         if (may_borrow(g, now_ns) && g->load >= busy_from &&
-            (found == NULL || g->load > found->load))
+            (found == NULL || g->load > found->load) && can_use_a_loan(g))
             found = g;
     }
     return found;

@@ -9,8 +9,6 @@
 
 #include "sim/internal.h"
 
-enum { COLD_AFTER_NS = 2000000 }; /* a pause after which a run is a cold one */
-
 /* What batches hold is only kept for the checks. */
 static bool reserve_requests(sim_batch_t *batch)
 {
@@ -125,7 +123,7 @@ void sim_lanes_change_speeds(sim_t *sim, uint32_t device_index)
 static bool is_cold(const sim_lane_t *lane, uint32_t model, uint64_t at_ns)
 {
     return lane->ran_until_ns == 0 || lane->ran_model != model ||
-           at_ns > lane->ran_until_ns + COLD_AFTER_NS;
+           at_ns > lane->ran_until_ns + GPULET_PROFILE_COLD_AFTER_NS;
 }
 
 static void start_batch(sim_t *sim, uint32_t index, uint64_t at_ns)

@@ -99,6 +99,17 @@ class Lend(unittest.TestCase):
         self.assertIn("reason=wanted", self.server.log())
         self.server.stop()
 
+    def test_who_cannot_use_a_loan_takes_none_away(self):
+        self.serve_three(["heavy"])
+        wait_for(lambda: self.borrowed()["heavy"] == 60, "units of both lent")
+        light = self.load("light", 4)
+        wait_for(lambda: self.borrowed()["heavy"] == 30, "units of the idle one lent")
+        before = self.server.model_status("light")["in_time"]
+        wait_for(lambda: self.server.model_status("light")["in_time"] > before + 1000, "a load for several ticks")
+        self.assertNotIn("reason=wanted", self.server.log())
+        light.stop()
+        self.server.stop()
+
     def test_a_loan_grows_when_there_is_more(self):
         self.serve_three(["heavy"])
         wait_for(lambda: self.borrowed()["heavy"] == 60, "units of both lent")

@@ -12,8 +12,6 @@
 
 /* ---- time ---- */
 
-enum { COLD_AFTER_NS = 2000000 };
-
 static uint64_t latency_ns(fake_model_t *model, uint32_t items, uint64_t begin_ns)
 {
     const gpulet_fake_script_t *script = &model->script;
@@ -24,7 +22,7 @@ static uint64_t latency_ns(fake_model_t *model, uint32_t items, uint64_t begin_n
         uint32_t batch = items < min ? min : items > max ? max : items;
         ms = gpulet_curve_latency_ms(model->curve, batch, false);
     }
-    if (begin_ns - model->ended_ns >= COLD_AFTER_NS)
+    if (begin_ns - model->ended_ns >= GPULET_PROFILE_COLD_AFTER_NS)
         ms += model->curve != NULL ? gpulet_curve_cold_ms(model->curve) : script->cold_ms;
     if (script->jitter > 0)
         ms *= 1.0 + script->jitter * (2.0 * gpulet_rng_f64(&model->rng) - 1.0);
