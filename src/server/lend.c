@@ -96,8 +96,35 @@ static void back_off(server_gpulet_t *g)
 
 /* ---- giving and taking ---- */
 
-/* The brain keeps what it learns at each speed apart. Lent units promise nothing: until runs have
- * shown better, all are believed to take as long as on its own units. */
+/* What the profile lets one expect of lent units: its lender may have them for as much of the time
+ * as a lender's load goes, and a batch then has the speed of the borrower's own units. */
+static uint64_t lent_ns(uint64_t narrow_ns, uint64_t wide_ns)
+{
+    if (wide_ns == 0 || wide_ns >= narrow_ns)
+        return narrow_ns;
+    return (uint64_t)(1 / ((1 - idle_below) / (double)wide_ns + idle_below / (double)narrow_ns));
+}
+
+/* The times of a service's batches. Those of a model without a copy are as on its own units, and so
+ * are all until runs have shown better when nothing is known of so many units. Caller frees. */
+static uint64_t *exec_table(const server_gpulet_t *g, const server_service_t *service,
+                            uint32_t *count)
+{
+    const server_model_t *model = &g->server->models[service->model];
+    const char *device = g->server->devices[g->device].desc.type;
+    uint64_t *table = server_planning_exec_table(g->server, model, device, g->units, count);
+    if (g->borrowed_units == 0 || !service->widened || table == NULL)
+        return table;
+    uint32_t wide_count = 0;
+    uint64_t *wide = server_planning_exec_table(g->server, model, device,
+                                                g->units + g->borrowed_units, &wide_count);
+    for (uint32_t i = 0; i < *count && i < wide_count; i++)
+        table[i] = lent_ns(table[i], wide[i]);
+    free(wide);
+    return table;
+}
+
+/* The brain keeps what it learns at each speed apart. */
 static void tell_brain(server_gpulet_t *g, uint64_t now_ns)
 {
     gpulet_server_t *server = g->server;
@@ -109,9 +136,7 @@ static void tell_brain(server_gpulet_t *g, uint64_t now_ns)
         if (!g->services[i].loaded)
             continue;
         *s = (gpulet_sched_service_t){.model = g->services[i].model};
-        s->exec_ns = server_planning_exec_table(server, &server->models[s->model],
-                                                server->devices[g->device].desc.type, g->units,
-                                                &s->exec_count);
+        s->exec_ns = exec_table(g, &g->services[i], &s->exec_count);
         count++;
     }
     const gpulet_sched_lane_t value = {.units = g->units | g->borrowed_units << SPEED_SHIFT,

@@ -44,16 +44,18 @@ class Lend(unittest.TestCase):
     def borrowed(self):
         return {g["models"][0]["model"]: g["borrowed_units"] for g in self.server.status()["gpulets"]}
 
+    def estimate_ms(self):
+        return next(m["estimate_ms"] for g in self.server.status()["gpulets"] for m in g["models"] if m["model"] == "heavy")
+
     def test_idle_units_are_lent_and_taken_back(self):
         self.serve()
         heavy = self.load("heavy", 2)
         wait_for(lambda: self.borrowed() == {"heavy": 50, "light": 0}, "units lent")
         self.assertEqual(self.server.metric("gpulet_borrowed_units", index="0"), 50)
-        estimate = lambda: next(m["estimate_ms"] for g in self.server.status()["gpulets"] for m in g["models"] if m["model"] == "heavy")
-        wait_for(lambda: 10 < estimate() < 32, "runs on both halves")
+        wait_for(lambda: 10 < self.estimate_ms() < 32, "runs on both halves")
         light = self.load("light", 4)
         wait_for(lambda: self.borrowed()["heavy"] == 0, "units taken back")
-        wait_for(lambda: estimate() > 35, "runs on its own half")
+        wait_for(lambda: self.estimate_ms() > 35, "runs on its own half")
         self.assertIn("reason=lender_busy", self.server.log())
         light.stop()
         wait_for(lambda: self.borrowed()["heavy"] == 50, "units lent again")
@@ -63,6 +65,8 @@ class Lend(unittest.TestCase):
     def test_a_loan_stands_before_it_is_needed(self):
         self.serve()
         wait_for(lambda: self.borrowed() == {"heavy": 50, "light": 0}, "units lent without any load")
+        # Before the first run the profile says what to expect: 20 ms for three quarters of the work, 40 for the rest.
+        self.assertAlmostEqual(self.estimate_ms(), 1 / (0.75 / 20 + 0.25 / 40), delta=0.1)
         client = Client(self.server.port)
         self.addCleanup(client.close)
 
