@@ -238,6 +238,20 @@ gpulet_status_t gpulet_profile_clone(gpulet_profile_t **out, const gpulet_profil
     return GPULET_OK;
 }
 
+size_t gpulet_profile_keep_single(gpulet_profile_t *profile)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < profile->count; i++) {
+        if (profile->nodes[i]->curve.instances > 1)
+            destroy_node(profile->nodes[i]);
+        else
+            profile->nodes[kept++] = profile->nodes[i];
+    }
+    size_t dropped = profile->count - kept;
+    profile->count = kept;
+    return dropped;
+}
+
 static gpulet_status_t check_whole(const char *field, uint32_t value, uint32_t max,
                                    gpulet_error_t *err)
 {

@@ -92,6 +92,9 @@ const gpulet_curve_t *gpulet_profile_curve(const gpulet_profile_t *profile, cons
 /* Whether any row names the model (and device, when not NULL). */
 bool gpulet_profile_has_model(const gpulet_profile_t *profile, const char *device,
                               const char *model);
+/* Leaves out the curves of several co-resident instances; their number. Invalidates curves handed
+ * out before. */
+size_t gpulet_profile_keep_single(gpulet_profile_t *profile);
 /* Adds the curves of sizes[] that are missing between two measured sizes of the same (device,
  * model, instances), each point interpolated linearly in units at the batches that both neighbours
  * cover (--interpolate-units). Memory is the larger of the two neighbours', so that a plan never

@@ -52,6 +52,11 @@ static gpulet_status_t fill_services(server_gpulet_t *g, const gpulet_plan_gpule
         if (server_gpulet_service(g, model->id) != NULL)
             return gpulet_fail(err, GPULET_E_INVALID,
                                "plan: model '%s' stands twice in one gpu-let", share->model);
+        if (share->instances > 1)
+            return gpulet_fail(err, GPULET_E_INVALID,
+                               "plan: model '%s': instances: gpuletd holds a model once in a "
+                               "gpu-let, found %u",
+                               share->model, share->instances);
         if (!server_model_wanted(model))
             continue; /* A plan from a file may name what cannot be, or is not to be, served. */
         uint32_t batch = share->batch < model->batch_max ? share->batch : model->batch_max;

@@ -39,6 +39,11 @@ static gpulet_status_t check_share(gpulet_server_t *server, const gpulet_plan_gp
         return gpulet_fail(err, GPULET_E_INVALID,
                            "%s.models[%zu].batch: expected at most %u, found %u", path, s,
                            model->batch_max, share->batch);
+    if (share->instances > 1)
+        return gpulet_fail(err, GPULET_E_INVALID,
+                           "%s.models[%zu].instances: gpuletd holds a model once in a gpu-let, "
+                           "found %u",
+                           path, s, share->instances);
     for (size_t i = 0; i < s; i++) {
         if (strcmp(g->shares[i].model, share->model) == 0)
             return gpulet_fail(err, GPULET_E_INVALID,

@@ -35,6 +35,20 @@ static gpulet_status_t describe_devices(gpulet_server_t *server, gpulet_error_t 
                : gpulet_fail(err, st, "device type %s: %s", first->type, gpulet_status_text(st));
 }
 
+/* A gpu-let of ours holds a model once: what was measured of several copies in one is not what it
+ * does. */
+static gpulet_status_t load_profiles(gpulet_server_t *server, gpulet_error_t *err)
+{
+    const char *path = server->settings.profiles;
+    gpulet_status_t st =
+        gpulet_profile_load(&server->profile, path, GPULET_PROFILE_FORMAT_CSV, NULL, err);
+    size_t dropped = st == GPULET_OK ? gpulet_profile_keep_single(server->profile) : 0;
+    if (dropped > 0)
+        GPULET_LOG(WARNING, "event=profile_curves_left_out file=\"%s\" count=%zu reason=instances",
+                   path, dropped);
+    return st;
+}
+
 gpulet_status_t server_planning_open(gpulet_server_t *server, gpulet_error_t *err)
 {
     const gpulet_settings_t *settings = &server->settings;
@@ -43,8 +57,7 @@ gpulet_status_t server_planning_open(gpulet_server_t *server, gpulet_error_t *er
         st = gpulet_fail(err, GPULET_E_INVALID, "--planner: no planner is called '%s'",
                          settings->planner);
     if (st == GPULET_OK && settings->profiles != NULL)
-        st = gpulet_profile_load(&server->profile, settings->profiles, GPULET_PROFILE_FORMAT_CSV,
-                                 NULL, err);
+        st = load_profiles(server, err);
     else if (st == GPULET_OK && (st = gpulet_profile_create(&server->profile)) != GPULET_OK)
         (void)gpulet_fail(err, st, "out of memory");
     if (st == GPULET_OK && settings->interference != NULL)

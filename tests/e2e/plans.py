@@ -72,6 +72,19 @@ class Plans(Case):
         self.serves_all(server, "a", "b", "c", "left-out")
         server.stop()
 
+    def test_what_several_copies_in_a_gpu_let_would_give_is_not_planned_with(self):
+        self.add("a")
+        tempting = "".join("fake,a,%d,%d,2,%g\n" % (units, batch, 2) for units in (25, 50, 75, 100) for batch in (1, 2, 4, 8))
+        rows = profile_csv({"a": 20}).replace("batch,latency_ms", "batch,instances,latency_ms", 1)
+        single = "".join(line.replace(",%s," % line.split(",")[3], ",%s,1," % line.split(",")[3], 1) + "\n" if i else line + "\n"
+                         for i, line in enumerate(rows.splitlines()))
+        server = self.serve(profiles=self.write("p.csv", single + tempting), devices=self.write("d.yaml", DEVICES),
+                            workload=self.write("w.csv", "model,rate_rps,slo_ms\na,30,400\n"))
+        self.assertIn("event=profile_curves_left_out", server.log())
+        shares = [m for g in server.status()["gpulets"] for m in g["models"]]
+        self.assertGreaterEqual(min(m["estimate_ms"] for m in shares), 20)
+        self.serves_all(server, "a")
+
     def test_from_profiles_and_a_workload_to_gpu_lets(self):
         self.add("a", "b")
         self.repository.add("c", config=parameters(slo_ms=100, rate_rps=20))

@@ -27,8 +27,8 @@ static const char *const shapes[] = {
     "    units: 2\n    sizes: [1, 2]\n",
     "    units: 10\n    sizes: [4, 6, 10]\n    gpulets_max: 2\n",
     "    units: 5\n    sizes: [2, 3, 5]\n    gpulets_max: 2\n",
-    "    units: 7\n    sizes: [2, 4]\n    gpulets_max: 3\n    placement:\n      slots: 8\n"
-    "      2: {length: 2, starts: [0, 2, 4]}\n      4: {length: 4, starts: [0]}\n",
+    ("    units: 7\n    sizes: [2, 4]\n    gpulets_max: 3\n    placement:\n      slots: 8\n"
+     "      2: {length: 2, starts: [0, 2, 4]}\n      4: {length: 4, starts: [0]}\n"),
 };
 static const uint32_t shape_sizes[][3] = {{1, 2, 0}, {4, 6, 10}, {2, 3, 5}, {2, 4, 0}};
 static const uint32_t shape_units[] = {2, 10, 5, 7};

@@ -497,6 +497,27 @@ static void a_clone_has_every_curve(void **state)
     gpulet_profile_destroy(copy);
 }
 
+static void curves_of_several_instances_are_left_out(void **state)
+{
+    static const char text[] = "device,model,units,batch,instances,latency_ms\n"
+                               "a,m,1,1,1,4\na,m,1,1,2,6\na,m,2,1,1,3\nb,n,3,1,3,2\n";
+    static const char single[] = "device,model,units,batch,latency_ms\na,m,1,1,4\na,m,2,1,3\n";
+    gpulet_profile_t *profile = NULL;
+    gpulet_buf_t left = GPULET_BUF_INIT;
+    gpulet_error_t err = {""};
+    (void)state;
+    assert_int_equal(gpulet_profile_parse(&profile, text, strlen(text), "p.csv",
+                                          GPULET_PROFILE_FORMAT_CSV, NULL, &err),
+                     GPULET_OK);
+    assert_int_equal(gpulet_profile_keep_single(profile), 2);
+    assert_int_equal(gpulet_profile_keep_single(profile), 0);
+    assert_int_equal(gpulet_profile_format_csv(&left, profile), GPULET_OK);
+    assert_string_equal(left.data, single);
+    assert_false(gpulet_profile_has_model(profile, NULL, "n"));
+    gpulet_buf_deinit(&left);
+    gpulet_profile_destroy(profile);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -515,6 +536,7 @@ int main(void)
         cmocka_unit_test(bytes_of_an_input_are_kept),
         cmocka_unit_test(cold_runs_take_longer_by_what_the_curve_says),
         cmocka_unit_test(a_clone_has_every_curve),
+        cmocka_unit_test(curves_of_several_instances_are_left_out),
         cmocka_unit_test(a_walk_meets_every_batch_with_the_figures_asked_for_alone),
         cmocka_unit_test(a_missing_file_is_named),
     };

@@ -201,9 +201,10 @@ static void label_files_are_read_whatever_is_in_them(void **state)
     }
 }
 
-#define SHARE(name)                                                                                \
-    "{\"model\":\"" name "\",\"batch\":1,\"instances\":1,\"rate_rps\":1,\"capacity_rps\":1,"       \
-    "\"latency_ms\":1,\"interference\":1,\"worst_ms\":1}"
+#define SHARE_OF(name, instances)                                                                  \
+    "{\"model\":\"" name "\",\"batch\":1,\"instances\":" instances                                 \
+    ",\"rate_rps\":1,\"capacity_rps\":1,\"latency_ms\":1,\"interference\":1,\"worst_ms\":1}"
+#define SHARE(name) SHARE_OF(name, "1")
 #define PLAN(device, units, shares)                                                                \
     "{\"planner\":\"elastic\",\"feasible\":true,\"devices_used\":1,\"lower_bound\":null,"          \
     "\"proved_optimal\":false,\"elapsed_ms\":0,\"reason\":null,\"models\":[],\"devices\":[{"       \
@@ -219,6 +220,8 @@ static void plans_that_cannot_be_served_end_the_run(void **state)
         {"{", "plan.json"},
         {PLAN("fake", "10", SHARE("other")), "model 'other' is not in the repository"},
         {PLAN("fake", "10", SHARE("m") "," SHARE("m")), "model 'm' stands twice"},
+        {PLAN("fake", "10", SHARE_OF("m", "2")),
+         "model 'm': instances: gpuletd holds a model once"},
         {PLAN("gpu", "10", SHARE("m")), "device gpu 0 is not on this machine"},
         {PLAN("fake", "101", SHARE("m")), ""},
     };

@@ -59,7 +59,7 @@ static void marks_are_round_numbers_and_not_too_many(void **state)
     assert_true(gpulet_view_step(8, 4) == 2);
     assert_true(gpulet_view_step(100, 10) == 10);
     assert_true(gpulet_view_step(100, 20) == 5);
-    assert_true(gpulet_view_step(1e6, 7) == 2e5);
+    assert_true(gpulet_view_step(1e6, 7) == 200000);
     assert_true(gpulet_view_step(5, 0) == 5);
 }
 
