@@ -160,12 +160,12 @@ static void take_back(server_gpulet_t *g, uint64_t now_ns, const char *why)
         if (other->borrower == g)
             other->borrower = NULL;
     }
+    if (g->lane != SERVER_LANE_NONE) /* also of one that is to go: it may be kept after all */
+        tell_brain(g, now_ns);
     if (g->worker == NULL || g->lost)
         return;
     gpulet_worker_set_wide(g->worker, false);
     GPULET_LOG(INFO, "event=taken_back gpulet=%s reason=%s", g->name, why);
-    if (is_serving(g))
-        tell_brain(g, now_ns);
 }
 
 void server_lend_end(server_gpulet_t *g, uint64_t now_ns)

@@ -126,6 +126,31 @@ class Lend(unittest.TestCase):
         heavy.stop()
         self.server.stop()
 
+    def test_a_borrower_that_was_to_go_and_is_kept_after_all(self):
+        repository = Repository()
+        self.addCleanup(repository.close)
+        rows = ["device,model,units,batch,latency_ms"]
+        for name, ms in (("heavy", 40), ("light", 1), ("slow", 1)):
+            repository.add(name, **({"load_ms": 1500} if name == "slow" else {}))
+            rows += ["fake,%s,%d,%d,%d" % (name, units, batch, ms) for units in (20, 50, 60) for batch in (1, 2)]
+        light = [("light", 1, 1), ("slow", 1, 1)]
+        plans = {batch: plan_json([(50, 0, [("heavy", batch, 40)]), (50, 50, light)]) for batch in (1, 2)}
+        self.server = Server(repository, plan=repository.write(".plan.json", plans[1]),
+                             profiles=repository.write(".profile.csv", "\n".join(rows) + "\n"),
+                             workload=repository.write(".workload.csv", "model,rate_rps,slo_ms\nheavy,10,1000\nlight,10,100\nslow,10,100\n"))
+        self.addCleanup(self.server.kill)
+        wait_for(lambda: sorted(self.borrowed().values()) == [0, 50], "units lent")
+        elsewhere = plan_json([(60, 0, [("heavy", 1, 40)]), (20, 60, light)])
+        self.assertEqual(self.server.post("/gpulet/v1/plan?wait=0", elsewhere.encode()).status, 202)
+        wait_for(lambda: "reason=plan" in self.server.log(), "units taken back, as another plan is being reached")
+        self.assertEqual(self.server.post("/gpulet/v1/plan", plans[2].encode()).status, 200)
+        heavy = next(g for g in self.server.status()["gpulets"] if g["units"] == 50 and g["models"][0]["model"] == "heavy")
+        self.assertEqual(heavy["models"][0]["batch"], 2)
+        client = Client(self.server.port)
+        self.addCleanup(client.close)
+        self.assertEqual(client.request("POST", "/v2/models/heavy/infer", identity_body()).status, 200)
+        self.server.stop()
+
     def test_a_borrower_without_its_lender_goes_on(self):
         self.serve()
         heavy = self.load("heavy", 2)
