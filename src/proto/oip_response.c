@@ -107,18 +107,31 @@ static void write_numbers(gpulet_buf_t *out, const gpulet_tensor_view_t *tensor,
     }
 }
 
-/* Elements whose lengths have been checked. */
-static void write_strings(gpulet_buf_t *out, const gpulet_tensor_view_t *tensor, uint64_t elements)
+/* Elements whose lengths have been checked; but a worker may write to them still. */
+static bool write_strings(gpulet_buf_t *out, const gpulet_tensor_view_t *tensor, uint64_t elements)
 {
     const char *p = tensor->data;
+    const char *end = p + tensor->size;
     for (uint64_t i = 0; i < elements; i++) {
         uint32_t length;
+        if ((size_t)(end - p) < LENGTH_SIZE)
+            return false;
         memcpy(&length, p, sizeof(length));
+        if (length > (size_t)(end - p) - LENGTH_SIZE)
+            return false;
         if (i > 0)
             gpulet_buf_append_char(out, ',');
         gpulet_json_string(out, p + LENGTH_SIZE, length);
         p += LENGTH_SIZE + (size_t)length;
     }
+    return true;
+}
+
+static gpulet_status_t fail_strings(const gpulet_oip_answer_t *answer, const char *model,
+                                    gpulet_error_t *err)
+{
+    return gpulet_fail(err, GPULET_E_INTERNAL, "output '%s' of model '%s' has malformed strings",
+                       answer->name, model);
 }
 
 /* The engine's word for its own output is checked as well: what is wrong here is our fault, or the
@@ -142,11 +155,7 @@ static gpulet_status_t check_answer(uint64_t *elements, const gpulet_oip_answer_
     if (tensor->type == GPULET_DATATYPE_BYTES) {
         gpulet_status_t st = gpulet_oip_bytes_check(tensor->data, tensor->size, *elements,
                                                     answer->name, model, NULL);
-        if (st != GPULET_OK)
-            return gpulet_fail(err, GPULET_E_INTERNAL,
-                               "output '%s' of model '%s' has malformed strings", answer->name,
-                               model);
-        return GPULET_OK;
+        return st == GPULET_OK ? GPULET_OK : fail_strings(answer, model, err);
     }
     if (__builtin_mul_overflow(*elements, (uint64_t)gpulet_datatype_size(tensor->type), &size) ||
         size != tensor->size)
@@ -190,10 +199,10 @@ static gpulet_status_t write_answer(gpulet_buf_t *out, const gpulet_oip_answer_t
         return GPULET_OK;
     }
     gpulet_buf_append_str(out, ",\"data\":[");
-    if (tensor->type == GPULET_DATATYPE_BYTES)
-        write_strings(out, tensor, elements);
-    else
+    if (tensor->type != GPULET_DATATYPE_BYTES)
         write_numbers(out, tensor, elements);
+    else if (!write_strings(out, tensor, elements))
+        return fail_strings(answer, model, err);
     gpulet_buf_append_str(out, "]}");
     return GPULET_OK;
 }

@@ -71,8 +71,10 @@ void server_gpulet_load_missing(server_gpulet_t *g)
 
 static void on_ready(void *context, gpulet_worker_t *worker)
 {
+    server_gpulet_t *g = context;
     (void)worker;
-    server_gpulet_load_missing(context);
+    if (g->state == SERVER_GPULET_STARTING) /* Else it has been told to stop meanwhile. */
+        server_gpulet_load_missing(g);
 }
 
 server_service_t *server_gpulet_service(server_gpulet_t *g, uint32_t model)
@@ -107,13 +109,41 @@ static void run_one_by_one(gpulet_server_t *server, server_model_t *model)
         GPULET_LOG(ERROR, "event=model_unbatched_failed model=%s", model->entry->key);
 }
 
+static bool same_places(const gpulet_tensor_spec_t *a, uint32_t a_count,
+                        const gpulet_tensor_spec_t *b, uint32_t b_count)
+{
+    if (a_count != b_count)
+        return false;
+    for (uint32_t i = 0; i < a_count; i++) {
+        if (strcmp(a[i].name, b[i].name) != 0 || a[i].type != b[i].type)
+            return false;
+    }
+    return true;
+}
+
+/* Requests are laid out by what the file held when the model was loaded by name; a worker that
+ * starts later may find another one. */
+static bool is_as_known(const gpulet_model_io_t *found, const gpulet_model_io_t *known)
+{
+    return same_places(found->inputs, found->inputs_count, known->inputs, known->inputs_count) &&
+           same_places(found->outputs, found->outputs_count, known->outputs, known->outputs_count);
+}
+
+static void on_load_failed(void *context, gpulet_worker_t *worker, uint32_t id,
+                           gpulet_status_t status, const char *text);
+
 static void on_loaded(void *context, gpulet_worker_t *worker, const gpulet_worker_loaded_t *loaded)
 {
     server_gpulet_t *g = context;
     server_service_t *service = server_gpulet_service(g, loaded->model);
     server_model_t *model = &g->server->models[loaded->model];
-    (void)worker;
     assert(service != NULL);
+    if (!is_as_known(loaded->io, &model->entry->io)) {
+        on_load_failed(context, worker, loaded->model, GPULET_E_INVALID,
+                       "the file has other inputs and outputs than when the model was loaded: "
+                       "load it anew");
+        return;
+    }
     service->loaded = true;
     if (loaded->outputs_whole && !model->outputs_whole)
         run_one_by_one(g->server, model);

@@ -97,6 +97,9 @@ gpulet_status_t server_infer_output(gpulet_tensor_view_t *out, const server_infe
                                     uint32_t output, const gpulet_action_t *action,
                                     const gpulet_worker_result_t *result, gpulet_error_t *err)
 {
+    if (output >= result->tensors_count)
+        return gpulet_fail(err, GPULET_E_INTERNAL, "model '%s' answered %u outputs",
+                           infer->model->entry->name, result->tensors_count);
     *out = result->tensors[output];
     if (slice(out, infer, action->u.reply.row, result->items) != GPULET_OK)
         return gpulet_fail(err, GPULET_E_INTERNAL,

@@ -297,6 +297,7 @@ struct gpulet_server {
     gpulet_http_server_t *metrics_http;
     gpulet_sched_t *sched;
     uint64_t started_ns;
+    uint64_t shape_seed; /* of the keys by which requests of one shape are told; secret */
 
     server_model_t *models; /* SERVER_MODELS_MAX slots, so that they never move; untouched ones
                                take no memory */

@@ -216,6 +216,21 @@ static bool same_tensors(const gpulet_tensor_spec_t *a, uint32_t a_count,
     return true;
 }
 
+/* A request is laid out by the configuration: by its places, dims and reshapes. */
+static bool same_listed(const gpulet_config_io_t *a, size_t a_count, const gpulet_config_io_t *b,
+                        size_t b_count)
+{
+    if (a_count != b_count)
+        return false;
+    for (size_t i = 0; i < a_count; i++) {
+        if (strcmp(a[i].name, b[i].name) != 0 || !gpulet_shape_equal(&a[i].dims, &b[i].dims) ||
+            a[i].reshape_given != b[i].reshape_given ||
+            (a[i].reshape_given && !gpulet_shape_equal(&a[i].reshape, &b[i].reshape)))
+            return false;
+    }
+    return true;
+}
+
 server_model_t *server_reload_heir(const server_model_t *model)
 {
     server_model_t *heir = model->successor;
@@ -224,8 +239,12 @@ server_model_t *server_reload_heir(const server_model_t *model)
         return NULL;
     const gpulet_model_io_t *a = &model->entry->io;
     const gpulet_model_io_t *b = &heir->entry->io;
+    const gpulet_model_config_t *c = &model->entry->config;
+    const gpulet_model_config_t *d = &heir->entry->config;
     return same_tensors(a->inputs, a->inputs_count, b->inputs, b->inputs_count) &&
-                   same_tensors(a->outputs, a->outputs_count, b->outputs, b->outputs_count)
+                   same_tensors(a->outputs, a->outputs_count, b->outputs, b->outputs_count) &&
+                   same_listed(c->inputs, c->inputs_count, d->inputs, d->inputs_count) &&
+                   same_listed(c->outputs, c->outputs_count, d->outputs, d->outputs_count)
                ? heir
                : NULL;
 }

@@ -262,6 +262,28 @@ static gpulet_status_t check_backend(const gpulet_model_config_t *config, gpulet
                        backend_ok ? config->platform : config->backend);
 }
 
+/* Configurations come with requests as well: no file outside of the model's folder is named. */
+static gpulet_status_t check_path(const char *field, const char *path, gpulet_error_t *err)
+{
+    bool outside = path[0] == '/';
+    for (const char *at = path; at != NULL && !outside; at = strchr(at, '/')) {
+        at += *at == '/';
+        outside = strncmp(at, "..", 2) == 0 && (at[2] == '\0' || at[2] == '/');
+    }
+    if (!outside)
+        return GPULET_OK;
+    return gpulet_fail(err, GPULET_E_INVALID, "%s: expected a path inside the folder, found '%s'",
+                       field, path);
+}
+
+static gpulet_status_t check_paths(const gpulet_model_config_t *config, gpulet_error_t *err)
+{
+    gpulet_status_t st = check_path("default_model_filename", config->default_model_filename, err);
+    for (size_t i = 0; i < config->outputs_count && st == GPULET_OK; i++)
+        st = check_path("output.label_filename", config->outputs[i].label_filename, err);
+    return st;
+}
+
 static gpulet_status_t read_version(gpulet_repository_model_t *model, const source_t *source,
                                     int64_t version)
 {
@@ -278,6 +300,8 @@ static gpulet_status_t read_version(gpulet_repository_model_t *model, const sour
                          source->folder, source->name, model->config.name);
     if (st == GPULET_OK)
         st = check_backend(&model->config, &err);
+    if (st == GPULET_OK)
+        st = check_paths(&model->config, &err);
     if (st == GPULET_OK) {
         (void)snprintf(model->config.name, sizeof(model->config.name), "%s", source->name);
         st = model->config.app != NULL ? complete_ensemble(model, &err)

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -276,6 +277,8 @@ gpulet_status_t gpulet_server_create(gpulet_server_t **out, gpulet_settings_t *s
     server->settings = *settings;
     memset(settings, 0, sizeof(*settings));
     server->started_ns = gpulet_clock_ns();
+    if (getrandom(&server->shape_seed, sizeof(server->shape_seed), GRND_NONBLOCK) < 0)
+        server->shape_seed = server->started_ns; /* the machine has just been started */
     server->timer_fd = -1;
     server->timer_armed_ns = UINT64_MAX;
     server->timer_wanted_ns = UINT64_MAX;

@@ -14,4 +14,8 @@
 bool gpulet_worker_end(pid_t pid, int pid_fd, const gpulet_device_backend_t *backend,
                        const char *grant);
 
+/* Reaps a process that was killed. One that does not end within wait_ms (it may hang in the kernel,
+ * on a file system that does not answer) is left to a thread of its own. */
+void gpulet_worker_reap(pid_t pid, int pid_fd, int wait_ms);
+
 #endif

@@ -19,7 +19,8 @@
 enum {
     CHILD_CONTROL_FD = 3,
     RING_TO_WORKER = 128 * 1024, /* 20 of the longest runs, 5000 releases */
-    RING_TO_SERVER = 64 * 1024
+    RING_TO_SERVER = 64 * 1024,
+    REAP_MS = 50 /* for which the end of a killed process is waited for on the spot */
 };
 static const uint64_t output_bytes_default = UINT64_C(256) << 20;
 
@@ -162,8 +163,8 @@ void gpulet_worker_channel_close(gpulet_worker_t *worker)
         if (!worker->killed)
             worker->given_away =
                 gpulet_worker_end(worker->pid, worker->pid_fd, worker->backend, worker->grant);
-        while (!worker->given_away && waitpid(worker->pid, NULL, 0) < 0 && errno == EINTR)
-            continue;
+        if (!worker->given_away)
+            gpulet_worker_reap(worker->pid, worker->pid_fd, REAP_MS);
         worker->reaped = true;
     }
     const int fds[] = {worker->epoll_fd, worker->control_fd, worker->event_fd,

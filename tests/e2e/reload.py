@@ -1,6 +1,7 @@
 """Loading anew: another file, another configuration, other versions, new folders; and what waits meanwhile."""
 import json
 import os
+import signal
 import unittest
 
 from harness import Load, Repository, Server, head, identity_body, infer_json, main, parameters, script, tensor, wait_for
@@ -120,6 +121,60 @@ class Reload(unittest.TestCase):
         self.replace("a", script(outputs=("OUTPUT:FP32:-1x8",)))
         self.load("a")
         self.assertEqual(self.width("a"), 8)
+        server.stop()
+
+    def test_a_worker_that_starts_later_and_finds_another_file_does_not_serve_it(self):
+        sides = ("X:FP32:-1x4", "Y:FP32:-1x8")
+        self.repository.add("a", outputs=sides)
+        server = self.serve()
+        self.repository.write("a/1/model.onnx", script(outputs=sides[::-1]))
+        os.kill(server.worker_pids()[0], signal.SIGKILL)
+        wait_for(lambda: "event=model_refused" in server.log(), "the other file refused")
+        self.assertIn("load it anew", server.log())
+        self.assertIn(server.post("/v2/models/a/infer", identity_body()).status, (400, 503))
+        self.load("a")
+        outputs = server.post("/v2/models/a/infer", identity_body()).outputs()
+        self.assertEqual([len(outputs[name][2]) for name in ("X", "Y")], [4, 8])
+        server.stop()
+
+    def test_what_waits_is_not_given_to_an_heir_that_lists_outputs_otherwise(self):
+        def listed(*names):
+            return "".join('output [ { name: "%s" data_type: TYPE_FP32 dims: [ %d ] } ]\n' % (n, {"X": 4, "Y": 8}[n]) for n in names)
+        sides = dict(outputs=("X:FP32:-1x4", "Y:FP32:-1x8"), latency_ms=700)
+        self.repository.add("a", config="max_batch_size: 1\n" + listed("X", "Y"), **sides)
+        server = self.serve()
+        body = identity_body(outputs=[{"name": "X"}])
+        answers = []
+
+        def one(thread, number, client):
+            r = client.request("POST", "/v2/models/a/infer", body)
+            answers.append(r)
+            return str(r.status)
+        load = Load(server.port, 4, one)
+        wait_for(lambda: server.model_status("a")["waiting"] >= 2, "some that wait")
+        self.repository.write("a/config.pbtxt", "max_batch_size: 1\n" + listed("Y", "X"))
+        self.load("a")
+        load.stop()
+        good = [r for r in answers if r.status == 200]
+        self.assertTrue(good)
+        for r in answers:
+            self.assertIn(r.status, (200, 503), r)
+        for r in good:
+            self.assertEqual({name: len(o[2]) for name, o in r.outputs().items()}, {"X": 4})
+        server.stop()
+
+    def test_no_file_outside_of_the_repository_is_read(self):
+        self.repository.add("a")
+        self.repository.write(".files/secret.txt", "secret")
+        server = self.serve()
+        for config, field in (({"default_model_filename": "../../.files/secret.txt"}, "default_model_filename"),
+                              ({"default_model_filename": "/etc/passwd"}, "default_model_filename"),
+                              ({"output": [{"name": "OUTPUT", "data_type": "TYPE_FP32", "dims": [16],
+                                            "label_filename": "../.files/secret.txt"}]}, "label_filename"),
+                              ({"output": [{"name": "OUTPUT", "data_type": "TYPE_FP32", "dims": [16],
+                                            "label_filename": "/etc/passwd"}]}, "label_filename")):
+            self.assertIn(field, self.load("a", 400, config).error())
+        self.assertEqual(self.width("a"), 16)
         server.stop()
 
     def test_versions_follow_the_policy(self):
