@@ -106,7 +106,7 @@ def measure(planner, workload):
 
 
 def verdict(status):
-    """Whether the plan that is served meets the objectives, and if not, what it misses; older servers do not say what."""
+    """Whether the plan that is served meets the objectives, and if not, what it misses."""
     if status["feasible"]:
         return "The plan meets every objective."
     return "The plan does not meet every objective: " + (status.get("plan_reason") or "see gpuletd's log").rstrip(".") + "."

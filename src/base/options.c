@@ -207,7 +207,7 @@ void gpulet_options_help(gpulet_buf_t *out, const gpulet_option_t *table)
                        option->value_name != NULL ? " " : "",
                        option->value_name != NULL ? option->value_name : "");
         gpulet_buf_printf(out, "  %-30s %s", left, option->help);
-        if (option->default_value != NULL && option->kind != GPULET_OPTION_BOOL)
+        if (option->default_value != NULL)
             gpulet_buf_printf(out, " [%s]", option->default_value);
         gpulet_buf_append_char(out, '\n');
     }

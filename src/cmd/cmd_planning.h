@@ -72,7 +72,7 @@ typedef struct cmd_planning {
                         "without --devices: this machine's devices of that backend, cpu or mps",   \
                         NULL),                                                                     \
     CMD_PLANNING_U64(T, "mps-step", mps_step, "10", 1, 100, "N",                                   \
-                     "of the mps backend: gpu-let sizes are multiples of so many percent"),        \
+                     "of the mps backend: gpu-let sizes are multiples of N percent"),        \
     CMD_PLANNING_STRING(T, "interference", interference, NULL, "FILE",                             \
                         "how gpu-lets slow one another down (CSV of gpulet fit)", NULL),           \
     CMD_PLANNING_F64(T, "interference-quantile", interference_quantile, "0", 0, 0.99999, "Q",      \

@@ -16,7 +16,9 @@ static int print_help(void)
         "Serves a folder of ONNX models within their latency objectives. When it is ready it "
         "prints one line,\n"
         "'ready http=ADDRESS:PORT grpc=... metrics=ADDRESS:PORT'. SIGTERM drains and ends it.\n"
-        "Every option is also a key of the file that --config names.\n\n");
+        "Every option is also a key of the file that --config names; the command line wins. A "
+        "switch is written\n"
+        "--NAME, --no-NAME or --NAME=true|false.\n\n");
     gpulet_options_help(&out, gpulet_settings_table);
     (void)fputs(out.data != NULL ? out.data : "", stdout);
     gpulet_buf_deinit(&out);

@@ -22,7 +22,7 @@ class Surroundings(unittest.TestCase):
         self.addCleanup(server.kill)
         return server
 
-    def test_issue_started_without_standard_input_and_error(self):
+    def test_started_without_standard_input_and_error(self):
         """The log went into whatever took the place of descriptor 2: shared memory, or a client's connection."""
         server = self.shell("", redirect=" <&- 2>&-")
         for fd in (0, 2):
@@ -31,7 +31,7 @@ class Surroundings(unittest.TestCase):
             identity_infer(server, first=float(i))
         server.stop()
 
-    def test_issue_a_low_soft_limit_of_descriptors_is_raised(self):
+    def test_a_low_soft_limit_of_descriptors_is_raised(self):
         """A thousand idle connections took the descriptors that a worker's successor needs."""
         server = self.shell("ulimit -S -n 64")
         clients = [Client(server.port) for _ in range(150)]

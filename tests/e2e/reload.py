@@ -265,7 +265,7 @@ class Reload(unittest.TestCase):
         self.assertEqual(len(server.status()["models"]), 2)
         server.stop()
 
-    def test_issue_nothing_is_loaded_any_more_while_draining(self):
+    def test_nothing_is_loaded_any_more_while_draining(self):
         self.repository.add("slow", latency_ms=700).add("a")
         server = self.serve()
         body = identity_body()

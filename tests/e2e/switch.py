@@ -67,7 +67,7 @@ class Refusals(Case):
         self.assertEqual(refused.wait_exit(), 1)
         self.assertIn(BROKEN, refused.log())
 
-    def test_issue_refused_after_a_death_what_waits_is_answered(self):
+    def test_refused_after_a_death_what_waits_is_answered(self):
         """The worker dies, and the one that replaces it refuses the model: requests without an objective waited for ever."""
         self.repository.add("a", latency_ms=300)
         server = self.serve(plan=self.plan((100, 0, [("a", 4, 5)])))

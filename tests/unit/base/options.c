@@ -198,7 +198,8 @@ static void help_and_reference_name_every_row(void **state)
     }
     assert_non_null(strstr(help.data, "First:\n"));
     assert_non_null(strstr(help.data, "\nSecond:\n"));
-    assert_non_null(strstr(help.data, "how many [7]"));
+    assert_non_null(strstr(help.data, "how many [7]\n"));
+    assert_non_null(strstr(help.data, "another [true]\n"));
     assert_non_null(strstr(markdown.data, "### Second"));
     gpulet_buf_deinit(&help);
     gpulet_buf_deinit(&markdown);

@@ -123,7 +123,7 @@ static void refuses_heads_that_are_too_large(void **state)
 }
 
 /* A drain took in no more than one batch of the connections that waited; the others were reset. */
-static void issue_drain_answers_all_who_were_let_in(void **state)
+static void drain_answers_all_who_were_let_in(void **state)
 {
     enum { PEERS = 150 };
     static peer_t peers[PEERS];
@@ -462,7 +462,7 @@ int main(void)
         cmocka_unit_test(refuses_a_body_larger_than_the_application_wants),
         cmocka_unit_test(answers_malformed_bytes_and_closes),
         cmocka_unit_test(refuses_heads_that_are_too_large),
-        cmocka_unit_test(issue_drain_answers_all_who_were_let_in),
+        cmocka_unit_test(drain_answers_all_who_were_let_in),
         cmocka_unit_test(ends_a_head_that_never_ends),
         cmocka_unit_test(ends_bodies_that_do_not_come_and_idle_connections),
         cmocka_unit_test(does_not_time_the_application),

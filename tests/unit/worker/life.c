@@ -436,7 +436,7 @@ static void a_mad_index_of_the_reader_is_found_when_it_matters(void **state)
 
 /* A worker's figures of time went to the brain as they were: one wild one, and the model was
  * refused for being late from then on. */
-static void issue_wild_times_are_bounded_by_what_passed(void **state)
+static void wild_times_are_bounded_by_what_passed(void **state)
 {
     harness_t *h = *state;
     harness_start(h, WORKER_MAD, "times", NULL);
@@ -514,7 +514,7 @@ int main(void)
         TEST(mad_after_ready_is_lost),
         TEST(a_mad_answer_is_never_passed_on),
         TEST(a_mad_index_of_the_reader_is_found_when_it_matters),
-        TEST(issue_wild_times_are_bounded_by_what_passed),
+        TEST(wild_times_are_bounded_by_what_passed),
         TEST(a_batch_is_finished_once_only),
         TEST(an_answer_written_before_death_counts),
         TEST(an_answer_without_a_wake_up_is_found_by_the_timer),
