@@ -129,7 +129,8 @@ typedef struct sched_batch {
 struct gpulet_sched {
     gpulet_sched_options_t options;
     uint64_t now_ns;
-    bool closing;
+    bool closing; /* nothing new is let in */
+    bool closed;  /* nothing at all */
     sched_model_t *models;
     sched_lane_t *lanes;
     sched_batch_t *batches; /* 2 a lane: slots 2·lane and 2·lane + 1 */

@@ -214,7 +214,7 @@ static sched_verdict_t take_in(gpulet_sched_t *s, const gpulet_sched_request_t *
         return verdict;
     sched_model_offer(s, request->model, request->items);
     sched_request_t wanted = describe(s, request);
-    if (s->closing)
+    if (s->closed || (s->closing && !request->continues))
         verdict.reason = GPULET_REJECT_SHUTDOWN;
     else if (request->items > s->models[request->model].value.batch_max)
         verdict.reason = GPULET_REJECT_TOO_LARGE;
@@ -371,6 +371,7 @@ gpulet_actions_t gpulet_sched_shutdown(gpulet_sched_t *s, uint64_t now_ns, bool 
 {
     sched_begin(s, now_ns);
     s->closing = true;
+    s->closed = s->closed || now;
     for (uint32_t i = 0; now && i < s->options.models_max; i++)
         sched_queue_reject_all(s, i, GPULET_REJECT_SHUTDOWN);
     return sched_finish(s);

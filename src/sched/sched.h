@@ -88,6 +88,7 @@ typedef struct gpulet_sched_request {
                              UINT64_MAX: none does. For requests that are a part of something larger
                              (app.h) */
     bool late_serve;      /* as the model's, for this request */
+    bool continues;       /* a part of what was let in before: taken also while shutting down */
     bool priority_given;
     uint32_t priority;   /* 0 is highest */
     uint64_t shape_key;  /* only requests of equal key share a batch */

@@ -139,6 +139,7 @@ static server_infer_t *create_stage(server_run_t *run, uint32_t index, uint64_t 
     stage->state = INFER_READING_TENSOR;
     stage->run = run;
     stage->is_stage = true;
+    stage->continues = !is_first(run, index);
     stage->stage = index;
     stage->deadline_ns = deadline_ns;
     stage->late_serve = whole->entry->config.late_serve;

@@ -71,6 +71,7 @@ static void describe(gpulet_sched_request_t *out, const server_infer_t *infer)
 {
     const gpulet_oip_request_t *wire = &infer->request;
     const server_model_t *model = infer->model;
+    out->continues = infer->continues;
     if (infer->is_stage) {
         out->deadline_ns = infer->deadline_ns;
         out->late_serve = infer->late_serve;
@@ -472,6 +473,7 @@ void server_infer_move(server_infer_t *infer, server_model_t *model)
     infer->model->infers_open--;
     model->infers_open++;
     infer->model = model;
+    infer->continues = true;
     server_infer_submit(infer);
 }
 

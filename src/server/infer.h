@@ -53,6 +53,7 @@ struct server_infer {
     gpulet_buf_t head;
     gpulet_buf_t classes;
     server_run_t *run; /* of an ensemble: the request's own, or the one that this is a stage of */
+    bool continues;    /* it was let in before, or what it is a stage of was */
     bool is_stage;     /* what follows is of stages alone */
     uint32_t stage;
     uint64_t deadline_ns; /* UINT64_MAX: none */

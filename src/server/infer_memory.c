@@ -20,6 +20,7 @@ server_infer_t *server_infer_take(gpulet_server_t *server)
     infer->server = server;
     infer->next_free = NULL;
     infer->run = NULL;
+    infer->continues = false;
     infer->is_stage = false;
     server->infers_open++;
     server->infers_total++;
