@@ -327,6 +327,36 @@ void server_repository_switched(gpulet_server_t *server)
     }
 }
 
+/* The plan with it is served, nothing of the model is still to come, and no later change of it is
+ * waited for. */
+static bool is_done(const gpulet_server_t *server, const server_waiter_t *waiter, uint64_t seen)
+{
+    bool done = waiter->seq <= seen;
+    for (const server_waiter_t *w = server->waiters; w != NULL; w = w->next)
+        done &= w->seq <= waiter->seq || strcmp(w->name, waiter->name) != 0;
+    for (uint32_t i = 0; i < server->models_count && done; i++) {
+        const server_model_t *model = &server->models[i];
+        done = model->role != SERVER_MODEL_COMING || strcmp(model->entry->name, waiter->name) != 0;
+    }
+    return done;
+}
+
+void server_repository_advanced(gpulet_server_t *server, uint64_t seen)
+{
+    server_reload_promote(server);
+    for (server_waiter_t **at = &server->waiters; *at != NULL;) {
+        server_waiter_t *waiter = *at;
+        if (!is_done(server, waiter, seen)) {
+            at = &waiter->next;
+            continue;
+        }
+        *at = waiter->next;
+        if (waiter->load)
+            note_not_loaded(server, waiter);
+        answer(server, waiter);
+    }
+}
+
 /* Changes that the plan being reached does not know of are undone; without one, nothing is left to
  * wait for. */
 void server_repository_failed(gpulet_server_t *server, const char *why)

@@ -398,6 +398,8 @@ gpulet_status_t server_reload_begin(gpulet_server_t *server, const char *name, c
  * failed is called for each that could not be loaded. */
 void server_reload_settle(gpulet_server_t *server,
                           void (*failed)(gpulet_server_t *server, const server_model_t *model));
+/* What is served already takes its place; the rest is left for a later plan. */
+void server_reload_promote(gpulet_server_t *server);
 /* What is coming under the name is not wanted any more. */
 void server_reload_abandon(gpulet_server_t *server, const char *name);
 /* Frees what nobody refers to any more. */
@@ -506,6 +508,8 @@ void server_repository_unload(gpulet_server_t *server, gpulet_http_request_t *ht
                               const char *name, const char *body, size_t size);
 /* The plan that loads and unloads wait for is served. */
 void server_repository_switched(gpulet_server_t *server);
+/* A plan is served that knows of the changes up to `seen`; another is being made for later ones. */
+void server_repository_advanced(gpulet_server_t *server, uint64_t seen);
 /* It could not be made. */
 void server_repository_failed(gpulet_server_t *server, const char *why);
 void server_repository_finished(gpulet_server_t *server, gpulet_http_request_t *http);

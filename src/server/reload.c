@@ -135,7 +135,8 @@ gpulet_status_t server_reload_begin(gpulet_server_t *server, const char *name, c
     return st;
 }
 
-/* Where the new one could not be loaded, the old one says why, if it does not serve either. */
+/* Where the new one could not be loaded, the old one says why, if it does not serve either. failed
+ * may be NULL for one that is ready. */
 static void settle_coming(gpulet_server_t *server, server_model_t *model,
                           void (*failed)(gpulet_server_t *, const server_model_t *))
 {
@@ -153,6 +154,16 @@ static void settle_coming(gpulet_server_t *server, server_model_t *model,
     if (old != NULL && old->state == SERVER_MODEL_UNAVAILABLE)
         memcpy(old->reason, model->reason, sizeof(old->reason));
     abandon(server, model);
+}
+
+void server_reload_promote(gpulet_server_t *server)
+{
+    for (uint32_t i = 0; i < server->models_count; i++) {
+        server_model_t *model = &server->models[i];
+        if (model->role == SERVER_MODEL_COMING && model->state == SERVER_MODEL_READY)
+            settle_coming(server, model, NULL);
+    }
+    server_catalog_index(server);
 }
 
 void server_reload_settle(gpulet_server_t *server,

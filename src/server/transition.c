@@ -27,9 +27,21 @@ static bool is_due(const gpulet_server_t *server)
     return true;
 }
 
-/* What was to take the place of a model that is served could not be loaded anywhere. */
+static bool is_planned(const gpulet_server_t *server, uint32_t id)
+{
+    for (server_gpulet_t *g = server->gpulets; g != NULL; g = g->next) {
+        if (!g->retired && server_gpulet_service(g, id) != NULL)
+            return true;
+    }
+    return false;
+}
+
+/* What was to take the place of a model that is served could not be loaded anywhere. One that the
+ * plan does not know of, as its load was asked for since, waits for the next. */
 static bool is_refused_heir(const gpulet_server_t *server, uint32_t id)
 {
+    if (!is_planned(server, id))
+        return false;
     for (uint32_t i = 0; i < server->models_count; i++) {
         const server_model_t *model = &server->models[i];
         if (model->role == SERVER_MODEL_CURRENT && model->successor != NULL &&
@@ -136,6 +148,8 @@ static void settle_waiters(gpulet_server_t *server, server_outcome_t outcome, co
     const server_transition_t *t = &server->transition;
     if (t->models_seen == server->models_seq)
         server_repository_switched(server);
+    else if (outcome == SERVER_OUTCOME_REACHED)
+        server_repository_advanced(server, t->models_seen);
     server_admin_settled(server, t->asks_seen, outcome, ms_since(t->wanted_ns, now_ns), why);
 }
 

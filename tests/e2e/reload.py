@@ -2,8 +2,12 @@
 import json
 import os
 import signal
+import time
 import unittest
+from random import Random
+from threading import Thread
 
+from plans import DEVICES, profile_csv
 from harness import Load, Repository, Server, head, identity_body, infer_json, main, parameters, script, tensor, wait_for
 
 
@@ -248,6 +252,34 @@ class Reload(unittest.TestCase):
             c.close()
         self.assertIn(200, statuses, "what ran was finished")
         self.assertLessEqual(set(statuses), {200, 503})
+        server.stop()
+
+    def test_a_model_is_served_and_ready_while_others_are_loaded_beside_it(self):
+        """A planner that takes its time: another load is asked for while the plan with the first is being reached."""
+        random = Random(7)
+        times = {"m%d" % i: random.uniform(2, 9) for i in range(12)}
+        for name in times:
+            self.repository.add(name)
+        workload = "model,rate_rps,slo_ms\n" + "".join("%s,%d,%d\n" % (name, random.randint(10, 60), random.randint(60, 200)) for name in times)
+        server = self.serve(profiles=self.repository.write(".files/p.csv", profile_csv(times)), planner="optimal",
+                            devices=self.repository.write(".files/d.yaml", DEVICES.replace("fake: 1", "fake: 3")),
+                            workload=self.repository.write(".files/w.csv", workload))
+
+        def one(thread, number, client):
+            r = client.request("GET", "/v2/models/m0/ready")
+            self.assertEqual(r.status, 200, r)
+            return str(r.status)
+        load = Load(server.port, 1, one)
+        for n in range(8):
+            for name in ("m0", "m1"):
+                self.replace(name, script(load_ms=150, seed=n))
+            first = Thread(target=self.load, args=("m0",))
+            first.start()
+            time.sleep(0.25 + 0.03 * n)
+            self.load("m1")
+            first.join()
+        load.stop()
+        self.assertNotIn("event=plan_given_up", server.log())
         server.stop()
 
     def test_nothing_piles_up(self):
