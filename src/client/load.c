@@ -10,10 +10,15 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/duration.h"
 #include "base/rng.h"
 #include "client/model_info.h"
 
-enum { VARIANTS = 4, EVENTS_MAX = 256, CONNECTIONS_DEFAULT = 256, GRACE_S = 5, LEAD_NS = 20000 };
+enum { VARIANTS = 4, EVENTS_MAX = 256, CONNECTIONS_DEFAULT = 256, LEAD_NS = 20000 };
+
+/* After the end answers are waited for so long, and so much longer than any of them may take. */
+static const uint64_t grace_least_ns = 5 * GPULET_NS_PER_S;
+static const uint64_t grace_beyond_ns = GPULET_NS_PER_S;
 
 /* One request: due, perhaps waiting for a connection, then on its way. */
 typedef struct load_request {
@@ -56,6 +61,7 @@ typedef struct load {
     uint64_t begin_ns;
     uint64_t count_ns; /* requests due from here on are counted */
     uint64_t end_ns;
+    uint64_t patience_ns; /* what is not answered by then has failed */
     uint64_t progress_ns;
     uint32_t variant;
 } load_t;
@@ -323,13 +329,25 @@ static void run_loop(load_t *load)
         bool over = now_ns >= load->end_ns;
         if (over && load->in_flight == 0 && load->waiting_head == NULL)
             return;
-        if (over && now_ns >= load->end_ns + GRACE_S * GPULET_NS_PER_S)
+        if (over && now_ns >= load->patience_ns)
             return;
-        uint64_t until_ns = over ? load->end_ns + GRACE_S * GPULET_NS_PER_S : next_due(load);
+        uint64_t until_ns = over ? load->patience_ns : next_due(load);
         if (load->options->progress && load->progress_ns < until_ns)
             until_ns = load->progress_ns;
         wait_events(load, until_ns);
     }
+}
+
+/* An answer within the objective counts, however long that is. */
+static uint64_t grace_ns(const gpulet_load_options_t *o)
+{
+    uint64_t most_ns = grace_least_ns;
+    for (size_t i = 0; i < o->models_count; i++) {
+        uint64_t slo_ns = gpulet_duration_ns(o->models[i].slo_ms);
+        if (slo_ns + grace_beyond_ns > most_ns)
+            most_ns = slo_ns + grace_beyond_ns;
+    }
+    return most_ns;
 }
 
 /* What never got an answer is a failure. */
@@ -408,6 +426,7 @@ gpulet_status_t gpulet_load_run(gpulet_load_result_t *results, double *seconds_o
     load.begin_ns = gpulet_clock_ns();
     load.count_ns = load.begin_ns + (uint64_t)(options->warmup_s * 1e9);
     load.end_ns = load.count_ns + (uint64_t)(options->duration_s * 1e9);
+    load.patience_ns = load.end_ns + grace_ns(options);
     load.progress_ns = load.begin_ns + GPULET_NS_PER_S;
     for (size_t i = 0; i < options->models_count; i++)
         first_arrival(&load, i);

@@ -57,6 +57,10 @@ bool cmd_parse(const cmd_row_t *row, void *settings, int argc, char **argv, int 
 const cmd_row_t *cmd_find(const char *name);
 /* "gpulet NAME: text" on stderr; returns exit_code. */
 int cmd_complain(const char *name, int exit_code, const char *text);
+/* With --json stdout holds one document and nothing else: E_INVALID when the file that the option
+ * names (NULL: none) is stdout too. */
+gpulet_status_t cmd_check_stdout(bool json, const char *option, const char *path,
+                                 gpulet_error_t *err) GPULET_MUST_USE;
 /* The program that lies beside this one. */
 gpulet_status_t cmd_beside(char *out, size_t out_size, const char *program,
                            gpulet_error_t *err) GPULET_MUST_USE;

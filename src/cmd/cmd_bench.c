@@ -83,6 +83,7 @@ const gpulet_option_t cmd_bench_options[] = {
 
 static gpulet_status_t check(const bench_settings_t *s, gpulet_error_t *err)
 {
+    gpulet_url_t url;
     if ((s->model == NULL) == (s->workload == NULL))
         return gpulet_fail(err, GPULET_E_INVALID, "expected --model or --workload");
     if (strcmp(s->arrivals, "poisson") != 0 && strcmp(s->arrivals, "uniform") != 0)
@@ -95,7 +96,7 @@ static gpulet_status_t check(const bench_settings_t *s, gpulet_error_t *err)
         return gpulet_fail(err, GPULET_E_INVALID, "--rates goes with --workload");
     if (s->in_flight > 0 && s->workload != NULL)
         return gpulet_fail(err, GPULET_E_INVALID, "--in-flight goes with --model");
-    return GPULET_OK;
+    return gpulet_url_parse(&url, s->url, err);
 }
 
 /* What was read from files. */

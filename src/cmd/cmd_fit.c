@@ -275,8 +275,8 @@ int cmd_fit(int argc, char **argv)
         exit_code = cmd_complain("fit", CMD_USAGE,
                                  "expected --profiles FILE, with l2_util and dram_util: --kind "
                                  "linear reads them");
-    } else if (s.json && s.out != NULL && strcmp(s.out, "-") == 0) {
-        exit_code = cmd_complain("fit", CMD_USAGE, "--out -: stdout is for --json");
+    } else if (cmd_check_stdout(s.json, "out", s.out, &err) != GPULET_OK) {
+        exit_code = cmd_complain("fit", CMD_USAGE, err.text);
     } else {
         exit_code = run(&s, best, kind);
     }

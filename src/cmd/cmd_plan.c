@@ -185,7 +185,10 @@ static int check_usage(const plan_settings_t *s, plan_answers_t *answers)
         return cmd_complain("plan", CMD_USAGE,
                             "--verify: expected no --what-if, --max-multiple, --out or --svg "
                             "beside it");
-    if (check_planner(s, &err) != GPULET_OK)
+    if (check_planner(s, &err) != GPULET_OK ||
+        cmd_check_stdout(s->json, "out", s->out, &err) != GPULET_OK ||
+        cmd_check_stdout(s->json, "model-list", s->model_list, &err) != GPULET_OK ||
+        cmd_check_stdout(s->json, "svg", s->svg, &err) != GPULET_OK)
         return cmd_complain("plan", CMD_USAGE, err.text);
     return CMD_DONE;
 }

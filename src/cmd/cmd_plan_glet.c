@@ -22,12 +22,7 @@ gpulet_status_t cmd_plan_load_model_list(gpulet_plan_t **out, const char *path,
         return st;
     st = gpulet_plan_refresh(out, listed, input);
     gpulet_plan_destroy(listed);
-    if (st == GPULET_OK && *out == NULL)
-        st = GPULET_E_NOT_FOUND;
-    return st == GPULET_OK
-               ? st
-               : gpulet_fail(err, st, "%s: the inputs do not know some size, model or batch of it",
-                             path);
+    return st == GPULET_OK ? st : gpulet_fail(err, st, "%s: %s", path, gpulet_status_text(st));
 }
 
 gpulet_status_t cmd_plan_put_model_list(const char *path, const gpulet_plan_t *plan,

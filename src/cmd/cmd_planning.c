@@ -28,8 +28,6 @@ static gpulet_status_t own_devices(gpulet_device_set_t **out, const cmd_planning
     uint32_t count = 0;
     gpulet_device_options_t options = {.mps_step = (uint32_t)s->mps_step};
     const gpulet_device_backend_t *backend = gpulet_device_backend_find(s->device);
-    if (backend == NULL)
-        return gpulet_fail(err, GPULET_E_INVALID, "--device: no backend is called '%s'", s->device);
     gpulet_status_t st = backend->probe(descs, DEVICES_MAX, &count, &options, err);
     if (st != GPULET_OK)
         return st;
@@ -220,10 +218,18 @@ static gpulet_status_t add_host_cost(cmd_planning_files_t *files, const cmd_plan
     return st;
 }
 
+/* Only without --devices is it asked for. */
+static gpulet_status_t check_device(const cmd_planning_t *s, gpulet_error_t *err)
+{
+    if (s->devices != NULL || gpulet_device_backend_find(s->device) != NULL)
+        return GPULET_OK;
+    return gpulet_fail(err, GPULET_E_INVALID, "--device: no backend is called '%s'", s->device);
+}
+
 int cmd_planning_open(cmd_planning_files_t *files, const cmd_planning_t *s, gpulet_error_t *err)
 {
     bool glet = cmd_planning_glet(s);
-    if (check_words(s, err) != GPULET_OK)
+    if (check_words(s, err) != GPULET_OK || check_device(s, err) != GPULET_OK)
         return CMD_USAGE;
     gpulet_status_t st = open_devices(files, s, err);
     if (st == GPULET_OK && s->count != NULL &&

@@ -111,17 +111,29 @@ static bool is_chosen(const char *list, const char *name)
     return list == NULL;
 }
 
+static const gpulet_repository_model_t *find_model(const profile_run_t *run, const char *key,
+                                                   size_t size)
+{
+    for (size_t i = 0; i < run->repository.count; i++) {
+        const gpulet_repository_model_t *model = &run->repository.models[i];
+        if (strlen(model->key) == size && memcmp(model->key, key, size) == 0)
+            return model;
+    }
+    return NULL;
+}
+
 static gpulet_status_t check_chosen(const profile_run_t *run, gpulet_error_t *err)
 {
     for (const char *at = run->settings->models; at != NULL; at++) {
         size_t size = strcspn(at, ",");
-        bool found = false;
-        for (size_t i = 0; i < run->repository.count; i++)
-            found |= strlen(run->repository.models[i].key) == size &&
-                     memcmp(run->repository.models[i].key, at, size) == 0;
-        if (!found)
+        const gpulet_repository_model_t *model = find_model(run, at, size);
+        if (model == NULL)
             return gpulet_fail(err, GPULET_E_NOT_FOUND, "--models: no model is called '%.*s'",
                                (int)size, at);
+        if (model->problem == NULL && model->config.app != NULL)
+            return gpulet_fail(err, GPULET_E_INVALID,
+                               "--models: %s is an ensemble: its models are what can be measured",
+                               model->key);
         at += size;
         if (*at == '\0')
             break;
@@ -131,20 +143,15 @@ static gpulet_status_t check_chosen(const profile_run_t *run, gpulet_error_t *er
 
 static gpulet_status_t choose_models(profile_run_t *run, gpulet_error_t *err)
 {
-    gpulet_status_t st = check_chosen(run, err);
     run->models = calloc(run->repository.count + 1, sizeof(*run->models));
-    if (st != GPULET_OK || run->models == NULL)
-        return st != GPULET_OK ? st : gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
+    if (run->models == NULL)
+        return gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
     for (size_t i = 0; i < run->repository.count; i++) {
         const gpulet_repository_model_t *model = &run->repository.models[i];
         if (!is_chosen(run->settings->models, model->key))
             continue;
         if (model->problem != NULL)
             return gpulet_fail(err, GPULET_E_INVALID, "model %s: %s", model->key, model->problem);
-        if (model->config.app != NULL && run->settings->models != NULL)
-            return gpulet_fail(err, GPULET_E_INVALID,
-                               "--models: %s is an ensemble: its models are what can be measured",
-                               model->key);
         if (model->config.app != NULL)
             continue;
         run->models[run->models_count++] = model;
@@ -154,22 +161,38 @@ static gpulet_status_t choose_models(profile_run_t *run, gpulet_error_t *err)
                                                run->settings->model_repository);
 }
 
-/* Sizes and batches to measure, and the program that does. */
-static gpulet_status_t choose_points(profile_run_t *run, gpulet_error_t *err)
+/* What can be said of the options before anything is opened. */
+static gpulet_status_t read_options(profile_run_t *run, gpulet_error_t *err)
 {
     const profile_settings_t *s = run->settings;
-    gpulet_status_t st = cmd_beside(run->worker, sizeof(run->worker), "gpulet-worker", err);
-    if (st == GPULET_OK)
-        st = read_list(run->batches, &run->batches_count, "batches", s->batches, err);
-    if (st != GPULET_OK)
+    run->backend = gpulet_device_backend_find(s->device);
+    if (run->backend == NULL)
+        return gpulet_fail(err, GPULET_E_INVALID, "--device: no backend is called '%s'", s->device);
+    gpulet_status_t st = read_list(run->batches, &run->batches_count, "batches", s->batches, err);
+    if (st != GPULET_OK || s->sizes == NULL)
         return st;
-    run->sizes = s->sizes == NULL ? gpulet_profiler_default_sizes(&run->sizes_count,
-                                                                  run->desc.units, run->desc.step)
-                                  : calloc(PROFILE_LIST_MAX, sizeof(*run->sizes));
-    if (run->sizes == NULL)
-        return gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
-    return s->sizes != NULL ? read_list(run->sizes, &run->sizes_count, "sizes", s->sizes, err)
-                            : GPULET_OK;
+    run->sizes = calloc(PROFILE_LIST_MAX, sizeof(*run->sizes));
+    return run->sizes != NULL ? read_list(run->sizes, &run->sizes_count, "sizes", s->sizes, err)
+                              : gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
+}
+
+/* Sizes to measure where none were named, and the program that does. */
+static gpulet_status_t choose_points(profile_run_t *run, gpulet_error_t *err)
+{
+    gpulet_status_t st = cmd_beside(run->worker, sizeof(run->worker), "gpulet-worker", err);
+    if (st == GPULET_OK && run->sizes == NULL)
+        run->sizes =
+            gpulet_profiler_default_sizes(&run->sizes_count, run->desc.units, run->desc.step);
+    return st != GPULET_OK || run->sizes != NULL
+               ? st
+               : gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
+}
+
+static gpulet_status_t read_repository(profile_run_t *run, gpulet_error_t *err)
+{
+    const profile_settings_t *s = run->settings;
+    return gpulet_repository_read(&run->repository, s->model_repository, s->engine,
+                                  (uint32_t)s->batch_max, err);
 }
 
 static gpulet_status_t open_run(profile_run_t *run, gpulet_error_t *err)
@@ -179,13 +202,7 @@ static gpulet_status_t open_run(profile_run_t *run, gpulet_error_t *err)
                                        .fake_spec = s->fake_devices,
                                        .mps_step = (uint32_t)s->mps_step};
     uint32_t count = 0;
-    run->backend = gpulet_device_backend_find(s->device);
-    if (run->backend == NULL)
-        return gpulet_fail(err, GPULET_E_INVALID, "--device: no backend is called '%s'", s->device);
-    gpulet_status_t st = gpulet_repository_read(&run->repository, s->model_repository, s->engine,
-                                                (uint32_t)s->batch_max, err);
-    if (st == GPULET_OK)
-        st = choose_models(run, err);
+    gpulet_status_t st = choose_models(run, err);
     if (st == GPULET_OK)
         st = run->backend->probe(&run->desc, 1, &count, &options, err);
     if (st == GPULET_OK)
@@ -276,6 +293,7 @@ static void on_row(void *context, const gpulet_profiler_row_t *row)
         st = gpulet_store_put_point(run->store, run->desc.type, run->settings->engine,
                                     row->model->file_key, row->model->key, row->units, 1, &point,
                                     &err);
+    run->problems += st != GPULET_OK;
     if (st != GPULET_OK)
         (void)cmd_complain("profile", CMD_FAILED, err.text);
 }
@@ -390,19 +408,56 @@ static void sum_up(const profile_run_t *run, double seconds)
                       100 * run->others);
 }
 
-/* NULL when all is well. */
-static const char *usage_problem(const profile_settings_t *s, gpulet_log_level_t *level)
+static gpulet_status_t check_usage(const profile_settings_t *s, gpulet_log_level_t *level,
+                                   gpulet_error_t *err)
 {
+    const char *expected = NULL;
     if (s->model_repository == NULL)
-        return "expected --model-repository DIR";
-    if (s->out == NULL)
-        return "expected --out FILE";
-    if (s->interference && strcmp(s->out, "-") == 0 &&
-        (s->pairs_out == NULL || s->interference_out == NULL))
-        return "--interference with --out -: expected --pairs-out FILE and --interference-out FILE";
-    return gpulet_log_level_parse(level, s->log_level) == GPULET_OK
-               ? NULL
-               : "--log-level: expected debug, info, warning or error";
+        expected = "expected --model-repository DIR";
+    else if (s->out == NULL)
+        expected = "expected --out FILE";
+    else if (s->interference && strcmp(s->out, "-") == 0 &&
+             (s->pairs_out == NULL || s->interference_out == NULL))
+        expected = "--interference with --out -: expected --pairs-out FILE and --interference-out "
+                   "FILE";
+    else if (gpulet_log_level_parse(level, s->log_level) != GPULET_OK)
+        expected = "--log-level: expected debug, info, warning or error";
+    if (expected != NULL)
+        return gpulet_fail(err, GPULET_E_INVALID, "%s", expected);
+    gpulet_status_t st = cmd_check_stdout(s->json, "out", s->out, err);
+    if (st == GPULET_OK)
+        st = cmd_check_stdout(s->json, "pairs-out", s->pairs_out, err);
+    return st == GPULET_OK ? cmd_check_stdout(s->json, "interference-out", s->interference_out, err)
+                           : st;
+}
+
+static int run_all(profile_run_t *run, gpulet_error_t *err)
+{
+    const profile_settings_t *s = run->settings;
+    uint64_t begin_ns = gpulet_clock_ns();
+    gpulet_status_t st = read_options(run, err);
+    if (st != GPULET_OK)
+        return st == GPULET_E_NOMEM ? CMD_FAILED : CMD_USAGE;
+    st = read_repository(run, err);
+    if (st == GPULET_OK && check_chosen(run, err) != GPULET_OK)
+        return CMD_USAGE;
+    if (st == GPULET_OK)
+        st = open_run(run, err);
+    if (st == GPULET_OK && s->interference)
+        st = cmd_profile_pairs_check(run, err);
+    if (st == GPULET_OK)
+        st = load_known(run, err);
+    if (st == GPULET_OK)
+        st = measure(run, err);
+    if (st == GPULET_OK)
+        st = write_out(run, err);
+    if (st == GPULET_OK && s->interference)
+        st = cmd_profile_pairs(run, err);
+    if (st != GPULET_OK)
+        return CMD_FAILED;
+    err->text[0] = '\0';
+    sum_up(run, (double)(gpulet_clock_ns() - begin_ns) / 1e9);
+    return run->problems > 0 ? CMD_FAILED : CMD_DONE;
 }
 
 int cmd_profile(int argc, char **argv)
@@ -415,30 +470,15 @@ int cmd_profile(int argc, char **argv)
     int exit_code = CMD_DONE;
     if (!cmd_parse(cmd_find("profile"), &s, argc, argv, &words, &exit_code))
         return exit_code;
-    const char *wrong = usage_problem(&s, &level);
-    if (wrong != NULL) {
-        exit_code = cmd_complain("profile", CMD_USAGE, wrong);
+    if (check_usage(&s, &level, &err) != GPULET_OK) {
+        exit_code = CMD_USAGE;
     } else {
-        uint64_t begin_ns = gpulet_clock_ns();
         gpulet_log_setup(level, "gpulet");
-        gpulet_status_t st = open_run(&run, &err);
-        if (st == GPULET_OK && s.interference)
-            st = cmd_profile_pairs_check(&run, &err);
-        if (st == GPULET_OK)
-            st = load_known(&run, &err);
-        if (st == GPULET_OK)
-            st = measure(&run, &err);
-        if (st == GPULET_OK)
-            st = write_out(&run, &err);
-        if (st == GPULET_OK && s.interference)
-            st = cmd_profile_pairs(&run, &err);
-        if (st == GPULET_OK)
-            sum_up(&run, (double)(gpulet_clock_ns() - begin_ns) / 1e9);
-        if (st != GPULET_OK || run.problems > 0)
-            exit_code =
-                st != GPULET_OK ? cmd_complain("profile", CMD_FAILED, err.text) : CMD_FAILED;
+        exit_code = run_all(&run, &err);
         close_run(&run);
     }
+    if (exit_code != CMD_DONE && err.text[0] != '\0')
+        (void)cmd_complain("profile", exit_code, err.text);
     gpulet_options_deinit(cmd_profile_options, &s);
     return exit_code;
 }

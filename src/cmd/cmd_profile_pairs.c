@@ -83,6 +83,7 @@ static void on_pair(void *context, const gpulet_neighbours_row_t *row)
         st = gpulet_store_put_pair(run->store, run->settings->engine, row->self->file_key,
                                    row->other != NULL ? row->other->file_key : p->other.model, p,
                                    &err);
+    run->problems += st != GPULET_OK;
     if (st != GPULET_OK)
         (void)cmd_complain("profile", CMD_FAILED, err.text);
 }

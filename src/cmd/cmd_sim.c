@@ -226,7 +226,7 @@ static gpulet_status_t check_usage(const sim_settings_t *s, gpulet_error_t *err)
     if (s->peak && (s->plan != NULL || s->series != NULL))
         return gpulet_fail(err, GPULET_E_INVALID, "--peak: expected no --%s beside it",
                            s->plan != NULL ? "plan" : "series");
-    return GPULET_OK;
+    return cmd_check_stdout(s->json, "series", s->series, err);
 }
 
 /* What needs no file. */

@@ -15,6 +15,7 @@ typedef struct status_settings {
     char *url;
     bool json;
     bool help;
+    gpulet_url_t server; /* url, read */
 } status_settings_t;
 
 #define AT(field) offsetof(status_settings_t, field)
@@ -36,16 +37,13 @@ const gpulet_option_t cmd_models_options[] = {
     {NULL, GPULET_OPTION_BOOL, 0, NULL, ANY, NULL, NULL, NULL},
 };
 
-static gpulet_status_t ask(gpulet_buf_t *body, const status_settings_t *s, const char *method,
+static gpulet_status_t ask(gpulet_buf_t *body, status_settings_t *s, const char *method,
                            const char *path, gpulet_error_t *err)
 {
-    gpulet_url_t url;
     int http = 0;
-    gpulet_status_t st = gpulet_url_parse(&url, s->url, err);
+    gpulet_status_t st = gpulet_url_resolve(&s->server, err);
     if (st == GPULET_OK)
-        st = gpulet_url_resolve(&url, err);
-    if (st == GPULET_OK)
-        st = gpulet_client_fetch(&http, body, &url, method, path, NULL, 0, TIMEOUT_MS, err);
+        st = gpulet_client_fetch(&http, body, &s->server, method, path, NULL, 0, TIMEOUT_MS, err);
     if (st == GPULET_OK && http != 200)
         st = gpulet_fail(err, GPULET_E_UNAVAILABLE, "%s answers %d: %.300s", s->url, http,
                          body->size > 0 ? body->data : "");
@@ -159,7 +157,21 @@ static void print_index(const json_t *root)
     }
 }
 
-static int show(const char *name, const status_settings_t *s, const char *method, const char *path,
+/* The options, read and checked: see cmd_parse. */
+static bool parse(status_settings_t *s, const cmd_row_t *row, int argc, char **argv, int *words,
+                  int *exit_code)
+{
+    gpulet_error_t err = {""};
+    if (!cmd_parse(row, s, argc, argv, words, exit_code))
+        return false;
+    if (gpulet_url_parse(&s->server, s->url, &err) == GPULET_OK)
+        return true;
+    *exit_code = cmd_complain(row->name, CMD_USAGE, err.text);
+    gpulet_options_deinit(row->options, s);
+    return false;
+}
+
+static int show(const char *name, status_settings_t *s, const char *method, const char *path,
                 void (*print)(const json_t *root))
 {
     gpulet_buf_t body = GPULET_BUF_INIT;
@@ -182,7 +194,7 @@ static int show(const char *name, const status_settings_t *s, const char *method
 }
 
 /* Waits until the plan with, or without, the model is served. */
-static int change_model(const status_settings_t *s, const char *model, const char *verb)
+static int change_model(status_settings_t *s, const char *model, const char *verb)
 {
     gpulet_buf_t path = GPULET_BUF_INIT;
     gpulet_buf_t body = GPULET_BUF_INIT;
@@ -201,7 +213,7 @@ int cmd_status(int argc, char **argv)
     status_settings_t s = {0};
     int words = 0;
     int exit_code = CMD_DONE;
-    if (!cmd_parse(cmd_find("status"), &s, argc, argv, &words, &exit_code))
+    if (!parse(&s, cmd_find("status"), argc, argv, &words, &exit_code))
         return exit_code;
     exit_code = show("status", &s, "GET", "/gpulet/v1/status", print_status);
     gpulet_options_deinit(cmd_status_options, &s);
@@ -213,7 +225,7 @@ int cmd_models(int argc, char **argv)
     status_settings_t s = {0};
     int words = 0;
     int exit_code = CMD_DONE;
-    if (!cmd_parse(cmd_find("models"), &s, argc, argv, &words, &exit_code))
+    if (!parse(&s, cmd_find("models"), argc, argv, &words, &exit_code))
         return exit_code;
     if (words == 0 || (words == 1 && strcmp(argv[0], "list") == 0))
         exit_code = show("models", &s, "POST", "/v2/repository/index", print_index);

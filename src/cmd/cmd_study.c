@@ -148,6 +148,9 @@ static gpulet_status_t parse_spec(gpulet_study_spec_t *spec, const study_setting
         if (required[i].value == NULL)
             return gpulet_fail(err, GPULET_E_INVALID, "expected %s", required[i].expected);
     }
+    if (cmd_check_stdout(s->json, "csv", s->csv, err) != GPULET_OK ||
+        cmd_check_stdout(s->json, "svg", s->svg, err) != GPULET_OK)
+        return GPULET_E_INVALID;
     gpulet_status_t st =
         gpulet_study_spec_parse(spec, s->models, s->slo_ms, s->rates, s->planners, err);
     for (size_t i = 0; st == GPULET_OK && s->csv != NULL && i < spec->models_count; i++) {

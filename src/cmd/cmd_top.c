@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "client/http_client.h"
 #include "cmd/cmd.h"
 #include "cmd/cmd_terminal.h"
 #include "cmd/cmd_top_poll.h"
@@ -247,6 +248,7 @@ static gpulet_status_t run_in_terminal(live_t *l, gpulet_error_t *err)
 int cmd_top(int argc, char **argv)
 {
     top_settings_t s = {0};
+    gpulet_url_t url;
     gpulet_error_t err = {"out of memory"};
     int words = 0;
     int exit_code = CMD_DONE;
@@ -261,6 +263,8 @@ int cmd_top(int argc, char **argv)
         exit_code = cmd_complain("top", CMD_USAGE,
                                  "standard input and output are no terminal; --once prints one "
                                  "picture");
+    } else if (gpulet_url_parse(&url, s.url, &err) != GPULET_OK) {
+        exit_code = cmd_complain("top", CMD_USAGE, err.text);
     } else {
         st = top_poll_create(&l.poller, s.url, (uint64_t)(s.interval_s * 1e9), &err);
         if (st == GPULET_OK && s.once) {

@@ -1,4 +1,5 @@
 /* gpulet: the command line. */
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -108,6 +109,27 @@ gpulet_status_t cmd_beside(char *out, size_t out_size, const char *program, gpul
                : gpulet_fail(err, GPULET_E_NOT_FOUND, "%s is not there or cannot be run", out);
 }
 
+gpulet_status_t cmd_check_stdout(bool json, const char *option, const char *path,
+                                 gpulet_error_t *err)
+{
+    if (!json || path == NULL || strcmp(path, "-") != 0)
+        return GPULET_OK;
+    return gpulet_fail(err, GPULET_E_INVALID, "--%s -: stdout is for --json", option);
+}
+
+/* What did not come out was not done, whatever the command found. */
+static int end_output(const char *name, int exit_code)
+{
+    errno = 0;
+    bool lost = fflush(stdout) != 0;
+    int why = errno;
+    if ((!lost && !ferror(stdout)) || exit_code == CMD_FAILED || exit_code == CMD_USAGE)
+        return exit_code;
+    (void)fprintf(stderr, "gpulet%s%s: standard output: %s\n", name[0] != '\0' ? " " : "", name,
+                  why != 0 ? strerror(why) : "not all could be written");
+    return CMD_FAILED;
+}
+
 int main(int argc, char **argv)
 {
     (void)signal(SIGPIPE, SIG_IGN);
@@ -117,16 +139,16 @@ int main(int argc, char **argv)
     }
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0) {
         print_usage(stdout);
-        return CMD_DONE;
+        return end_output("", CMD_DONE);
     }
     if (strcmp(argv[1], "--version") == 0) {
         (void)printf("gpulet %s (%s, %s)\n", GPULET_VERSION, GPULET_COMMIT, GPULET_BUILD);
-        return CMD_DONE;
+        return end_output("", CMD_DONE);
     }
     const cmd_row_t *row = cmd_find(argv[1]);
     if (row == NULL) {
         (void)fprintf(stderr, "gpulet: no command is called '%s' (see gpulet --help)\n", argv[1]);
         return CMD_USAGE;
     }
-    return row->run(argc - 2, argv + 2);
+    return end_output(row->name, row->run(argc - 2, argv + 2));
 }

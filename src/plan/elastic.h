@@ -39,7 +39,10 @@ gpulet_status_t gpulet_plan_exhaustive(gpulet_plan_t **out, const gpulet_plan_in
 gpulet_status_t gpulet_plan_rebase(gpulet_plan_t **out, const gpulet_plan_t *from,
                                    const gpulet_plan_input_t *input) GPULET_MUST_USE;
 
-/* The same with the cycles that `from` has, where its batches fit in them: for plans of others. */
+/* What follows from the gpu-lets, models, batches and cycles of a plan of others, which stay as
+ * they are (a cycle is only stretched by what rounding took of it): rates and figures, NAN where
+ * the input does not know the model, size or batch. For the verifier, so nothing is mended and *out
+ * is never NULL on success. */
 gpulet_status_t gpulet_plan_refresh(gpulet_plan_t **out, const gpulet_plan_t *from,
                                     const gpulet_plan_input_t *input) GPULET_MUST_USE;
 

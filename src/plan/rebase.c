@@ -96,9 +96,20 @@ static bool network_limited(const gpulet_plan_input_t *input, const char *type)
     return index >= 0 && input->devices->types[index].network_gbps > 0.0;
 }
 
-/* Latency and what follows from it; rate_rps is set to the most that the share holds. */
+/* A document rounds: a cycle that its batches filled exactly is not cut short by that. One that is
+ * shorter by more is as its author wants it. */
+static double rounded_up(double duty_ms, double sum_ms)
+{
+    const double relative = 1e-6;
+    const double printed = 1e-6; /* ModelList.txt has six decimals */
+    bool short_by_rounding = duty_ms < sum_ms && sum_ms <= duty_ms * (1.0 + relative) + printed;
+    return short_by_rounding ? sum_ms : duty_ms;
+}
+
+/* Latency and what follows from it; rate_rps is set to the most that the share holds. False when
+ * the input does not know it; with `as_given` it is left NAN then. */
 static bool refresh_gpulet(gpulet_plan_device_t *d, size_t gpulet, const gpulet_plan_input_t *input,
-                           bool keep_duty)
+                           bool as_given)
 {
     gpulet_plan_gpulet_t *g = &d->gpulets[gpulet];
     double margin = input->latency_margin > 0.0 ? input->latency_margin : 1.0;
@@ -112,10 +123,11 @@ static bool refresh_gpulet(gpulet_plan_device_t *d, size_t gpulet, const gpulet_
                                       : NAN;
         sum_ms += s->latency_ms;
     }
-    if (!(sum_ms > 0.0))
+    if (!(sum_ms > 0.0) && !as_given)
         return false;
-    /* A document rounds: a cycle that its batches filled exactly is never cut short by that. */
-    if ((g->shares_count == 1 && !keep_duty) || g->duty_ms < sum_ms)
+    if (as_given)
+        g->duty_ms = rounded_up(g->duty_ms, sum_ms);
+    else if (g->shares_count == 1 || g->duty_ms < sum_ms)
         g->duty_ms = sum_ms;
     bool network = network_limited(input, d->type);
     for (size_t i = 0; i < g->shares_count; i++) {
@@ -149,6 +161,8 @@ static void for_each_share(gpulet_plan_t *plan, share_fn fn, double *sums, const
 static void add_share(gpulet_plan_share_t *share, double *sums, const request_t *r)
 {
     size_t i = gpulet_workload_index_find(r->index, share->model);
+    if (i == SIZE_MAX)
+        return;
     sums[2 * i] += share->rate_rps;
     sums[2 * i + 1] += share->capacity_rps;
 }
@@ -157,6 +171,8 @@ static void add_share(gpulet_plan_share_t *share, double *sums, const request_t 
 static void route_share(gpulet_plan_share_t *share, double *sums, const request_t *r)
 {
     size_t i = gpulet_workload_index_find(r->index, share->model);
+    if (i == SIZE_MAX)
+        return;
     share->rate_rps *= fmin(1.0, r->input->workload->demands[i].rate_rps / sums[2 * i]);
 }
 
@@ -191,11 +207,11 @@ static gpulet_status_t set_models(gpulet_plan_t *plan, const request_t *r)
 }
 
 /* Every figure of the plan anew; false when the input does not know some type, size or batch. */
-static bool refresh_plan(gpulet_plan_t *plan, const gpulet_plan_input_t *input, bool keep_duty)
+static bool refresh_plan(gpulet_plan_t *plan, const gpulet_plan_input_t *input, bool as_given)
 {
     for (size_t i = 0; i < plan->devices_count; i++) {
         for (size_t k = 0; k < plan->devices[i].gpulets_count; k++) {
-            if (!refresh_gpulet(&plan->devices[i], k, input, keep_duty))
+            if (!refresh_gpulet(&plan->devices[i], k, input, as_given))
                 return false;
         }
     }
@@ -203,7 +219,7 @@ static bool refresh_plan(gpulet_plan_t *plan, const gpulet_plan_input_t *input, 
 }
 
 static gpulet_status_t renew(gpulet_plan_t **out, const gpulet_plan_t *from,
-                             const gpulet_plan_input_t *input, bool keep_duty)
+                             const gpulet_plan_input_t *input, bool as_given)
 {
     gpulet_plan_t *plan = NULL;
     request_t request = {.input = input};
@@ -213,8 +229,9 @@ static gpulet_status_t renew(gpulet_plan_t **out, const gpulet_plan_t *from,
         st = gpulet_plan_clone(&plan, from);
     if (st != GPULET_OK)
         goto done;
-    drop_unwanted(plan, &request);
-    if (!refresh_plan(plan, input, keep_duty) || (st = set_models(plan, &request)) != GPULET_OK)
+    if (!as_given)
+        drop_unwanted(plan, &request);
+    if (!refresh_plan(plan, input, as_given) || (st = set_models(plan, &request)) != GPULET_OK)
         goto done;
     plan->reason[0] = '\0';
     plan->proved_optimal = false;

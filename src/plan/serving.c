@@ -40,6 +40,7 @@ static gpulet_status_t open(plan_serving_t *s, const gpulet_plan_input_t *input,
 
 static void close(plan_serving_t *s)
 {
+    plan_serving_forget_devices(s);
     free(s->workload.demands);
     free(s->devices.counts);
 }
@@ -77,18 +78,6 @@ static gpulet_status_t plan_safely(gpulet_plan_t **out, plan_serving_t *s, gpule
     s->input.rate_percentile = wanted;
     *out = first;
     return GPULET_OK;
-}
-
-/* No other devices than the plan uses, or no more than there are where all are to be used. */
-static void keep_to_devices(plan_serving_t *s, const gpulet_plan_t *plan)
-{
-    for (uint32_t t = 0; t < s->devices.types_count; t++) {
-        int32_t used = 0;
-        for (size_t d = 0; d < plan->devices_count; d++)
-            used += strcmp(plan->devices[d].type, s->devices.types[t].name) == 0;
-        if (!s->options->all_devices || s->devices.counts[t] < 0)
-            s->devices.counts[t] = used;
-    }
 }
 
 static gpulet_status_t plan_multiple(gpulet_plan_t **out, plan_serving_t *s,
@@ -243,11 +232,14 @@ gpulet_status_t gpulet_plan_serving(gpulet_plan_t **out, gpulet_serving_note_t *
         return gpulet_fail(err, st, "%s", gpulet_status_text(st));
     st = plan_safely(&plan, &s, err);
     if (st == GPULET_OK && plan->feasible) {
-        keep_to_devices(&s, plan);
-        if (options->use_spare && input->workload->count <= GPULET_SERVING_SPARE_MODELS_MAX)
+        st = plan_serving_keep_devices(&s, plan);
+        if (st == GPULET_OK && options->use_spare &&
+            input->workload->count <= GPULET_SERVING_SPARE_MODELS_MAX)
             st = use_spare(&plan, &s, input->workload);
         if (st == GPULET_OK)
             st = ease_way(&plan, &s, input->workload);
+        if (st == GPULET_OK)
+            plan_serving_own_devices(plan, &s);
         if (st != GPULET_OK)
             (void)gpulet_fail(err, st, "%s", gpulet_status_text(st));
     } else if (st == GPULET_OK) {

@@ -87,6 +87,18 @@ static uint64_t time_of(const gpulet_sched_t *s, const sched_service_t *service,
     return sched_curve_mean_ns(&curve, items);
 }
 
+/* What of `items` of a model that serves late answers goes before the request: of what is late
+ * already a batch a turn, as many turns as own batches go first. */
+static uint32_t late_items(const gpulet_sched_t *s, const sched_service_t *own,
+                           const sched_service_t *other, const sched_request_t *r, uint32_t items)
+{
+    uint32_t ahead = sched_queue_ahead(s, own->model, r->priority, r->deadline_ns);
+    double part =
+        sched_model_weight(&s->models[other->model]) / sched_model_weight(&s->models[own->model]);
+    double most = (1 + part * (ahead / own->sustained)) * other->sustained;
+    return items < most ? items : (uint32_t)most;
+}
+
 /* Time that co-residents of higher urgency take on the lane before the request: what waits, and
  * what will arrive before it starts. */
 static uint64_t others_ns(const gpulet_sched_t *s, const sched_lane_t *lane,
@@ -99,8 +111,8 @@ static uint64_t others_ns(const gpulet_sched_t *s, const sched_lane_t *lane,
         if (other == own || m->value.slo_ns == 0)
             continue;
         uint32_t items = sched_queue_ahead(s, other->model, r->priority, r->deadline_ns);
-        if (m->value.late_serve && items > other->sustained)
-            items = other->sustained; /* What is late already comes after what is not. */
+        if (m->value.late_serve)
+            items = late_items(s, own, other, r, items);
         items = (items + m->lanes_count - 1) / m->lanes_count;
         uint64_t limit = sched_model_limit_ns(m);
         uint64_t until =

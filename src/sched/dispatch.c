@@ -95,7 +95,7 @@ static bool must_yield(const attempt_t *a)
     for (uint32_t i = 0; i < lane->services_count; i++) {
         const sched_service_t *other = &lane->services[i];
         const sched_model_t *m = &a->s->models[other->model];
-        if (i != a->service && m->stats.waiting > 0 && sched_model_limit_ns(m) != SCHED_NEVER &&
+        if (i != a->service && m->stats.waiting > 0 && sched_model_objective_ns(m) != SCHED_NEVER &&
             goes_before(a->s, other, service_of(a)))
             return true;
     }
@@ -240,8 +240,25 @@ static bool try_service(attempt_t *a)
     return false;
 }
 
-/* The place of a service's most urgent request among those of the lane: in time, then late but
- * served, then best effort. */
+/* Whether a service whose head is late goes by its deadline all the same. Lateness puts it behind
+ * what can be in time, but not for ever: the others that wait have gone before it since it ran
+ * last, each as often as it weighs. */
+static bool late_turn(const attempt_t *a, const sched_service_t *service)
+{
+    const sched_lane_t *lane = &a->s->lanes[a->lane];
+    double before = 0;
+    for (uint32_t i = 0; i < lane->services_count; i++) {
+        const sched_model_t *m = &a->s->models[lane->services[i].model];
+        if (&lane->services[i] != service && m->stats.waiting > 0 &&
+            sched_model_objective_ns(m) != SCHED_NEVER)
+            before += sched_model_weight(m);
+    }
+    double runs = (double)(lane->runs - service->last_run);
+    return runs * sched_model_weight(&a->s->models[service->model]) >= before;
+}
+
+/* The place of a service's most urgent request among those of the lane: in time, or late and its
+ * turn; then late but served, then best effort. */
 static bool urgency(const attempt_t *a, const sched_service_t *service, sched_node_t *out)
 {
     const gpulet_sched_t *s = a->s;
@@ -250,9 +267,8 @@ static bool urgency(const attempt_t *a, const sched_service_t *service, sched_no
         return false;
     *out = s->group_nodes[group];
     const sched_request_t *r = &s->requests[s->groups[group].requests.first];
-    uint64_t rank = r->deadline_ns == SCHED_NEVER                                    ? 2
-                    : r->deadline_ns < a->start_ns && !sched_request_droppable(s, r) ? 1
-                                                                                     : 0;
+    bool late = r->deadline_ns < a->start_ns && !sched_request_droppable(s, r);
+    uint64_t rank = r->deadline_ns == SCHED_NEVER ? 2 : late && !late_turn(a, service) ? 1 : 0;
     out->major = rank << 40 | r->priority;
     return true;
 }

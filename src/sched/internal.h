@@ -216,7 +216,10 @@ void sched_model_offer(gpulet_sched_t *s, uint32_t model, uint32_t items);
 void sched_model_admitted(gpulet_sched_t *s, uint32_t model, int64_t items);
 /* A new estimate may let an idle lane serve what waits and it could not serve before. */
 void sched_model_mark_idle(gpulet_sched_t *s, uint32_t model);
-/* The objective of a request that brings none of its own; SCHED_NEVER: none, or late answers are
+/* The objective of a request that brings none of its own; SCHED_NEVER: none. Co-residents leave it
+ * time to keep that, whether or not it serves late answers too. */
+uint64_t sched_model_objective_ns(const sched_model_t *m);
+/* How late it may be before it is dropped: the objective; SCHED_NEVER also where late answers are
  * served. */
 uint64_t sched_model_limit_ns(const sched_model_t *m);
 

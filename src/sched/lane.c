@@ -41,7 +41,7 @@ bool sched_lane_accepts(const gpulet_sched_t *s, const sched_lane_t *lane)
 static uint64_t leaves_ns(const gpulet_sched_t *s, const sched_service_t *other, uint64_t start_ns)
 {
     const sched_model_t *m = &s->models[other->model];
-    uint64_t limit = sched_model_limit_ns(m);
+    uint64_t limit = sched_model_objective_ns(m);
     if (limit == SCHED_NEVER)
         return SCHED_NEVER;
     sched_curve_t curve = sched_service_curve(s, other, other->estimate->class_last);
@@ -78,7 +78,7 @@ static uint64_t idle_allowance(const gpulet_sched_t *s, const sched_lane_t *lane
     uint64_t least = SCHED_NEVER;
     for (uint32_t i = 0; i < lane->services_count; i++) {
         const sched_service_t *other = &lane->services[i];
-        uint64_t limit = sched_model_limit_ns(&s->models[other->model]);
+        uint64_t limit = sched_model_objective_ns(&s->models[other->model]);
         if (i == service || limit == SCHED_NEVER)
             continue;
         sched_curve_t curve = sched_service_curve(s, other, other->estimate->class_last);

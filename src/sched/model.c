@@ -124,12 +124,15 @@ void sched_model_mark_idle(gpulet_sched_t *s, uint32_t model)
     }
 }
 
-uint64_t sched_model_limit_ns(const sched_model_t *m)
+uint64_t sched_model_objective_ns(const sched_model_t *m)
 {
-    if (m->value.late_serve)
-        return SCHED_NEVER;
     uint64_t limit = m->value.slo_ns != 0 ? m->value.slo_ns : SCHED_NEVER;
     if (m->value.timeout_ns != 0 && m->value.timeout_ns < limit)
         limit = m->value.timeout_ns;
     return limit;
+}
+
+uint64_t sched_model_limit_ns(const sched_model_t *m)
+{
+    return m->value.late_serve ? SCHED_NEVER : sched_model_objective_ns(m);
 }

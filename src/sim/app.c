@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/duration.h"
 #include "sim/internal.h"
 
 /* ---- setting up ---- */
@@ -171,7 +172,7 @@ void sim_apps_share(sim_t *sim, const gpulet_plan_t *plan)
         if (index == SIM_NONE || !sim->models[index].staged)
             continue;
         sim_model_t *m = &sim->models[index];
-        m->value.slo_ns = (uint64_t)(plan->models[i].slo_ms * 1e6);
+        m->value.slo_ns = gpulet_duration_ns(plan->models[i].slo_ms);
         /* The brain knows the model already, so this takes no memory. */
         gpulet_status_t st = gpulet_sched_model_set(sim->sched, index, &m->value);
         if (st != GPULET_OK)
@@ -316,11 +317,12 @@ static sim_run_t *take_run(sim_t *sim, const sim_asked_t *asked, gpulet_app_step
         return NULL;
     sim_run_t *run = &apps->runs[apps->run_free];
     apps->run_free = run->next;
-    *run = (sim_run_t){.id = id,
-                       .asked = *asked,
-                       .deadline_ns = sim->now_ns + (uint64_t)(apps->items[app].app->slo_ms * 1e6),
-                       .app = app,
-                       .taken = true};
+    *run =
+        (sim_run_t){.id = id,
+                    .asked = *asked,
+                    .deadline_ns = sim->now_ns + gpulet_duration_ns(apps->items[app].app->slo_ms),
+                    .app = app,
+                    .taken = true};
     uint32_t *places = stage_places(sim, run);
     for (uint32_t s = 0; s < apps->stages_most; s++)
         places[s] = SIM_NONE;

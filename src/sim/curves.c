@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/duration.h"
+
 /* The standard normal distribution's 99th percentile. */
 static const double z99 = 2.3263478740408408;
 static const double two_pi = 6.283185307179586;
@@ -73,7 +75,7 @@ static uint32_t within(const gpulet_curve_t *curve, uint32_t batch, double *fact
 
 static void fill(sim_curve_t *curve, double spread)
 {
-    curve->cold_ns = (uint64_t)(gpulet_curve_cold_ms(curve->profile) * 1e6);
+    curve->cold_ns = gpulet_duration_ns(gpulet_curve_cold_ms(curve->profile));
     for (uint32_t b = 1; b <= curve->batch_max; b++) {
         double factor = 1;
         uint32_t read = within(curve->profile, b, &factor);
@@ -82,7 +84,7 @@ static void fill(sim_curve_t *curve, double spread)
         double memory = gpulet_curve_memory_mb(curve->profile, read);
         /* Where there is no percentile the curve gives the latency itself. */
         curve->sigma[b - 1] = p99 > ms ? log(p99 / ms) / z99 : spread;
-        curve->exec_ns[b - 1] = (uint64_t)(ms * factor * 1e6);
+        curve->exec_ns[b - 1] = gpulet_duration_ns(ms * factor);
         curve->memory_mb[b - 1] = isnan(memory) ? 0 : memory;
     }
 }

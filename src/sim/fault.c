@@ -49,6 +49,10 @@ void sim_fault_device_gone(sim_t *sim)
     gpulet_rng_t *rng = &sim->fault_rngs[GPULET_FAULT_DEVICE_GONE];
     if (!sim->faulty)
         return;
+    if (sim->devices_count == 0) { /* no plan has needed one yet */
+        schedule(sim, GPULET_FAULT_DEVICE_GONE, SIM_EVENT_DEVICE_GONE);
+        return;
+    }
     uint32_t at = (uint32_t)gpulet_rng_below(rng, sim->devices_count);
     sim_device_t *device = &sim->devices[at];
     schedule(sim, GPULET_FAULT_DEVICE_GONE, SIM_EVENT_DEVICE_GONE);

@@ -290,6 +290,7 @@ struct sim {
     bool restless; /* something was noted for the end of the event */
     bool hopeless; /* … namely that the plan under way cannot be reached */
     bool faulty;   /* faults happen */
+    bool answered; /* all that was asked is; what checks wait for beyond that is not in the trace */
     gpulet_rng_t start_rng;
     gpulet_rng_t fault_rngs[GPULET_FAULT_COUNT];
     sim_transition_t transition;

@@ -206,14 +206,25 @@ static gpulet_status_t plan_on(gpulet_plan_t **out, sim_t *sim, const double *ra
     return st;
 }
 
+/* Before anything is seen: as the workload says; or, where that says nothing of a model whose rate
+ * changes, as it begins, and like a server that does not know its rate. */
+static double expected_rps(const sim_t *sim, uint32_t model)
+{
+    const double least = 1;
+    double rate_rps = sim->o->planning.workload->demands[model].rate_rps;
+    const gpulet_sim_rates_t *rates = sim->o->rates;
+    if (rate_rps > 0 || rates == NULL || rates->models[model].count == 0)
+        return rate_rps;
+    return fmax(rates->models[model].steps[0].rate_rps, least);
+}
+
 double *sim_planning_rates(sim_t *sim)
 {
     double *rates = calloc(sim->models_count + 1, sizeof(*rates));
     if (rates == NULL)
         sim_fail(sim, gpulet_fail(sim->err, GPULET_E_NOMEM, "out of memory"));
     for (uint32_t i = 0; rates != NULL && i < sim->models_count; i++)
-        rates[i] = (sim->o->planning.workload->demands[i].rate_rps + sim_apps_rate_rps(sim, i)) *
-                   sim->o->multiple;
+        rates[i] = (expected_rps(sim, i) + sim_apps_rate_rps(sim, i)) * sim->o->multiple;
     return rates;
 }
 

@@ -1,6 +1,7 @@
 #include <assert.h>
 #include <math.h>
 
+#include "base/duration.h"
 #include "sim/internal.h"
 
 /* ---- small things ---- */
@@ -31,6 +32,8 @@ void sim_add_event(sim_t *sim, sim_event_kind_t kind, uint64_t at_ns, uint32_t i
 
 void sim_mix(sim_t *sim, uint64_t value)
 {
+    if (sim->answered)
+        return;
     sim->hash = (sim->hash ^ value) * 0x100000001b3U;
     sim->hash ^= sim->hash >> 29;
 }
@@ -85,7 +88,7 @@ static void arrive_at_model(sim_t *sim, uint32_t model, uint32_t items)
     const double slo_ms = m->slo_ms;
     const sim_request_t value = {
         .asked = {.arrival_ns = sim->now_ns, .subject = model, .items = items},
-        .deadline_ns = sim->now_ns + (uint64_t)(slo_ms * 1e6),
+        .deadline_ns = sim->now_ns + gpulet_duration_ns(slo_ms),
         .run = SIM_NONE};
     gpulet_sched_request_t request;
     gpulet_ticket_t ticket = 0;
@@ -300,11 +303,9 @@ static void settle(sim_t *sim)
     }
 }
 
-/* All that was asked is answered, and every gpu-let is as planned. */
+/* Every gpu-let is as planned: what checks wait for after all is answered. */
 static bool is_quiet(const sim_t *sim)
 {
-    if (!gpulet_sched_idle(sim->sched))
-        return false;
     for (size_t i = 0; i < sim->gpulets_count && sim->o->check; i++) {
         if (sim->gpulets[i] != NULL && sim->gpulets[i]->state != SIM_GPULET_SERVING)
             return false;
@@ -323,7 +324,7 @@ static uint64_t patience_ns(const sim_t *sim)
         seconds = fmax(seconds, sim->models[i].slo_ms / 1e3 * 2);
     for (size_t i = 0; i < sim->apps.count; i++)
         seconds = fmax(seconds, sim->apps.items[i].app->slo_ms / 1e3 * 2);
-    return (uint64_t)(2 * seconds * 1e9) + 4 * sim->o->run_limit_ns;
+    return gpulet_duration_ns(2 * seconds * 1e3) + 4 * sim->o->run_limit_ns;
 }
 
 static bool step(sim_t *sim)
@@ -355,8 +356,11 @@ void sim_run_all(sim_t *sim)
     settle(sim);
     while (sim->status == GPULET_OK) {
         if (sim->now_ns >= sim->arrivals_until_ns &&
-            sim_events_next_ns(&sim->events) > sim->now_ns && is_quiet(sim))
-            break;
+            sim_events_next_ns(&sim->events) > sim->now_ns && gpulet_sched_idle(sim->sched)) {
+            if (is_quiet(sim))
+                break;
+            sim->answered = true;
+        }
         if ((bounded && sim->now_ns > limit_ns) || !step(sim))
             break;
         if (sim->o->check && sim->status == GPULET_OK)

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/duration.h"
 #include "sim/internal.h"
 
 static gpulet_status_t make_pools(sim_t *sim)
@@ -34,7 +35,7 @@ static gpulet_status_t make_model(sim_t *sim, uint32_t index)
     const gpulet_demand_t *demand = &o->planning.workload->demands[index];
     gpulet_sim_model_t *counted = &sim->result->models[index];
     sim_model_t *m = &sim->models[index];
-    m->value = (gpulet_sched_model_t){.slo_ns = (uint64_t)(demand->slo_ms * 1e6),
+    m->value = (gpulet_sched_model_t){.slo_ns = gpulet_duration_ns(demand->slo_ms),
                                       .priority = demand->priority < GPULET_SCHED_PRIORITIES
                                                       ? demand->priority
                                                       : GPULET_SCHED_PRIORITIES - 1,
@@ -56,14 +57,20 @@ static gpulet_status_t make_model(sim_t *sim, uint32_t index)
     return gpulet_sched_model_set(sim->sched, index, &m->value);
 }
 
+/* 0 is what was asked for here, and the default to the brain. */
+static uint64_t brain_ns(uint64_t ns)
+{
+    return ns > 0 ? ns : 1;
+}
+
 static gpulet_status_t set_up(sim_t *sim)
 {
     const gpulet_sim_options_t *o = sim->o;
     gpulet_sched_options_t sched = {.models_max = (uint32_t)sim->models_count,
                                     .lanes_max = SIM_LANES_MAX,
                                     .requests_max = o->requests_max,
-                                    .commit_ahead_ns = o->commit_ahead_ns,
-                                    .overhead_ns = o->overhead_ns};
+                                    .commit_ahead_ns = brain_ns(o->commit_ahead_ns),
+                                    .overhead_ns = brain_ns(o->overhead_ns)};
     sim->now_ns = SIM_BEGIN_NS;
     sim->timer_ns = SIM_NEVER;
     sim->count_from_ns = sim_after_s(sim, o->warmup_s);

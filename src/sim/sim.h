@@ -49,7 +49,7 @@ typedef struct gpulet_sim_options {
     const gpulet_interference_t *truth_interference; /* … else as a fitted interference says */
     double spread; /* relative, of times where the profile has no 99th percentile */
 
-    uint64_t overhead_ns;     /* the brain's, as gpuletd's */
+    uint64_t overhead_ns;     /* the brain's, as gpuletd's; 0: none */
     uint64_t commit_ahead_ns; /* likewise */
     uint64_t host_ns;         /* what really passes: half before a run, half after it */
     uint64_t run_limit_ns;    /* a batch that is not heard of for so long: its worker is lost */

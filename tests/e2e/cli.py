@@ -1,9 +1,15 @@
 """The command line: exit codes, JSON for programs, errors that say where."""
+import contextlib
 import csv
+import http.server
 import json
 import math
 import os
 import re
+import sqlite3
+import subprocess
+import threading
+import time
 import unittest
 
 from harness import (GPULET, Crowd, Repository, Server, identity_infer, main, parameters, run)
@@ -61,7 +67,17 @@ class General(Case):
         for words, mentions in ((("plan",), "--profiles"), (("plan", "--no-such"), "no-such"), (("plan", "--latency-margin", "x"), "latency-margin"),
                                 (("bench", "--rate-rps", "-5", "--model", "m"), "rate-rps"), (("profile",), "--model-repository"), (("fit",), "--pairs"), (("fit", "--pairs", "p", "--kind", "best"), "auto"),
                                 (("fit", "--pairs", "p"), "--profiles"), (("fit", "--pairs", "p", "--train", "1"), "train"),
-                                (("status", "word"), "word"), (("bench",), "--model"), (("plan", "--profiles"), "profiles")):
+                                (("status", "word"), "word"), (("status", "--url", "ftp://nothing"), "--url"), (("models", "--url", "host:0"), "--url"),
+                                (("models", "load", "m", "--url", "host:x"), "--url"), (("bench", "--model", "m", "--url", "ftp://nothing"), "--url"),
+                                (("plan", "--profiles", "p", "--workload", "w", "--device", "nosuch"), "--device"),
+                                (("sim", "--profiles", "p", "--workload", "w", "--device", "nosuch"), "--device"),
+                                (("slo", "--profiles", "p", "--device", "nosuch"), "--device"),
+                                (("study", "--profiles", "p", "--models", "m", "--slo-ms", "m=1", "--rates", "1", "--device", "nosuch"), "--device"),
+                                (("plan", "--profiles", "p", "--workload", "w", "--json", "--out", "-"), "--out -"),
+                                (("plan", "--profiles", "p", "--workload", "w", "--json", "--svg", "-"), "--svg -"),
+                                (("sim", "--profiles", "p", "--workload", "w", "--json", "--series", "-"), "--series -"),
+                                (("study", "--profiles", "p", "--models", "m", "--slo-ms", "m=1", "--rates", "1", "--json", "--csv", "-"), "--csv -"),
+                                (("profile", "--model-repository", "/", "--json", "--out", "-"), "--out -"), (("bench",), "--model"), (("plan", "--profiles"), "profiles")):
             self.assertIn(mentions, self.gpulet(*words, code=2))
 
 
@@ -243,6 +259,51 @@ class Plan(Case):
         self.gpulet(*self.words("--json", "--slo-fraction", "0.05"), code=3)
 
 
+    def test_output_that_is_lost_is_a_failure(self):
+        plan = self.write("plan.json", self.gpulet(*self.words("--json")))
+        pairs = self.write("pairs.csv", "device,model,units,batch,other_model,other_units,other_batch,slowdown\n" +
+                           "".join("card,small,3,%d,large,4,%d,1.%d\n" % (a, b, a + b) for a in (1, 2, 4, 8) for b in (1, 2, 4, 8)))
+        sim = ["sim", "--profiles", self.profiles, "--devices", self.devices, "--workload", self.workload, "--duration-s", "1"]
+        fit = ["fit", "--pairs", pairs, "--kind", "constant"]
+        verify = self.words("--verify", plan)
+        for words in (sim, sim + ["--json"], fit, fit + ["--json"], verify, verify + ["--json"], self.words(), self.words("--help"), ["--version"], ["doctor"]):
+            with self.subTest(" ".join(words[:1] + words[-1:])), open("/dev/full", "w") as full:
+                done = subprocess.run([GPULET] + words, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+                self.assertEqual(done.returncode, 1, done.stderr)
+                self.assertIn("standard output: No space left", done.stderr)
+
+
+class LongObjective(Case):
+    def test_bench_waits_as_long_as_an_answer_may_take(self):
+        class Slow(http.server.BaseHTTPRequestHandler):
+            def answer(self, body):
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def do_GET(self):
+                tensor = {"datatype": "FP32", "shape": [-1, 4]}
+                self.answer(json.dumps({"name": "m", "inputs": [dict(tensor, name="I")], "outputs": [dict(tensor, name="O")]}).encode())
+
+            def do_POST(self):
+                self.rfile.read(int(self.headers["Content-Length"]))
+                time.sleep(6)
+                self.answer(b"{}")
+
+            def log_message(self, *_):
+                pass
+
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Slow)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.addCleanup(server.server_close)
+        self.addCleanup(server.shutdown)
+        m = json.loads(self.gpulet("bench", "--url", "http://127.0.0.1:%d" % server.server_port, "--model", "m", "--rate-rps", "20", "--arrivals",
+                                   "uniform", "--slo-ms", "7000", "--duration-s", "0.2", "--warmup-s", "0", "--json"))["models"][0]
+        self.assertGreater(m["offered"], 2)
+        self.assertEqual((m["in_time"], m["failed"]), (m["offered"], 0), m["error"])
+
+
 class WithServer(Case):
     def setUp(self):
         super().setUp()
@@ -262,6 +323,11 @@ class WithServer(Case):
         self.assertIn("READY", self.gpulet("models", "--url", self.url))
         index = json.loads(self.gpulet("models", "list", "--url", self.url, "--json"))
         self.assertEqual({m["name"] for m in index}, {"quick", "slow"})
+        for words in (["status"], ["status", "--json"], ["models"], ["models", "--json"]):
+            with open("/dev/full", "w") as full:
+                done = subprocess.run([GPULET] + words + ["--url", self.url], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("standard output", done.stderr)
         self.server.stop()
         self.assertIn("127.0.0.1", self.gpulet("status", "--url", self.url, code=1))
         self.gpulet("models", "--url", self.url, code=1)
@@ -322,7 +388,6 @@ class WithServer(Case):
         self.gpulet("bench", "--url", self.url, "--model", "nobody", "--duration-s", "0.2", code=1)
         self.server.stop()
         self.gpulet("bench", "--url", self.url, "--model", "quick", "--duration-s", "0.2", code=1)
-        self.gpulet("bench", "--url", "ftp://nothing", "--model", "quick", "--duration-s", "0.2", code=1)
 
 
 class Profile(Case):
@@ -359,6 +424,24 @@ class Profile(Case):
         self.assertEqual(third["measured"], 6)
         self.assertEqual({r["model"] for r in self.rows()}, {"b"})
 
+    def test_what_the_store_refuses_is_a_problem(self):
+        store = self.repository.join(".files", "store.db")
+        words = self.words("--json", "--fresh", "--interference", "--rounds", "1", "--slice-ms", "5", "--no-traffic", "--models", "b",
+                           "--batches", "1,2", store=store)
+        self.gpulet(*words)
+        with contextlib.closing(sqlite3.connect(store)) as db:
+            tables = [row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND sql LIKE '%units%'")]
+            self.assertEqual(len(tables), 2, tables)  # points, pairs
+            for table in tables:
+                db.execute("CREATE TRIGGER refuse_%s BEFORE INSERT ON %s BEGIN SELECT RAISE(ABORT, 'there is no room'); END" % (table, table))
+            db.commit()
+        code, out, err = run(GPULET, *words)
+        self.assertEqual(code, 1, err)
+        self.assertIn("there is no room", err)
+        summary = json.loads(out)
+        self.assertEqual(summary["problems"], summary["measured"] + summary["pairs_measured"])
+        self.assertEqual((summary["measured"], summary["pairs_measured"]), (4, 4))
+
     def test_a_busy_machine_is_told_of(self):
         crowd = Crowd()
         self.addCleanup(crowd.close)
@@ -386,9 +469,10 @@ class Profile(Case):
         self.assertTrue(plan["feasible"])
 
     def test_failures(self):
-        self.gpulet(*self.words("--models", "nobody"), code=1)
+        for wrong in (("--models", "nobody"), ("--batches", "2,1"), ("--batches", "abc"), ("--sizes", "0"), ("--device", "nosuch")):
+            self.assertIn(wrong[0], self.gpulet(*self.words(*wrong), code=2))
+        self.gpulet(*self.words("--model-repository", "/nowhere"), code=1)
         self.assertFalse(os.path.exists(self.out))
-        self.gpulet(*self.words("--batches", "2,1"), code=1)
         self.repository.add("c", fail_load="it is broken")
         code, out, err = run(GPULET, *self.words())
         self.assertIn(code, (0, 1, 3))
@@ -405,7 +489,7 @@ class Profile(Case):
                  "--seconds", "0.1", "--batches", "1", "--sizes", "100", "--out", self.out]
         self.gpulet(*words)
         self.assertEqual({r["model"] for r in self.rows()}, {"a", "b", "identity"})
-        self.assertIn("both is an ensemble", self.gpulet(*words, "--models", "both", code=1))
+        self.assertIn("both is an ensemble", self.gpulet(*words, "--models", "both", code=2))
 
     def test_models_are_measured_beside_one_another(self):
         store = self.repository.join(".files", "store.db")

@@ -111,6 +111,18 @@ class Prototype(Case):
         bad = self.path("bad.txt", "\n".join([",".join(cut)] + worse[1:]) + "\n")
         self.assertFalse(self.plan(*GLET, "--count", "4", "--verify", bad, code=3)["verified"])
 
+    def test_a_model_list_is_verified_as_it_stands(self):
+        lines = ["%s,100,%d,%g" % (model, batch, 19.6 + 0.4 * batch) for model in ("lenet1", "googlenet", "vgg16") for batch in (1, 2, 32)]
+        words = ("--format", "glet", "--profiles", self.path("latency.csv", "\n".join(lines) + "\n"), "--devices", data("glet/device-config.json"),
+                 "--workload", self.path("tasks.csv", "2\n0,10,100,\n6,10,100,\n"), "--count", "1")
+        for second, duty, says in (("googlenet,1", "40", None), ("googlenet,1", "39.999999", None), ("googlenet,1", "39.99", "a cycle of"),
+                                   ("googlenet,1", "25", "a cycle of"), ("googlenet,33", "60", "outside of the profile"),
+                                   ("vgg16,1", "40", "vgg16 is not in the workload")):
+            listed = self.path("list.txt", "0,100,0,lenet1,1,%s\n0,100,0,%s,%s\n" % (duty, second, duty))
+            found = self.plan(*words, "--verify", listed, code=0 if says is None else 3)
+            self.assertEqual(found["verified"], says is None)
+            self.assertIn(says or "", found["reason"])
+
     def test_tolerances_are_said(self):
         words = V1 + ("--workload", self.path("w.csv", "model,rate_rps,slo_ms\nresnet50,1,95\n"), "--count", "1", "--elastic", "prototype",
                       "--max-multiple")

@@ -316,7 +316,7 @@ class Refusals(unittest.TestCase):
     def test_bad_options(self):
         for words in (["--interval-s", "0"], ["--interval-s", "x"], ["--nonsense"], ["word"]):
             self.assertEqual(run(GPULET, "top", "--once", *words)[0], 2)
-        self.assertEqual(run(GPULET, "top", "--once", "--url", "ftp://x")[0], 1)
+        self.assertEqual(run(GPULET, "top", "--once", "--url", "ftp://x")[0], 2)
 
 
 if __name__ == "__main__":

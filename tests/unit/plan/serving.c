@@ -275,6 +275,35 @@ static void less_moves_than_the_planner_alone_would(void **state)
     fixture_deinit(&f);
 }
 
+/* The load falls to what one device holds. It is the second one that goes on with what it has, and
+ * under its own number. */
+static void what_runs_on_a_later_device_stays_there(void **state)
+{
+    static const char parts[] = "device,model,units,batch,latency_ms\n"
+                                "gpu,light,20,1,5\ngpu,light,20,4,10\n"
+                                "gpu,heavy,80,1,20\ngpu,heavy,80,4,40\n";
+    const gpulet_serving_options_t options = {gpulet_planner_find("elastic"), true, false, 0, 0};
+    fixture_t f;
+    (void)state;
+    fixture_init(&f, parts,
+                 "types: {gpu: {units: 100, sizes: [20, 80], gpulets_max: 5}}\ndevices: {gpu: 2}\n",
+                 "model,rate_rps,slo_ms\nlight,1500,100\nheavy,60,200\n", NULL);
+    gpulet_plan_t *running = serve(&f, &options, NULL);
+    assert_int_equal(running->devices_count, 2);
+    for (size_t d = 0; d < 2; d++) /* whatever the planner called them */
+        running->devices[d].index = running->devices[d].gpulets[0].units == 80 ||
+                                    running->devices[d].gpulets[1].units == 80;
+    fixture_set_workload(&f, "model,rate_rps,slo_ms\nlight,100,100\nheavy,60,200\n");
+    f.input.from = running;
+    gpulet_plan_t *next = serve(&f, &options, NULL);
+    assert_int_equal(next->devices_count, 1);
+    assert_int_equal(next->devices[0].index, 1);
+    assert_int_equal(gpulet_plan_movement(running, next).gpulets_started, 0);
+    gpulet_plan_destroy(next);
+    gpulet_plan_destroy(running);
+    fixture_deinit(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -287,6 +316,7 @@ int main(void)
         cmocka_unit_test(a_smaller_margin_is_better_than_a_model_left_out),
         cmocka_unit_test(less_moves_than_the_planner_alone_would),
         cmocka_unit_test(a_running_plan_moves_as_little_as_it_must),
+        cmocka_unit_test(what_runs_on_a_later_device_stays_there),
     };
     return cmocka_run_group_tests_name("plan.serving", tests, NULL, NULL);
 }

@@ -69,6 +69,18 @@ static void a_batch_leaves_time_for_a_co_resident_that_might_arrive(void **state
     sent(f, 0, 4);
 }
 
+static void a_co_resident_that_serves_late_answers_is_left_its_time_too(void **state)
+{
+    fixture_t *f = *state;
+    set_model(f, 0, (gpulet_sched_model_t){.slo_ns = 500 * MS});
+    set_model(f, 1, (gpulet_sched_model_t){.slo_ns = 31 * MS, .late_serve = true});
+    uint64_t batch = occupied(f, 2);
+    for (uint64_t i = 1; i <= 10; i++)
+        arrive(f, 2, i, first);
+    done(f, 11, batch);
+    sent(f, 0, 4);
+}
+
 static void where_nothing_protects_the_models_take_turns_with_planned_batches(void **state)
 {
     fixture_t *f = *state;
@@ -185,6 +197,69 @@ static void a_late_backlog_does_not_stand_before_what_can_be_in_time(void **stat
     batch = sent(f, 1, 1);
     done(f, 60, batch);
     sent(f, 0, 1);
+}
+
+/* The first model's requests are all late; of the second more wait than can be served. Both run one
+ * at a time, 10 ms each. */
+static void set_late_backlog(fixture_t *f, double weight)
+{
+    set_model(f, 0, (gpulet_sched_model_t){.slo_ns = 15 * MS, .batch_max = 1, .late_serve = true});
+    set_model(f, 1, (gpulet_sched_model_t){.slo_ns = 100 * MS, .batch_max = 1, .weight = weight});
+}
+
+static void a_late_backlog_has_its_turns_beside_an_overloaded_neighbour(void **state)
+{
+    static const double weights[] = {0, 3};
+    static const uint32_t least[] = {16, 8};
+    for (int w = 0; w < 2; w++) {
+        fixture_t *f = *state;
+        uint32_t runs[2] = {0, 0};
+        set_late_backlog(f, weights[w]);
+        uint64_t batch = occupied(f, 2);
+        uint64_t now = 2;
+        uint64_t id = 1;
+        arrive(f, now, id++, first);
+        arrive(f, now, id++, first);
+        for (int i = 0; i < 40; i++) {
+            arrive(f, now, id++, second);
+            arrive(f, now, id++, second);
+            if (i % 2 == 0)
+                arrive(f, now, id++, first);
+            done(f, now += 10, batch);
+            const gpulet_action_t *run = action_of(f, GPULET_ACTION_RUN);
+            assert_non_null(run);
+            runs[run->u.run.model]++;
+            batch = run->u.run.batch;
+        }
+        assert_in_range(runs[0], least[w], 20);
+        (void)fixture_down(state);
+        (void)fixture_up(state);
+    }
+}
+
+static void a_late_backlogs_turns_are_foreseen(void **state)
+{
+    fixture_t *f = *state;
+    set_late_backlog(f, 0);
+    uint64_t batch = occupied(f, 2);
+    for (uint64_t i = 1; i <= 6; i++)
+        arrive(f, 2, i, first);
+    done(f, 11, batch);
+    batch = sent(f, 0, 1);
+    for (uint64_t i = 11; i <= 13; i++)
+        assert_int_not_equal(arrive(f, 20, i, second), 0);
+    gpulet_sched_request_t last = {.id = 14, .model = 1, .items = 1, .arrival_ns = 20 * MS};
+    uint64_t foreseen = gpulet_sched_predict_ns(f->sched, 20 * MS, &last);
+    assert_int_not_equal(arrive(f, 20, 14, second), 0);
+    uint64_t end = 21;
+    for (bool sent_last = false; !sent_last; end += 10) {
+        done(f, end, batch);
+        const gpulet_action_t *run = action_of(f, GPULET_ACTION_RUN);
+        assert_non_null(run);
+        batch = run->u.run.batch;
+        sent_last = run->u.run.requests[0] == 14;
+    }
+    assert_in_range(foreseen, end * MS, (end + 11) * MS);
 }
 
 static void an_estimate_that_refuses_all_is_probed_now_and_then(void **state)
@@ -304,9 +379,12 @@ int main(void)
         RULE_TEST(priority_beats_the_deadline_and_best_effort_comes_last),
         RULE_TEST(a_request_of_higher_priority_overtakes_in_its_own_queue),
         RULE_TEST(a_batch_leaves_time_for_a_co_resident_that_might_arrive),
+        RULE_TEST(a_co_resident_that_serves_late_answers_is_left_its_time_too),
         RULE_TEST(where_nothing_protects_the_models_take_turns_with_planned_batches),
         RULE_TEST(late_serving_drops_and_refuses_nobody),
         RULE_TEST(a_late_backlog_does_not_stand_before_what_can_be_in_time),
+        RULE_TEST(a_late_backlog_has_its_turns_beside_an_overloaded_neighbour),
+        RULE_TEST(a_late_backlogs_turns_are_foreseen),
         RULE_TEST(an_estimate_that_refuses_all_is_probed_now_and_then),
         RULE_TEST(nothing_is_committed_behind_a_run_that_hangs),
         RULE_TEST(the_lane_that_answers_first_is_taken),

@@ -442,6 +442,99 @@ static void a_plan_from_elsewhere_is_held_against_the_devices(void **state)
     world_deinit(&w);
 }
 
+/* Every request finds the device idle and takes 10 ms: within 10.1 it is in time, unless the brain
+ * adds more than is left. */
+static void no_overhead_is_none(void **state)
+{
+    (void)state;
+    world_t w;
+    gpulet_sim_result_t r;
+    world_init(&w, ONLY_ONE("a"), WHOLE_DEVICE, "a,20,10.1\n");
+    w.options.uniform = true;
+    gpulet_plan_t *plan = halves();
+    plan->devices[0].gpulets_count = 1;
+    plan->devices[0].gpulets[0].units = 100;
+    w.options.plan = plan;
+    world_run(&r, &w);
+    assert_int_equal(r.models[0].rejected, 0);
+    assert_int_equal(r.models[0].in_time, r.models[0].offered);
+    gpulet_sim_result_deinit(&r);
+    plan->devices[0].gpulets_count = 2;
+    gpulet_plan_destroy(plan);
+    world_deinit(&w);
+}
+
+/* The second batch is sent when the first has ended, not while it runs. */
+static void nothing_is_committed_ahead_that_should_not_be(void **state)
+{
+    (void)state;
+    static const uint64_t ahead_ns[] = {0, 500000};
+    uint64_t hashes[2];
+    for (int i = 0; i < 2; i++) {
+        world_t w;
+        gpulet_sim_result_t r;
+        world_init(&w, ONLY_ONE("a"), WHOLE_DEVICE, "a,80,5000\n");
+        w.options.commit_ahead_ns = ahead_ns[i];
+        world_run(&r, &w);
+        hashes[i] = r.trace_hash;
+        gpulet_sim_result_deinit(&r);
+        world_deinit(&w);
+    }
+    assert_true(hashes[0] != hashes[1]);
+}
+
+static void a_model_that_only_the_rates_ask_for_is_in_the_first_plan(void **state)
+{
+    (void)state;
+    world_t w;
+    gpulet_sim_result_t r;
+    world_init(&w, ONLY_ONE("a") ONLY_ONE("b"), FOUR_DEVICES, "a,10,500\nb,0,500\n");
+    world_rates(&w, "0,b,0\n20,b,5\n");
+    world_run(&r, &w);
+    assert_true(r.models[1].offered > 100);
+    assert_int_equal(r.models[1].rejected, 0);
+    gpulet_sim_result_deinit(&r);
+    world_deinit(&w);
+    /* Where its rate is known from the beginning, for that. */
+    world_init(&w, ONLY_ONE("a") ONLY_ONE("b"), FOUR_DEVICES, "a,10,500\nb,0,500\n");
+    world_rates(&w, "0,b,150\n");
+    world_run(&r, &w);
+    assert_true(r.devices_max >= 2);
+    assert_true(r.models[1].rejected * 50 < r.models[1].offered);
+    gpulet_sim_result_deinit(&r);
+    world_deinit(&w);
+}
+
+static void where_no_device_is_used_none_goes(void **state)
+{
+    (void)state;
+    world_t w;
+    gpulet_sim_result_t r;
+    world_init(&w, ONLY_ONE("a"), FOUR_DEVICES, "a,0,500\n");
+    assert_int_equal(gpulet_faults_parse(&w.options.faults, "device-gone=1", NULL), GPULET_OK);
+    world_run(&r, &w);
+    assert_int_equal(r.devices_max, 0);
+    assert_int_equal(r.faults[GPULET_FAULT_DEVICE_GONE], 0);
+    gpulet_sim_result_deinit(&r);
+    world_deinit(&w);
+}
+
+/* Longer than 64 bits of nanoseconds is an objective all the same: its model is not served behind
+ * all that have one. */
+static void an_objective_without_end_is_one(void **state)
+{
+    (void)state;
+    world_t w;
+    gpulet_sim_result_t r;
+    world_init(&w, ONLY_ONE("a") ONLY_ONE("b"), WHOLE_DEVICE, "a,50,1e300\nb,70,1e9\n");
+    w.workload->demands[1].priority = 5;
+    world_run(&r, &w);
+    assert_int_equal(r.models[0].in_time, r.models[0].offered);
+    assert_true(mean_ms(&r, 0) < 100);
+    gpulet_sim_result_deinit(&r);
+    world_deinit(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -462,6 +555,11 @@ int main(void)
         cmocka_unit_test(the_peak_is_what_one_device_can_do),
         cmocka_unit_test(the_same_requests_come_under_every_planner),
         cmocka_unit_test(a_plan_from_elsewhere_is_held_against_the_devices),
+        cmocka_unit_test(no_overhead_is_none),
+        cmocka_unit_test(nothing_is_committed_ahead_that_should_not_be),
+        cmocka_unit_test(a_model_that_only_the_rates_ask_for_is_in_the_first_plan),
+        cmocka_unit_test(an_objective_without_end_is_one),
+        cmocka_unit_test(where_no_device_is_used_none_goes),
     };
     return cmocka_run_group_tests_name("sim.run", tests, NULL, NULL);
 }
