@@ -80,7 +80,7 @@ static void settle(load_t *load, load_request_t *request, int http_status, const
                 r->in_time += items;
             else
                 r->late += items;
-        } else if (http_status == 503) {
+        } else if (http_status == 503 || http_status == 429) {
             gpulet_hist_record(&r->reject_latency_ns, latency_ns);
             r->rejected += items;
         } else {

@@ -47,7 +47,7 @@ typedef struct gpulet_load_result {
     uint64_t offered; /* items */
     uint64_t in_time;
     uint64_t late;
-    uint64_t rejected;               /* answered 503 */
+    uint64_t rejected;               /* answered 503, or 429 for too many connections */
     uint64_t failed;                 /* any other answer, or none */
     char error[160];                 /* the first failure's text */
     gpulet_hist_t latency_ns;        /* of answered requests */

@@ -20,6 +20,7 @@ void gpulet_model_config_deinit(gpulet_model_config_t *config)
     free(config->outputs);
     free(config->versions);
     gpulet_app_destroy(config->app);
+    gpulet_kept_destroy(config->kept);
     memset(config, 0, sizeof(*config));
 }
 

@@ -9,6 +9,7 @@
 
 #include "base/status.h"
 #include "core/app.h"
+#include "core/kept.h"
 #include "core/tensor.h"
 
 enum { GPULET_MODEL_NAME_MAX = 255, GPULET_MODEL_BATCH_LIMIT = 1024 };
@@ -48,12 +49,12 @@ typedef struct gpulet_model_config {
     size_t versions_count;
     int64_t *versions; /* owned; specific */
 
-    bool dynamic_batching; /* the block is there */
-    uint64_t max_queue_delay_us;
+    bool dynamic_batching;           /* the block is there */
     uint32_t priority_levels;        /* 0: none */
     uint32_t default_priority_level; /* 0: none */
     uint32_t max_queue_size;         /* default_queue_policy; 0: no limit of its own */
     uint64_t default_timeout_us;     /* default_queue_policy; 0: none */
+    bool timeout_delay;              /* default_queue_policy; timeout_action is DELAY */
 
     gpulet_app_t *app; /* owned; of an ensemble: the graph of its steps; NULL: it is one
                           model. Named as the configuration, with its slo_ms and rate_rps */
@@ -65,8 +66,12 @@ typedef struct gpulet_model_config {
      */
     double slo_ms;     /* 0: best effort */
     double rate_rps;   /* 0: not given */
-    uint32_t priority; /* parameter "priority": 0 is highest, as in the workload; default 0 */
-    bool late_serve;   /* parameter "late": "serve" | "drop" (default) */
+    uint32_t priority; /* parameter "priority": 0 is highest, as in the workload; by default what
+                          default_priority_level says, whose highest is 1, else 0 */
+    bool late_serve;   /* parameter "late": "serve" | "drop"; by default timeout_delay */
+
+    gpulet_kept_t *kept; /* owned; what it says beyond all of this; NULL: nothing. Its inputs and
+                            outputs are those given, in the same order */
 } gpulet_model_config_t;
 
 void gpulet_model_config_deinit(gpulet_model_config_t *config);

@@ -104,7 +104,8 @@ static gpulet_status_t read_demand(const gpulet_csv_t *csv, const columns_t *col
     st = gpulet_csv_f64(csv, columns->rate_rps, &demand->rate_rps, &gpulet_text_natural, err);
     if (st == GPULET_OK)
         st = gpulet_csv_f64(csv, columns->slo_ms, &demand->slo_ms, &gpulet_text_positive, err);
-    if (st == GPULET_OK && gpulet_csv_has(csv, columns->priority))
+    demand->priority_given = gpulet_csv_has(csv, columns->priority);
+    if (st == GPULET_OK && demand->priority_given)
         st = gpulet_csv_u32(csv, columns->priority, &demand->priority, 0, UINT32_MAX, err);
     if (st == GPULET_OK && gpulet_csv_has(csv, columns->weight))
         st = gpulet_csv_f64(csv, columns->weight, &demand->weight, &gpulet_text_positive, err);

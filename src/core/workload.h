@@ -3,6 +3,7 @@
 #ifndef GPULET_CORE_WORKLOAD_H
 #define GPULET_CORE_WORKLOAD_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -21,6 +22,7 @@ typedef struct gpulet_demand {
     double slo_ms;     /* > 0 */
     uint32_t priority; /* 0 is highest; default 0 */
     double weight;     /* > 0; default 1 */
+    bool priority_given;
 } gpulet_demand_t;
 
 typedef struct gpulet_workload {

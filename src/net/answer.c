@@ -382,18 +382,21 @@ void gpulet_answer_error(gpulet_conn_t *conn, int status, const char *text)
 {
     char body[ANSWER_ERROR_MAX] = "";
     const gpulet_http_handler_t *handler = &conn->server->handler;
-    gpulet_http_field_t field = {"Accept-Encoding", "gzip, deflate"};
+    const bool unknown_coding =
+        status == 501 && conn->request.head.coding == GPULET_HTTP1_CODING_UNKNOWN;
+    gpulet_http_field_t field = {"Retry-After", "1"};
+    if (unknown_coding)
+        field = (gpulet_http_field_t){"Accept-Encoding", "gzip, deflate"};
     handler->format_error(handler->context, body, sizeof(body), status, text);
     body[sizeof(body) - 1] = '\0';
     struct iovec part = {body, strlen(body)};
     gpulet_http_answer_t answer = {.status = status,
                                    .content_type = "application/json",
                                    .fields = &field,
+                                   .fields_count = unknown_coding || status == 429 || status == 503,
                                    .parts = &part,
                                    .parts_count = 1,
                                    .close = true};
-    if (status == 501 && conn->request.head.coding == GPULET_HTTP1_CODING_UNKNOWN)
-        answer.fields_count = 1;
     conn->request.responded = true;
     conn->request.want = WANT_NOTHING;
     if (conn->state != CONN_DEAD)

@@ -577,7 +577,7 @@ void gpulet_conn_open(gpulet_http_server_t *server, int fd, bool refused)
     next_head(conn);
     conn->running = true;
     if (refused)
-        (void)fail_step(conn, 503, "too many connections");
+        (void)fail_step(conn, 429, "too many connections");
     gpulet_conn_run(conn);
 }
 

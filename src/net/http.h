@@ -38,7 +38,7 @@ typedef struct gpulet_http_request gpulet_http_request_t;
 
 /* Every limit is a setting of the server program; 0 means the default in brackets. */
 typedef struct gpulet_http_limits {
-    uint32_t connections_max; /* [1024] over it: 503 and close */
+    uint32_t connections_max; /* [1024] over it: 429 and close */
     uint32_t head_bytes_max;  /* [16384] request line and headers: 431 (414 when the request line
                                  alone is too long) */
     uint32_t headers_max;     /* [100] 431 */

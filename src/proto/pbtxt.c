@@ -9,7 +9,7 @@
 #include "proto/pbtxt_ensemble.h"
 #include "proto/pbtxt_parse.h"
 
-enum { VERSIONS_MAX = 4096, PARAMETERS_MAX = 4096 };
+enum { VERSIONS_MAX = 4096, PARAMETERS_MAX = 4096, TIMEOUT_ACTION_DELAY = 1 };
 
 /* The configuration as far as it has been read. */
 typedef struct builder {
@@ -147,13 +147,13 @@ static gpulet_status_t set_batching(builder_t *b, const gpulet_pbtxt_field_t *fi
 {
     gpulet_model_config_t *config = &b->config;
     switch (field->use) {
-    case GPULET_PBTXT_USE_QUEUE_DELAY:
-        config->max_queue_delay_us = value->natural;
-        return GPULET_OK;
     case GPULET_PBTXT_USE_PRIORITY_LEVELS:
         return set_u32(b, &config->priority_levels, field, value);
     case GPULET_PBTXT_USE_DEFAULT_PRIORITY_LEVEL:
         return set_u32(b, &config->default_priority_level, field, value);
+    case GPULET_PBTXT_USE_TIMEOUT_ACTION:
+        config->timeout_delay = value->number == TIMEOUT_ACTION_DELAY;
+        return GPULET_OK;
     case GPULET_PBTXT_USE_QUEUE_TIMEOUT:
         config->default_timeout_us = value->natural;
         return GPULET_OK;
@@ -193,9 +193,9 @@ static gpulet_status_t on_scalar(void *context, const gpulet_pbtxt_field_t *fiel
     case GPULET_PBTXT_USE_PARAMETER_VALUE:
         b->value_place = value->place;
         return set_copy(b, &b->parameter.value, value);
-    case GPULET_PBTXT_USE_QUEUE_DELAY:
     case GPULET_PBTXT_USE_PRIORITY_LEVELS:
     case GPULET_PBTXT_USE_DEFAULT_PRIORITY_LEVEL:
+    case GPULET_PBTXT_USE_TIMEOUT_ACTION:
     case GPULET_PBTXT_USE_QUEUE_TIMEOUT:
     case GPULET_PBTXT_USE_QUEUE_SIZE:
         return set_batching(b, field, value);
@@ -385,6 +385,32 @@ static gpulet_status_t on_end(void *context, const gpulet_pbtxt_field_t *field,
     }
 }
 
+/* What Triton's fields say where no parameter says it. Their highest priority is 1. */
+static void apply_batching(gpulet_model_config_t *config)
+{
+    if (config->default_priority_level > 0 &&
+        gpulet_model_config_parameter(config, "priority") == NULL)
+        config->priority = config->default_priority_level - 1;
+    if (config->timeout_delay && gpulet_model_config_parameter(config, "late") == NULL)
+        config->late_serve = true;
+}
+
+static gpulet_status_t read_document(builder_t *b, const char *text, size_t size, const char *file,
+                                     gpulet_error_t *err)
+{
+    const gpulet_pbtxt_sink_t sink = {on_scalar, on_begin, on_end, b};
+    gpulet_status_t st = gpulet_pbtxt_lexer_init(&b->lexer, text, size, file, err);
+    if (st != GPULET_OK)
+        return st;
+    if ((b->config.kept = calloc(1, sizeof(*b->config.kept))) == NULL)
+        return fail_memory(b);
+    st = gpulet_pbtxt_parse_document(&b->lexer, &gpulet_pbtxt_model_config, &sink, b->config.kept);
+    if (st != GPULET_OK)
+        return st;
+    apply_batching(&b->config);
+    return gpulet_pbtxt_ensemble_finish(&b->ensemble, &b->lexer, &b->config);
+}
+
 gpulet_status_t gpulet_pbtxt_parse(gpulet_model_config_t *out, const char *text, size_t size,
                                    const char *file, gpulet_error_t *err)
 {
@@ -393,12 +419,7 @@ gpulet_status_t gpulet_pbtxt_parse(gpulet_model_config_t *out, const char *text,
     memset(&builder, 0, sizeof(builder));
     builder.config.version_policy = GPULET_VERSIONS_LATEST;
     builder.config.versions_latest = 1;
-    const gpulet_pbtxt_sink_t sink = {on_scalar, on_begin, on_end, &builder};
-    gpulet_status_t st = gpulet_pbtxt_lexer_init(&builder.lexer, text, size, file, err);
-    if (st == GPULET_OK)
-        st = gpulet_pbtxt_parse_document(&builder.lexer, &gpulet_pbtxt_model_config, &sink);
-    if (st == GPULET_OK)
-        st = gpulet_pbtxt_ensemble_finish(&builder.ensemble, &builder.lexer, &builder.config);
+    gpulet_status_t st = read_document(&builder, text, size, file, err);
     gpulet_pbtxt_ensemble_deinit(&builder.ensemble);
     free(builder.parameter.key);
     free(builder.parameter.value);

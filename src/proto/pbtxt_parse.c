@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "proto/number.h"
+#include "proto/pbtxt_unused.h"
 #include "proto/utf8.h"
 
 enum { SHOWN_MAX = 60, FLOAT_TEXT_MAX = 128 };
@@ -11,7 +12,7 @@ enum { SHOWN_MAX = 60, FLOAT_TEXT_MAX = 128 };
 typedef struct parser {
     gpulet_pbtxt_lexer_t *lexer;
     const gpulet_pbtxt_sink_t *sink;
-    gpulet_buf_t text; /* of the last string */
+    gpulet_buf_t text; /* of the last string or floating-point number */
 } parser_t;
 
 /* What has been set in the message at hand. */
@@ -20,8 +21,14 @@ typedef struct seen {
     const char *oneof; /* name of the member that is set */
 } seen_t;
 
+/* What to do with the fields of a message: kept collects those that are not used. */
+typedef struct target {
+    bool used;
+    gpulet_kept_t *kept;
+} target_t;
+
 static gpulet_status_t parse_body(parser_t *p, const gpulet_pbtxt_message_t *message, char close,
-                                  bool used);
+                                  target_t target);
 
 /* expected "…", found "…" */
 static gpulet_status_t fail_found(parser_t *p, const char *subject, const char *expected)
@@ -33,6 +40,20 @@ static gpulet_status_t fail_found(parser_t *p, const char *subject, const char *
                                  expected);
     return gpulet_pbtxt_fail(l, l->place, "%s: expected %s, found %.*s", subject, expected, shown,
                              l->text);
+}
+
+static gpulet_status_t fail_memory(parser_t *p)
+{
+    return gpulet_fail(p->lexer->err, GPULET_E_NOMEM, "out of memory");
+}
+
+static gpulet_status_t fail_kept(parser_t *p, gpulet_status_t status,
+                                 const gpulet_pbtxt_field_t *field, gpulet_pbtxt_place_t place)
+{
+    if (status != GPULET_E_FULL)
+        return fail_memory(p);
+    return gpulet_pbtxt_fail(p->lexer, place, "%s: more than %d entries", field->name,
+                             GPULET_KEPT_ENTRIES_MAX);
 }
 
 static gpulet_status_t advance(parser_t *p)
@@ -107,11 +128,13 @@ static gpulet_status_t read_integer(parser_t *p, const gpulet_pbtxt_field_t *fie
     return advance(p);
 }
 
-/* protobuf also writes .5, 5. and 5f. */
-static bool is_float(const char *text, size_t size)
+/* protobuf also writes .5, 5. and 5f. Appends the number as JSON has it; what is too large for the
+ * field is infinite, which JSON has not. */
+static bool append_float(gpulet_buf_t *out, const char *text, size_t size, bool negative)
 {
     char copy[FLOAT_TEXT_MAX];
     size_t used = 0;
+    float value = 0;
     gpulet_decimal_t decimal;
     if (size > 0 && (text[size - 1] == 'f' || text[size - 1] == 'F'))
         size--;
@@ -124,10 +147,19 @@ static bool is_float(const char *text, size_t size)
         if (text[i] == '.' && (i + 1 == size || text[i + 1] < '0' || text[i + 1] > '9'))
             copy[used++] = '0';
     }
-    return gpulet_decimal_scan(&decimal, copy, used) == used;
+    if (gpulet_decimal_scan(&decimal, copy, used) != used)
+        return false;
+    if (!gpulet_decimal_f32(&value, &decimal)) {
+        gpulet_buf_append_str(out, "null");
+        return true;
+    }
+    gpulet_buf_append_str(out, negative ? "-" : "");
+    gpulet_buf_append(out, copy, used);
+    return true;
 }
 
-static gpulet_status_t read_float(parser_t *p, const gpulet_pbtxt_field_t *field)
+static gpulet_status_t read_float(parser_t *p, const gpulet_pbtxt_field_t *field,
+                                  gpulet_pbtxt_value_t *value)
 {
     const gpulet_pbtxt_lexer_t *l = p->lexer;
     bool negative = false;
@@ -136,8 +168,15 @@ static gpulet_status_t read_float(parser_t *p, const gpulet_pbtxt_field_t *field
         return st;
     bool word = gpulet_pbtxt_is_word(l, "inf") || gpulet_pbtxt_is_word(l, "infinity") ||
                 gpulet_pbtxt_is_word(l, "nan");
-    if (!word && (l->token != GPULET_PBTXT_NUMBER || !is_float(l->text, l->size)))
+    gpulet_buf_clear(&p->text);
+    if (word)
+        gpulet_buf_append_str(&p->text, "null");
+    else if (l->token != GPULET_PBTXT_NUMBER || !append_float(&p->text, l->text, l->size, negative))
         return fail_found(p, field->name, "a number");
+    if (gpulet_buf_status(&p->text) != GPULET_OK)
+        return fail_memory(p);
+    value->text = p->text.data;
+    value->text_size = p->text.size;
     return advance(p);
 }
 
@@ -190,7 +229,7 @@ static gpulet_status_t read_text(parser_t *p, const gpulet_pbtxt_field_t *field,
     }
     gpulet_buf_append(&p->text, "", 0);
     if (gpulet_buf_status(&p->text) != GPULET_OK)
-        return gpulet_fail(p->lexer->err, GPULET_E_NOMEM, "out of memory");
+        return fail_memory(p);
     if (!gpulet_utf8_valid(p->text.data, p->text.size) ||
         memchr(p->text.data, '\0', p->text.size) != NULL)
         return gpulet_pbtxt_fail(p->lexer, value->place,
@@ -201,7 +240,7 @@ static gpulet_status_t read_text(parser_t *p, const gpulet_pbtxt_field_t *field,
     return GPULET_OK;
 }
 
-static gpulet_status_t parse_scalar(parser_t *p, const gpulet_pbtxt_field_t *field, bool used)
+static gpulet_status_t parse_scalar(parser_t *p, const gpulet_pbtxt_field_t *field, target_t target)
 {
     gpulet_pbtxt_value_t value = {.place = p->lexer->place};
     gpulet_status_t st;
@@ -213,7 +252,7 @@ static gpulet_status_t parse_scalar(parser_t *p, const gpulet_pbtxt_field_t *fie
         st = read_bool(p, field, &value);
         break;
     case GPULET_PBTXT_KIND_FLOAT:
-        st = read_float(p, field);
+        st = read_float(p, field, &value);
         break;
     case GPULET_PBTXT_KIND_ENUM:
         st = read_enum(p, field, &value);
@@ -222,35 +261,63 @@ static gpulet_status_t parse_scalar(parser_t *p, const gpulet_pbtxt_field_t *fie
         st = read_integer(p, field, &value);
         break;
     }
-    if (st != GPULET_OK || !used)
+    if (st != GPULET_OK)
         return st;
-    return p->sink->scalar(p->sink->context, field, &value);
+    if (target.used)
+        return p->sink->scalar(p->sink->context, field, &value);
+    st = gpulet_pbtxt_keep_scalar(target.kept, field, &value);
+    return st == GPULET_OK ? st : fail_kept(p, st, field, value.place);
 }
 
-static gpulet_status_t parse_submessage(parser_t *p, const gpulet_pbtxt_field_t *field, bool used)
+/* What is in it is used, or at least some of it. */
+static gpulet_status_t parse_used(parser_t *p, const gpulet_pbtxt_field_t *field, char close,
+                                  gpulet_pbtxt_place_t place, target_t target)
+{
+    gpulet_kept_t *kept = gpulet_kept_add(target.kept, GPULET_KEPT_MESSAGE, field->name);
+    if (kept == NULL)
+        return fail_memory(p);
+    gpulet_status_t st = p->sink->begin(p->sink->context, field, place);
+    if (st == GPULET_OK)
+        st = parse_body(p, field->message, close, (target_t){true, kept});
+    if (st == GPULET_OK)
+        st = p->sink->end(p->sink->context, field, place);
+    return st;
+}
+
+static gpulet_status_t parse_unused(parser_t *p, const gpulet_pbtxt_field_t *field, char close,
+                                    gpulet_pbtxt_place_t place, target_t target)
+{
+    gpulet_kept_t inner = {.form = GPULET_KEPT_MESSAGE};
+    gpulet_status_t st = parse_body(p, field->message, close, (target_t){false, &inner});
+    if (st == GPULET_OK &&
+        (st = gpulet_pbtxt_keep_message(target.kept, field, &inner)) != GPULET_OK)
+        st = fail_kept(p, st, field, place);
+    gpulet_kept_deinit(&inner);
+    return st;
+}
+
+static gpulet_status_t parse_submessage(parser_t *p, const gpulet_pbtxt_field_t *field,
+                                        target_t target)
 {
     gpulet_pbtxt_place_t place = p->lexer->place;
     bool braces = gpulet_pbtxt_is_mark(p->lexer, '{');
     if (!braces && !gpulet_pbtxt_is_mark(p->lexer, '<'))
         return fail_found(p, field->name, "{");
     gpulet_status_t st = advance(p);
-    if (st == GPULET_OK && used)
-        st = p->sink->begin(p->sink->context, field, place);
-    if (st == GPULET_OK)
-        st = parse_body(p, field->message, braces ? '}' : '>', used);
-    if (st == GPULET_OK && used)
-        st = p->sink->end(p->sink->context, field, place);
-    return st;
+    if (st != GPULET_OK)
+        return st;
+    return target.used ? parse_used(p, field, braces ? '}' : '>', place, target)
+                       : parse_unused(p, field, braces ? '}' : '>', place, target);
 }
 
-static gpulet_status_t parse_value(parser_t *p, const gpulet_pbtxt_field_t *field, bool used)
+static gpulet_status_t parse_value(parser_t *p, const gpulet_pbtxt_field_t *field, target_t target)
 {
-    return field->kind == GPULET_PBTXT_KIND_MESSAGE ? parse_submessage(p, field, used)
-                                                    : parse_scalar(p, field, used);
+    return field->kind == GPULET_PBTXT_KIND_MESSAGE ? parse_submessage(p, field, target)
+                                                    : parse_scalar(p, field, target);
 }
 
 /* [value, …], at the bracket. */
-static gpulet_status_t parse_list(parser_t *p, const gpulet_pbtxt_field_t *field, bool used)
+static gpulet_status_t parse_list(parser_t *p, const gpulet_pbtxt_field_t *field, target_t target)
 {
     if (!field->repeated)
         return gpulet_pbtxt_fail(p->lexer, p->lexer->place, "%s: it takes one value, not a list",
@@ -259,7 +326,7 @@ static gpulet_status_t parse_list(parser_t *p, const gpulet_pbtxt_field_t *field
     if (st != GPULET_OK || gpulet_pbtxt_is_mark(p->lexer, ']'))
         return st != GPULET_OK ? st : advance(p);
     for (;;) {
-        if ((st = parse_value(p, field, used)) != GPULET_OK)
+        if ((st = parse_value(p, field, target)) != GPULET_OK)
             return st;
         if (gpulet_pbtxt_is_mark(p->lexer, ']'))
             return advance(p);
@@ -296,22 +363,22 @@ static gpulet_status_t find_field(parser_t *p, const gpulet_pbtxt_field_t **out,
 }
 
 static gpulet_status_t parse_field(parser_t *p, const gpulet_pbtxt_message_t *message, seen_t *seen,
-                                   bool used)
+                                   target_t target)
 {
     const gpulet_pbtxt_field_t *field = NULL;
     gpulet_status_t st = find_field(p, &field, seen, message);
     if (st != GPULET_OK)
         return st;
     assert(field != NULL);
-    used = used && field->use != GPULET_PBTXT_USE_NONE;
+    target.used = target.used && field->use != GPULET_PBTXT_USE_NONE;
     if (gpulet_pbtxt_is_mark(p->lexer, ':')) {
         if ((st = advance(p)) != GPULET_OK)
             return st;
     } else if (field->kind != GPULET_PBTXT_KIND_MESSAGE) {
         return fail_found(p, field->name, ":");
     }
-    st = gpulet_pbtxt_is_mark(p->lexer, '[') ? parse_list(p, field, used)
-                                             : parse_value(p, field, used);
+    st = gpulet_pbtxt_is_mark(p->lexer, '[') ? parse_list(p, field, target)
+                                             : parse_value(p, field, target);
     if (st == GPULET_OK &&
         (gpulet_pbtxt_is_mark(p->lexer, ',') || gpulet_pbtxt_is_mark(p->lexer, ';')))
         st = advance(p);
@@ -320,7 +387,7 @@ static gpulet_status_t parse_field(parser_t *p, const gpulet_pbtxt_message_t *me
 
 /* Fields up to the closing mark, which is eaten; close 0: up to the end of the text. */
 static gpulet_status_t parse_body(parser_t *p, const gpulet_pbtxt_message_t *message, char close,
-                                  bool used)
+                                  target_t target)
 {
     seen_t seen = {0, NULL};
     assert(message->fields_count <= 64);
@@ -329,7 +396,7 @@ static gpulet_status_t parse_body(parser_t *p, const gpulet_pbtxt_message_t *mes
             return GPULET_OK;
         if (close != '\0' && gpulet_pbtxt_is_mark(p->lexer, close))
             return advance(p);
-        gpulet_status_t st = parse_field(p, message, &seen, used);
+        gpulet_status_t st = parse_field(p, message, &seen, target);
         if (st != GPULET_OK)
             return st;
     }
@@ -337,10 +404,10 @@ static gpulet_status_t parse_body(parser_t *p, const gpulet_pbtxt_message_t *mes
 
 gpulet_status_t gpulet_pbtxt_parse_document(gpulet_pbtxt_lexer_t *lexer,
                                             const gpulet_pbtxt_message_t *message,
-                                            const gpulet_pbtxt_sink_t *sink)
+                                            const gpulet_pbtxt_sink_t *sink, gpulet_kept_t *kept)
 {
     parser_t parser = {lexer, sink, GPULET_BUF_INIT};
-    gpulet_status_t st = parse_body(&parser, message, '\0', true);
+    gpulet_status_t st = parse_body(&parser, message, '\0', (target_t){true, kept});
     gpulet_buf_deinit(&parser.text);
     return st;
 }

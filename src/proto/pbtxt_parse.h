@@ -5,6 +5,7 @@
 
 #include "base/buf.h"
 #include "base/status.h"
+#include "core/kept.h"
 #include "proto/pbtxt_lexer.h"
 #include "proto/pbtxt_schema.h"
 
@@ -14,8 +15,8 @@ typedef struct gpulet_pbtxt_value {
     bool boolean;
     int64_t number;   /* INT32, INT64, and the value of an ENUM */
     uint64_t natural; /* UINT32, UINT64 */
-    const char
-        *text; /* STRING: zero-terminated, UTF-8, no zero byte in it; borrowed during the call */
+    const char *text; /* STRING: zero-terminated, UTF-8, no zero byte in it. FLOAT: as a number of
+                         JSON, or null. Borrowed during the call */
     size_t text_size;
 } gpulet_pbtxt_value_t;
 
@@ -30,9 +31,11 @@ typedef struct gpulet_pbtxt_sink {
     void *context;
 } gpulet_pbtxt_sink_t;
 
-/* lexer stands at the first word of the document; message is its type. */
+/* lexer stands at the first word of the document; message is its type. What has no use goes to
+ * kept, a message. */
 gpulet_status_t gpulet_pbtxt_parse_document(gpulet_pbtxt_lexer_t *lexer,
                                             const gpulet_pbtxt_message_t *message,
-                                            const gpulet_pbtxt_sink_t *sink) GPULET_MUST_USE;
+                                            const gpulet_pbtxt_sink_t *sink,
+                                            gpulet_kept_t *kept) GPULET_MUST_USE;
 
 #endif

@@ -2,36 +2,41 @@
 
 #include <string.h>
 
-#define USE(what) GPULET_PBTXT_USE_##what
+#define USE(what)  GPULET_PBTXT_USE_##what
+#define LOSS(what) GPULET_PBTXT_LOSS_##what
 
-#define SCALAR(kind, name, use)                                                                    \
+#define FIELD(name, kind, repeated, oneof, use, enumeration, message)                              \
     {                                                                                              \
-        name, GPULET_PBTXT_KIND_##kind, false, false, USE(use), NULL, NULL                         \
+        name, GPULET_PBTXT_KIND_##kind, repeated, oneof, USE(use), enumeration, message,           \
+            LOSS(SMALL), NULL                                                                      \
     }
-#define SCALARS(kind, name, use)                                                                   \
-    {                                                                                              \
-        name, GPULET_PBTXT_KIND_##kind, true, false, USE(use), NULL, NULL                          \
-    }
-#define ONE_OF(kind, name)                                                                         \
-    {                                                                                              \
-        name, GPULET_PBTXT_KIND_##kind, false, true, USE(NONE), NULL, NULL                         \
-    }
-#define ENUM(type, name, use)                                                                      \
-    {                                                                                              \
-        name, GPULET_PBTXT_KIND_ENUM, false, false, USE(use), &enum_##type, NULL                   \
-    }
-#define MESSAGE(type, name, use)                                                                   \
-    {                                                                                              \
-        name, GPULET_PBTXT_KIND_MESSAGE, false, false, USE(use), NULL, &message_##type             \
-    }
-#define MESSAGES(type, name, use)                                                                  \
-    {                                                                                              \
-        name, GPULET_PBTXT_KIND_MESSAGE, true, false, USE(use), NULL, &message_##type              \
-    }
+#define SCALAR(kind, name, use)   FIELD(name, kind, false, false, use, NULL, NULL)
+#define SCALARS(kind, name, use)  FIELD(name, kind, true, false, use, NULL, NULL)
+#define ONE_OF(kind, name)        FIELD(name, kind, false, true, NONE, NULL, NULL)
+#define ENUM(type, name, use)     FIELD(name, ENUM, false, false, use, &enum_##type, NULL)
+#define MESSAGE(type, name, use)  FIELD(name, MESSAGE, false, false, use, NULL, &message_##type)
+#define MESSAGES(type, name, use) FIELD(name, MESSAGE, true, false, use, NULL, &message_##type)
 #define ONE_OF_MESSAGES(type, name, use)                                                           \
+    FIELD(name, MESSAGE, false, true, use, NULL, &message_##type)
+
+/* Fields that are not used: what their loss means, and the JSON of those that are not given. */
+#define UNUSED(name, kind, repeated, oneof, enumeration, message, loss, otherwise)                 \
     {                                                                                              \
-        name, GPULET_PBTXT_KIND_MESSAGE, false, true, USE(use), NULL, &message_##type              \
+        name, GPULET_PBTXT_KIND_##kind, repeated, oneof, USE(NONE), enumeration, message,          \
+            LOSS(loss), otherwise                                                                  \
     }
+#define UNUSED_SCALAR(kind, name, loss, otherwise)                                                 \
+    UNUSED(name, kind, false, false, NULL, NULL, loss, otherwise)
+#define UNUSED_SCALARS(kind, name, loss, otherwise)                                                \
+    UNUSED(name, kind, true, false, NULL, NULL, loss, otherwise)
+#define UNUSED_ENUM(type, name, loss, otherwise)                                                   \
+    UNUSED(name, ENUM, false, false, &enum_##type, NULL, loss, otherwise)
+#define UNUSED_MESSAGE(type, name, loss, otherwise)                                                \
+    UNUSED(name, MESSAGE, false, false, NULL, &message_##type, loss, otherwise)
+#define UNUSED_MESSAGES(type, name, loss, otherwise)                                               \
+    UNUSED(name, MESSAGE, true, false, NULL, &message_##type, loss, otherwise)
+#define UNUSED_ONE_OF_MESSAGES(type, name, loss, otherwise)                                        \
+    UNUSED(name, MESSAGE, false, true, NULL, &message_##type, loss, otherwise)
 
 #define DEFINE_ENUM(type, ...)                                                                     \
     static const char *const values_##type[] = {__VA_ARGS__};                                      \
@@ -75,15 +80,17 @@ DEFINE_MESSAGE(ModelInstanceGroup, SCALAR(STRING, "name", NONE), ENUM(InstanceKi
 
 DEFINE_MESSAGE(ModelTensorReshape, SCALARS(INT64, "shape", IO_RESHAPE_SHAPE));
 DEFINE_MESSAGE(ModelInput, SCALAR(STRING, "name", IO_NAME), ENUM(DataType, "data_type", IO_TYPE),
-               ENUM(Format, "format", NONE), SCALARS(INT64, "dims", IO_DIMS),
-               MESSAGE(ModelTensorReshape, "reshape", IO_RESHAPE),
-               SCALAR(BOOL, "is_shape_tensor", NONE), SCALAR(BOOL, "allow_ragged_batch", NONE),
+               UNUSED_ENUM(Format, "format", SMALL, "\"FORMAT_NONE\""),
+               SCALARS(INT64, "dims", IO_DIMS), MESSAGE(ModelTensorReshape, "reshape", IO_RESHAPE),
+               UNUSED_SCALAR(BOOL, "is_shape_tensor", GRAVE_IF_TRUE, "false"),
+               UNUSED_SCALAR(BOOL, "allow_ragged_batch", GRAVE_IF_TRUE, "false"),
                SCALAR(BOOL, "optional", IO_OPTIONAL),
-               SCALAR(BOOL, "is_non_linear_format_io", NONE));
+               UNUSED_SCALAR(BOOL, "is_non_linear_format_io", SMALL, "false"));
 DEFINE_MESSAGE(ModelOutput, SCALAR(STRING, "name", IO_NAME), ENUM(DataType, "data_type", IO_TYPE),
                SCALARS(INT64, "dims", IO_DIMS), MESSAGE(ModelTensorReshape, "reshape", IO_RESHAPE),
-               SCALAR(STRING, "label_filename", IO_LABELS), SCALAR(BOOL, "is_shape_tensor", NONE),
-               SCALAR(BOOL, "is_non_linear_format_io", NONE));
+               SCALAR(STRING, "label_filename", IO_LABELS),
+               UNUSED_SCALAR(BOOL, "is_shape_tensor", SMALL, "false"),
+               UNUSED_SCALAR(BOOL, "is_non_linear_format_io", SMALL, "false"));
 DEFINE_MESSAGE(BatchInput, ENUM(BatchInputKind, "kind", NONE), SCALARS(STRING, "target_name", NONE),
                ENUM(DataType, "data_type", NONE), SCALARS(STRING, "source_input", NONE));
 DEFINE_MESSAGE(BatchOutput, SCALARS(STRING, "target_name", NONE),
@@ -117,19 +124,19 @@ DEFINE_MESSAGE(ModelOptimizationPolicy, MESSAGE(Graph, "graph", NONE),
                SCALAR(UINT32, "gather_kernel_buffer_threshold", NONE),
                SCALAR(BOOL, "eager_batching", NONE));
 
-DEFINE_MESSAGE(ModelQueuePolicy, ENUM(TimeoutAction, "timeout_action", NONE),
+DEFINE_MESSAGE(ModelQueuePolicy, ENUM(TimeoutAction, "timeout_action", TIMEOUT_ACTION),
                SCALAR(UINT64, "default_timeout_microseconds", QUEUE_TIMEOUT),
-               SCALAR(BOOL, "allow_timeout_override", NONE),
+               UNUSED_SCALAR(BOOL, "allow_timeout_override", SMALL, "true"),
                SCALAR(UINT32, "max_queue_size", QUEUE_SIZE));
 DEFINE_MESSAGE(QueuePolicyMap, SCALAR(UINT64, "key", NONE),
                MESSAGE(ModelQueuePolicy, "value", NONE));
-DEFINE_MESSAGE(ModelDynamicBatching, SCALARS(INT32, "preferred_batch_size", NONE),
-               SCALAR(UINT64, "max_queue_delay_microseconds", QUEUE_DELAY),
-               SCALAR(BOOL, "preserve_ordering", NONE),
+DEFINE_MESSAGE(ModelDynamicBatching, UNUSED_SCALARS(INT32, "preferred_batch_size", SMALL, "[]"),
+               UNUSED_SCALAR(UINT64, "max_queue_delay_microseconds", SMALL, "0"),
+               UNUSED_SCALAR(BOOL, "preserve_ordering", SMALL, "false"),
                SCALAR(UINT64, "priority_levels", PRIORITY_LEVELS),
                SCALAR(UINT64, "default_priority_level", DEFAULT_PRIORITY_LEVEL),
                MESSAGE(ModelQueuePolicy, "default_queue_policy", INSIDE),
-               MESSAGES(QueuePolicyMap, "priority_queue_policy", NONE));
+               UNUSED_MESSAGES(QueuePolicyMap, "priority_queue_policy", SMALL, "{}"));
 
 DEFINE_MESSAGE(Control, ENUM(ControlKind, "kind", NONE), SCALARS(INT32, "int32_false_true", NONE),
                SCALARS(FLOAT, "fp32_false_true", NONE), SCALARS(BOOL, "bool_false_true", NONE),
@@ -160,7 +167,7 @@ DEFINE_MESSAGE(Step, SCALAR(STRING, "model_name", STEP_MODEL),
                SCALAR(INT64, "model_version", STEP_VERSION),
                MESSAGES(TensorMap, "input_map", STEP_INPUT),
                MESSAGES(TensorMap, "output_map", STEP_OUTPUT),
-               SCALAR(STRING, "model_namespace", NONE));
+               UNUSED_SCALAR(STRING, "model_namespace", SMALL, "\"\""));
 DEFINE_MESSAGE(ModelEnsembling, MESSAGES(Step, "step", STEP),
                SCALAR(UINT32, "max_inflight_requests", NONE));
 
@@ -175,7 +182,7 @@ DEFINE_MESSAGE(WarmupInputMap, SCALAR(STRING, "key", NONE), MESSAGE(WarmupInput,
 DEFINE_MESSAGE(ModelWarmup, SCALAR(STRING, "name", NONE), SCALAR(UINT32, "batch_size", NONE),
                MESSAGES(WarmupInputMap, "inputs", NONE), SCALAR(UINT32, "count", NONE));
 DEFINE_MESSAGE(ModelOperations, SCALARS(STRING, "op_library_filename", NONE));
-DEFINE_MESSAGE(ModelTransactionPolicy, SCALAR(BOOL, "decoupled", NONE));
+DEFINE_MESSAGE(ModelTransactionPolicy, UNUSED_SCALAR(BOOL, "decoupled", GRAVE_IF_TRUE, "false"));
 DEFINE_MESSAGE(Agent, SCALAR(STRING, "name", NONE), MESSAGES(StringMap, "parameters", NONE));
 DEFINE_MESSAGE(ModelRepositoryAgents, MESSAGES(Agent, "agents", NONE));
 DEFINE_MESSAGE(ModelResponseCache, SCALAR(BOOL, "enable", NONE));
@@ -189,25 +196,26 @@ static const gpulet_pbtxt_field_t fields_ModelConfig[] = {
     SCALAR(STRING, "name", NAME),
     SCALAR(STRING, "platform", PLATFORM),
     SCALAR(STRING, "backend", BACKEND),
-    SCALAR(STRING, "runtime", NONE),
+    UNUSED_SCALAR(STRING, "runtime", SMALL, "\"\""),
     MESSAGE(ModelVersionPolicy, "version_policy", INSIDE),
     SCALAR(INT32, "max_batch_size", MAX_BATCH_SIZE),
     MESSAGES(ModelInput, "input", INPUT),
     MESSAGES(ModelOutput, "output", OUTPUT),
-    MESSAGES(BatchInput, "batch_input", NONE),
-    MESSAGES(BatchOutput, "batch_output", NONE),
+    UNUSED_MESSAGES(BatchInput, "batch_input", GRAVE, "[]"),
+    UNUSED_MESSAGES(BatchOutput, "batch_output", GRAVE, "[]"),
     MESSAGE(ModelOptimizationPolicy, "optimization", NONE),
     ONE_OF_MESSAGES(ModelDynamicBatching, "dynamic_batching", DYNAMIC_BATCHING),
-    ONE_OF_MESSAGES(ModelSequenceBatching, "sequence_batching", NONE),
+    UNUSED_ONE_OF_MESSAGES(ModelSequenceBatching, "sequence_batching", GRAVE, NULL),
     ONE_OF_MESSAGES(ModelEnsembling, "ensemble_scheduling", ENSEMBLE),
-    MESSAGES(ModelInstanceGroup, "instance_group", NONE),
+    UNUSED_MESSAGES(ModelInstanceGroup, "instance_group", SMALL, "[]"),
     SCALAR(STRING, "default_model_filename", DEFAULT_MODEL_FILENAME),
-    MESSAGES(StringMap, "cc_model_filenames", NONE),
-    MESSAGES(StringMap, "metric_tags", NONE),
+    UNUSED_MESSAGES(StringMap, "cc_model_filenames", SMALL, "{}"),
+    UNUSED_MESSAGES(StringMap, "metric_tags", SMALL, "{}"),
     MESSAGES(ParameterMap, "parameters", PARAMETER),
-    MESSAGES(ModelWarmup, "model_warmup", NONE),
+    UNUSED_MESSAGES(ModelWarmup, "model_warmup", SMALL, "[]"),
     MESSAGE(ModelOperations, "model_operations", NONE),
-    MESSAGE(ModelTransactionPolicy, "model_transaction_policy", NONE),
+    UNUSED_MESSAGE(ModelTransactionPolicy, "model_transaction_policy", SMALL,
+                   "{\"decoupled\":false}"),
     MESSAGE(ModelRepositoryAgents, "model_repository_agents", NONE),
     MESSAGE(ModelResponseCache, "response_cache", NONE),
     MESSAGE(ModelMetrics, "model_metrics", NONE),
@@ -225,4 +233,12 @@ const gpulet_pbtxt_field_t *gpulet_pbtxt_field_find(const gpulet_pbtxt_message_t
             return &message->fields[i];
     }
     return NULL;
+}
+
+bool gpulet_pbtxt_field_is_map(const gpulet_pbtxt_field_t *field)
+{
+    return field->kind == GPULET_PBTXT_KIND_MESSAGE && field->repeated &&
+           field->message->fields_count == 2 &&
+           gpulet_pbtxt_field_find(field->message, "key", 3) != NULL &&
+           gpulet_pbtxt_field_find(field->message, "value", 5) != NULL;
 }

@@ -19,7 +19,8 @@ typedef enum gpulet_pbtxt_kind {
     GPULET_PBTXT_KIND_MESSAGE
 } gpulet_pbtxt_kind_t;
 
-/* What gpulet does with a field. A message that is not used is checked, and nothing in it is. */
+/* What gpulet does with a field. A message that is not used is checked and kept, and nothing in it
+ * is used. */
 typedef enum gpulet_pbtxt_use {
     GPULET_PBTXT_USE_NONE,
     GPULET_PBTXT_USE_INSIDE, /* a message whose fields are used */
@@ -43,9 +44,9 @@ typedef enum gpulet_pbtxt_use {
     GPULET_PBTXT_USE_VERSIONS_SPECIFIC,
     GPULET_PBTXT_USE_VERSIONS_SPECIFIC_VERSION,
     GPULET_PBTXT_USE_DYNAMIC_BATCHING,
-    GPULET_PBTXT_USE_QUEUE_DELAY,
     GPULET_PBTXT_USE_PRIORITY_LEVELS,
     GPULET_PBTXT_USE_DEFAULT_PRIORITY_LEVEL,
+    GPULET_PBTXT_USE_TIMEOUT_ACTION,
     GPULET_PBTXT_USE_QUEUE_TIMEOUT,
     GPULET_PBTXT_USE_QUEUE_SIZE,
     GPULET_PBTXT_USE_PARAMETER,
@@ -60,6 +61,13 @@ typedef enum gpulet_pbtxt_use {
     GPULET_PBTXT_USE_STEP_KEY,
     GPULET_PBTXT_USE_STEP_VALUE
 } gpulet_pbtxt_use_t;
+
+/* What it means that a field is not used. */
+typedef enum gpulet_pbtxt_loss {
+    GPULET_PBTXT_LOSS_SMALL,
+    GPULET_PBTXT_LOSS_GRAVE, /* answers are others, or clients have to talk in another way */
+    GPULET_PBTXT_LOSS_GRAVE_IF_TRUE
+} gpulet_pbtxt_loss_t;
 
 /* Values are the positions, as every enum of ModelConfig counts from 0. */
 typedef struct gpulet_pbtxt_enum {
@@ -78,6 +86,9 @@ typedef struct gpulet_pbtxt_field {
     gpulet_pbtxt_use_t use;
     const gpulet_pbtxt_enum_t *enumeration;
     const gpulet_pbtxt_message_t *message; /* of maps: the entry, with key and value */
+    gpulet_pbtxt_loss_t loss;              /* of a field that is not used */
+    const char *otherwise; /* of a field that is not used, in a message that is: the JSON shown when
+                              it is not given, which is what holds anyway; NULL: it is not shown */
 } gpulet_pbtxt_field_t;
 
 struct gpulet_pbtxt_message {
@@ -91,5 +102,8 @@ extern const gpulet_pbtxt_message_t gpulet_pbtxt_model_config;
 /* NULL when the message has no such field. */
 const gpulet_pbtxt_field_t *gpulet_pbtxt_field_find(const gpulet_pbtxt_message_t *message,
                                                     const char *name, size_t name_len);
+
+/* Whether the field is a map: then JSON has an object in place of a list of entries. */
+bool gpulet_pbtxt_field_is_map(const gpulet_pbtxt_field_t *field);
 
 #endif

@@ -120,7 +120,7 @@ const char *gpulet_reject_text(gpulet_reject_t reason);
 typedef enum gpulet_action_kind {
     GPULET_ACTION_RUN,       /* send the batch to the lane */
     GPULET_ACTION_REPLY,     /* answer the request from its batch's result */
-    GPULET_ACTION_REJECT,    /* answer it with 503 */
+    GPULET_ACTION_REJECT,    /* answer it with 503, or 413 for TOO_LARGE */
     GPULET_ACTION_CANCELLED, /* nobody waits for it any more: free what it holds */
     GPULET_ACTION_TIMER,    /* call on_timer at at_ns; replaces the earlier one; UINT64_MAX: none is
                                needed */

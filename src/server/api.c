@@ -1,5 +1,6 @@
 /* HTTP routes: one table of methods and path patterns. A pattern's {m} is a model name, {v} a
- * version number; paths are matched whole, the query is ignored (docs/protocol.md). */
+ * version number, {r} the name of the repository, which is not looked at; paths are matched whole,
+ * the query is ignored (docs/protocol.md). */
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,11 +26,22 @@ typedef struct route {
 
 void server_respond_error(gpulet_http_request_t *http, int status, const char *text)
 {
+    static char nothing[] = "{}";
     gpulet_buf_t body = GPULET_BUF_INIT;
     gpulet_oip_error_write(&body, text);
-    gpulet_http_respond_text(http, status, "application/json", body.data != NULL ? body.data : "{}",
-                             body.size);
-    gpulet_buf_deinit(&body);
+    const gpulet_http_field_t retry_after = {"Retry-After", "1"};
+    struct iovec part = {nothing, strlen(nothing)};
+    if (gpulet_buf_status(&body) == GPULET_OK)
+        part = (struct iovec){body.data, body.size};
+    const gpulet_http_answer_t answer = {.status = status,
+                                         .content_type = "application/json",
+                                         .fields = &retry_after,
+                                         .fields_count = status == 503 ? 1 : 0,
+                                         .parts = &part,
+                                         .parts_count = 1,
+                                         .release = free,
+                                         .release_context = body.data};
+    gpulet_http_respond(http, &answer);
 }
 
 void server_respond_status(gpulet_http_request_t *http, gpulet_status_t status, const char *text)
@@ -394,6 +406,9 @@ static const route_t routes[] = {
     {"/v2/repository/index", GPULET_HTTP_POST, true, handle_index},
     {"/v2/repository/models/{m}/load", GPULET_HTTP_POST, true, handle_load},
     {"/v2/repository/models/{m}/unload", GPULET_HTTP_POST, true, handle_unload},
+    {"/v2/repository/{r}/index", GPULET_HTTP_POST, true, handle_index},
+    {"/v2/repository/{r}/models/{m}/load", GPULET_HTTP_POST, true, handle_load},
+    {"/v2/repository/{r}/models/{m}/unload", GPULET_HTTP_POST, true, handle_unload},
     {"/gpulet/", GPULET_HTTP_GET, false, handle_page},
     {"/gpulet/v1/plan", GPULET_HTTP_GET, false, handle_plan},
     {"/gpulet/v1/plan", GPULET_HTTP_POST, true, handle_put_plan},

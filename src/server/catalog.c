@@ -6,6 +6,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "proto/pbtxt.h"
 #include "server/ensemble.h"
 
 enum { PATH_SIZE = 4096, LABELS_SIZE_MAX = 1 << 22 };
@@ -104,6 +105,23 @@ static void find_places(server_model_t *model)
     }
 }
 
+/* One line for all that the configuration says and nobody heeds. Without memory there is none. */
+static void tell_without_effect(const gpulet_repository_model_t *entry)
+{
+    gpulet_buf_t fields = GPULET_BUF_INIT;
+    bool grave = false;
+    if (gpulet_pbtxt_without_effect(&fields, &grave, &entry->config) == GPULET_OK &&
+        fields.size > 0) {
+        if (grave)
+            GPULET_LOG(WARNING, "event=config_without_effect model=%s fields=\"%s\"", entry->key,
+                       fields.data);
+        else
+            GPULET_LOG(INFO, "event=config_without_effect model=%s fields=\"%s\"", entry->key,
+                       fields.data);
+    }
+    gpulet_buf_deinit(&fields);
+}
+
 static gpulet_status_t open_model(gpulet_server_t *server, server_model_t *model,
                                   gpulet_error_t *err)
 {
@@ -133,7 +151,8 @@ static gpulet_status_t open_model(gpulet_server_t *server, server_model_t *model
     if (demand != NULL) {
         model->slo_ms = demand->slo_ms;
         model->rate_rps = demand->rate_rps;
-        model->priority = demand->priority;
+        if (demand->priority_given)
+            model->priority = demand->priority;
         model->weight = demand->weight;
     }
     model->batches = calloc((size_t)model->batch_max + 1, sizeof(*model->batches));
@@ -141,6 +160,7 @@ static gpulet_status_t open_model(gpulet_server_t *server, server_model_t *model
         return gpulet_fail(err, GPULET_E_NOMEM, "model %s: out of memory", entry->key);
     if (model->state == SERVER_MODEL_UNAVAILABLE)
         return GPULET_OK;
+    tell_without_effect(entry);
     gpulet_status_t st = open_labels(server, model, err);
     if (st == GPULET_OK && config->app != NULL)
         return server_ensemble_open(server, model, err);

@@ -93,7 +93,7 @@ void server_infer_count(server_infer_t *infer, const server_times_t *times);
 gpulet_status_t server_infer_send(server_infer_t *infer, const gpulet_tensor_view_t *tensors,
                                   const server_times_t *times, void (*release)(void *context),
                                   void *context, gpulet_error_t *err) GPULET_MUST_USE;
-/* Answers with 503; step: of an ensemble, NULL: none. */
+/* Answers with 503, or 413 where another try is of no use; step: of an ensemble, NULL: none. */
 void server_infer_refuse(server_infer_t *infer, gpulet_reject_t reason, uint64_t retry_after_ns,
                          const char *step);
 /* Answers with an error. */

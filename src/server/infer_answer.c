@@ -306,10 +306,12 @@ void server_infer_refuse(server_infer_t *infer, gpulet_reject_t reason, uint64_t
                                         (retry_after_ns == 0)));
     gpulet_http_field_t field = {"Retry-After", after};
     struct iovec part = {infer->head.data, infer->head.size};
-    gpulet_http_answer_t answer = {.status = 503,
+    /* A request that no batch can hold will fit no better later. */
+    const bool never = reason == GPULET_REJECT_TOO_LARGE;
+    gpulet_http_answer_t answer = {.status = never ? 413 : 503,
                                    .content_type = "application/json",
                                    .fields = &field,
-                                   .fields_count = 1,
+                                   .fields_count = never ? 0 : 1,
                                    .parts = &part,
                                    .parts_count = 1};
     gpulet_http_respond(infer->http, &answer);

@@ -40,6 +40,8 @@ static bool match_segment(server_route_t *match, const char *pattern, size_t pat
 {
     if (pattern_size == 3 && memcmp(pattern, "{m}", 3) == 0)
         return decode_segment(match->name, sizeof(match->name), text, size);
+    if (pattern_size == 3 && memcmp(pattern, "{r}", 3) == 0)
+        return size > 0;
     if (pattern_size == 3 && memcmp(pattern, "{v}", 3) == 0)
         return size > 0 && strspn(text, "0123456789") >= size &&
                decode_segment(match->version, sizeof(match->version), text, size);

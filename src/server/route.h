@@ -1,5 +1,5 @@
 /* Paths of requests held against patterns: {m} is a model name, percent-encoded, {v} a version
- * number. Pure. */
+ * number, {r} any name. Pure. */
 #ifndef GPULET_SERVER_ROUTE_H
 #define GPULET_SERVER_ROUTE_H
 

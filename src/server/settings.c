@@ -33,7 +33,7 @@ const gpulet_option_t gpulet_settings_table[] = {
     {"metrics-port", GPULET_OPTION_U64, AT(metrics_port), "8002", 0, 65535, "PORT",
      "metrics port, 0 for a free one", NULL},
     {"http-connections-max", GPULET_OPTION_U64, AT(http_connections_max), "1024", 1, 1000000, "N",
-     "connections at a time; more are answered 503", NULL},
+     "connections at a time; more are answered 429", NULL},
     {"http-head-bytes-max", GPULET_OPTION_U64, AT(http_head_bytes_max), "16384", 1024, 1048576,
      "BYTES", "request line and headers; more is 431", NULL},
     {"http-body-mb-max", GPULET_OPTION_U64, AT(http_body_mb_max), "65", 1, 4096, "MIB",

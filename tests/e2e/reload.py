@@ -282,6 +282,27 @@ class Reload(unittest.TestCase):
         self.assertNotIn("event=plan_given_up", server.log())
         server.stop()
 
+    def test_what_waits_and_is_too_large_for_the_new_configuration_is_not_to_be_sent_again(self):
+        self.repository.add("a", latency_ms=200, config="max_batch_size: 4\n")
+        server = self.serve()
+        body = infer_json(tensor("INPUT", "FP32", [4, 16], [float(i) for i in range(64)]))
+        clients = [server.client() for _ in range(40)]
+        for c in clients:
+            c.send(head("POST", "/v2/models/a/infer", body) + body)
+        wait_for(lambda: server.model_status("a")["offered"] == 40, "all there")
+        self.load("a", config={"max_batch_size": 2})
+        responses = [c.read_response() for c in clients]
+        for c in clients:
+            c.close()
+        self.assertEqual({r.status for r in responses}, {200, 413})
+        for r in responses:
+            if r.status == 413:
+                self.assertIn("reason too_large", r.error())
+                self.assertIsNone(r.header("retry-after"))
+        r = server.post("/v2/models/a/infer", body)
+        self.assertEqual((r.status, r.error()), (400, "inference request batch-size must be <= 2 for 'a'"))
+        server.stop()
+
     def test_nothing_piles_up(self):
         self.repository.add("a").add("b")
         server = self.serve()
@@ -310,7 +331,8 @@ class Reload(unittest.TestCase):
             server.process.send_signal(15)
             wait_for(lambda: "event=drain" in server.log(), "draining")
             late.send(b"{}")
-            self.assertEqual(late.read_response().status, 503)
+            r = late.read_response()
+            self.assertEqual((r.status, r.header("retry-after")), (503, "1"), r)
             self.assertEqual(busy.read_response().status, 200)
         server.stop()
 

@@ -267,16 +267,36 @@ static gpulet_status_t pbtxt(void *context)
         "version_policy { specific { versions: [ 1, 3 ] } }\n"
         "dynamic_batching { max_queue_delay_microseconds: 5 }\n"
         "parameters { key: \"slo_ms\" value { string_value: \"50\" } }\n"
-        "parameters [ { key: \"other\" value { string_value: \"x\" } } ]\n";
+        "parameters [ { key: \"other\" value { string_value: \"x\" } } ]\n"
+        "instance_group [ { count: 2 }, { count: 1 gpus: [ 0, 1 ] } ] response_cache { }\n"
+        "metric_tags { key: \"a\" value: \"1\" } metric_tags { key: \"a\" value: \"2\" }\n"
+        "model_metrics { metric_control { histogram_options { buckets: [ .5, inf ] } } }\n";
     static gpulet_model_config_t blank;
     gpulet_model_config_t out = blank;
+    gpulet_buf_t json = GPULET_BUF_INIT;
+    gpulet_buf_t fields = GPULET_BUF_INIT;
+    bool grave = false;
     gpulet_error_t err;
     (void)context;
     gpulet_status_t st = gpulet_pbtxt_parse(&out, text, strlen(text), "config.pbtxt", &err);
-    if (st != GPULET_OK)
+    if (st != GPULET_OK) {
         assert_memory_equal(&out, &blank, sizeof(out));
-    else
-        gpulet_model_config_deinit(&out);
+        return st;
+    }
+    st = gpulet_oip_config_write(&json, &out);
+    if (st == GPULET_OK)
+        assert_non_null(strstr(json.data,
+                               "\"instance_group\":[{\"count\":2},{\"count\":1,\"gpus\":[0,1]}"
+                               "],\"cc_model_filenames\":{},\"metric_tags\":{\"a\":\"2\"}"));
+    if (st == GPULET_OK)
+        st = gpulet_pbtxt_without_effect(&fields, &grave, &out);
+    if (st == GPULET_OK)
+        assert_string_equal(fields.data,
+                            "dynamic_batching.max_queue_delay_microseconds,instance_group,"
+                            "response_cache,metric_tags,model_metrics");
+    gpulet_buf_deinit(&json);
+    gpulet_buf_deinit(&fields);
+    gpulet_model_config_deinit(&out);
     return st;
 }
 
@@ -370,7 +390,7 @@ static void parsers_of_models_and_requests(void **state)
     gpulet_test_onnx_node(model, "Add", "", "A,B", "C");
     gpulet_test_onnx_bytes(&bytes, model);
     gpulet_test_onnx_destroy(model);
-    torture_run("config.pbtxt", pbtxt, NULL, TORTURE_MEMORY, 6);
+    torture_run("config.pbtxt", pbtxt, NULL, TORTURE_MEMORY, 20);
     torture_run("config.pbtxt of an ensemble", pbtxt_ensemble, NULL, TORTURE_MEMORY, 12);
     torture_run("onnx header", onnx, &bytes, TORTURE_MEMORY, 4);
     torture_run("request", oip_request, NULL, TORTURE_MEMORY, 1);

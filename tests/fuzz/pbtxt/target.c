@@ -4,6 +4,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include <jansson.h>
+
 #include "proto/oip.h"
 #include "proto/pbtxt.h"
 
@@ -39,11 +41,29 @@ static void check_ensemble(const gpulet_model_config_t *config)
     }
 }
 
+/* Whatever is kept of fields that are not used, what is shown is JSON, and each key is there once.
+ */
+static void check_shown(const gpulet_model_config_t *config)
+{
+    gpulet_buf_t json = GPULET_BUF_INIT;
+    gpulet_buf_t fields = GPULET_BUF_INIT;
+    bool grave = false;
+    json_error_t why;
+    assert(gpulet_oip_config_write(&json, config) == GPULET_OK);
+    json_t *root =
+        json_loadb(json.data, json.size, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL, &why);
+    assert(root != NULL);
+    json_decref(root);
+    assert(gpulet_pbtxt_without_effect(&fields, &grave, config) == GPULET_OK);
+    assert(!grave || fields.size > 0);
+    gpulet_buf_deinit(&json);
+    gpulet_buf_deinit(&fields);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     gpulet_model_config_t config;
     gpulet_error_t err = {""};
-    gpulet_buf_t json = GPULET_BUF_INIT;
     const char *text = size > 0 ? (const char *)data : "";
     gpulet_status_t st = gpulet_pbtxt_parse(&config, text, size, "fuzz", &err);
     if (st != GPULET_OK) {
@@ -56,8 +76,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     assert(isfinite(config.slo_ms) && isfinite(config.rate_rps) && config.versions_latest >= 1);
     if (config.app != NULL)
         check_ensemble(&config);
-    assert(gpulet_oip_config_write(&json, &config) == GPULET_OK);
-    gpulet_buf_deinit(&json);
+    check_shown(&config);
     gpulet_model_config_deinit(&config);
     return 0;
 }

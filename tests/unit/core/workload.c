@@ -27,10 +27,12 @@ static void demands_keep_the_order_of_the_file(void **state)
     assert_true(workload->demands[0].rate_rps == 0);
     assert_true(workload->demands[0].weight == 1);
     assert_int_equal(workload->demands[0].priority, 0);
+    assert_false(workload->demands[0].priority_given);
     const gpulet_demand_t *lenet = gpulet_workload_find(workload, "lenet");
     assert_ptr_equal(lenet, &workload->demands[1]);
     assert_true(lenet->rate_rps == 100.25 && lenet->slo_ms == 5.5 && lenet->weight == 2.5);
     assert_int_equal(lenet->priority, 3);
+    assert_true(lenet->priority_given);
     assert_null(gpulet_workload_find(workload, "resnet"));
     gpulet_workload_destroy(workload);
     gpulet_workload_destroy(NULL);

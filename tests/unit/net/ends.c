@@ -217,6 +217,7 @@ static void tells_those_over_the_limit_of_connections(void **state)
     world_t world;
     peer_t peers[LIMIT];
     peer_t more;
+    answer_t answer;
     (void)state;
     world_open(&world, &(gpulet_http_limits_t){.connections_max = LIMIT});
     for (int i = 0; i < LIMIT; i++) {
@@ -226,7 +227,12 @@ static void tells_those_over_the_limit_of_connections(void **state)
     }
     peer_open(&more, &world);
     peer_say(&more, GET("/hello"));
-    peer_expect(&more, 503, "{\"error\":\"too many connections\"}");
+    peer_take(&answer, &more, false);
+    assert_int_equal(answer.status, 429);
+    assert_string_equal(answer.body, "{\"error\":\"too many connections\"}");
+    assert_true(answer_has(&answer, "Retry-After: 1"));
+    assert_true(answer_has(&answer, "Content-Type: application/json"));
+    answer_free(&answer);
     peer_expect_end(&more);
     peer_close(&more);
     peer_close(&peers[0]);

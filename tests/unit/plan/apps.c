@@ -139,8 +139,8 @@ static void shares_are_kept_and_models_planned_once(void **state)
     gpulet_apps_t *apps = parse(two);
     gpulet_plan_input_t input = w->input;
     gpulet_workload_t *direct = NULL;
-    gpulet_demand_t lenet = {"lenet", 50, 5, 3, 2};
-    gpulet_demand_t bert = {"bert", 10, 22, 0, 1};
+    gpulet_demand_t lenet = {"lenet", 50, 5, 3, 2, true};
+    gpulet_demand_t bert = {"bert", 10, 22, 0, 1, false};
     assert_int_equal(gpulet_workload_create(&direct), GPULET_OK);
     assert_int_equal(gpulet_workload_add(direct, &lenet, NULL), GPULET_OK);
     assert_int_equal(gpulet_workload_add(direct, &bert, NULL), GPULET_OK);

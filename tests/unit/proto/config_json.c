@@ -58,14 +58,13 @@ static void names_may_be_written_as_protobuf_writes_json(void **state)
     gpulet_model_config_t c;
     gpulet_error_t err;
     (void)state;
-    assert_int_equal(
-        read_json(&c,
-                  "{\"maxBatchSize\":3,\"dynamicBatching\":{\"maxQueueDelayMicroseconds"
-                  "\":\"100\",\"defaultQueuePolicy\":{\"maxQueueSize\":9}}}",
-                  &err),
-        GPULET_OK);
+    assert_int_equal(read_json(&c,
+                               "{\"maxBatchSize\":3,\"dynamicBatching\":{\"priorityLevels"
+                               "\":\"100\",\"defaultQueuePolicy\":{\"maxQueueSize\":9}}}",
+                               &err),
+                     GPULET_OK);
     assert_int_equal(c.max_batch_size, 3);
-    assert_int_equal(c.max_queue_delay_us, 100);
+    assert_int_equal(c.priority_levels, 100);
     assert_int_equal(c.max_queue_size, 9);
     gpulet_model_config_deinit(&c);
 }

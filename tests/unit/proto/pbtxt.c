@@ -74,11 +74,11 @@ static void reads_a_whole_configuration(void **state)
     assert_int_equal(c.versions_count, 2);
     assert_int_equal(c.versions[1], 3);
     assert_true(c.dynamic_batching);
-    assert_int_equal(c.max_queue_delay_us, 100);
     assert_int_equal(c.priority_levels, 3);
     assert_int_equal(c.default_priority_level, 2);
     assert_int_equal(c.default_timeout_us, 7);
     assert_int_equal(c.max_queue_size, 9);
+    assert_true(c.timeout_delay);
     assert_int_equal(c.parameters_count, 5);
     assert_string_equal(gpulet_model_config_parameter(&c, "slo_ms"), "50");
     assert_string_equal(gpulet_model_config_parameter(&c, "other"), "");

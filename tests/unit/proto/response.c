@@ -178,7 +178,6 @@ static gpulet_model_config_t make_config(gpulet_config_io_t *in, gpulet_config_i
                                    .outputs = out,
                                    .versions_latest = 1,
                                    .dynamic_batching = true,
-                                   .max_queue_delay_us = 100,
                                    .parameters_count = 1,
                                    .parameters = &parameter};
 }
