@@ -69,3 +69,27 @@ const char *gpulet_log_quote(char *out, int out_size, const char *text)
     out[used] = '\0';
     return out;
 }
+
+const char *gpulet_log_quote_peer(char *out, size_t out_size, const char *text, size_t size_max)
+{
+    static const char digits[] = "0123456789abcdef";
+    static const char rest[] = "...\"";
+    size_t used = 0;
+    size_t at = 0;
+    out[used++] = '"';
+    for (; text[at] != '\0' && at < size_max && used + 4 + sizeof(rest) <= out_size; at++) {
+        unsigned char c = (unsigned char)text[at];
+        if (c < 0x20 || c >= 0x7f) {
+            out[used++] = '\\';
+            out[used++] = 'x';
+            out[used++] = digits[c >> 4];
+            out[used++] = digits[c & 15];
+            continue;
+        }
+        if (c == '"' || c == '\\')
+            out[used++] = '\\';
+        out[used++] = (char)c;
+    }
+    (void)snprintf(out + used, out_size - used, "%s", text[at] != '\0' ? rest : rest + 3);
+    return out;
+}

@@ -7,6 +7,7 @@
 #define GPULET_BASE_LOG_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #include "base/status.h"
 
@@ -26,6 +27,10 @@ void gpulet_log_write(gpulet_log_level_t level, const char *fmt, ...) GPULET_PRI
 /* Copies text so that it is one key=value value: quoted, quotes and control bytes escaped. Returns
  * out. */
 const char *gpulet_log_quote(char *out, int out_size, const char *text);
+/* Likewise for what a peer sent: of at most size_max bytes, all but printable ASCII become \xNN, so
+ * that the line stays text and different values stay different. What is longer than that or than
+ * the room ends in "...". out_size ≥ 8. */
+const char *gpulet_log_quote_peer(char *out, size_t out_size, const char *text, size_t size_max);
 
 #define GPULET_LOG(level, ...)                                                                     \
     do {                                                                                           \

@@ -16,9 +16,10 @@
 #include "core/device_type.h"
 
 enum {
-    GPULET_DEVICE_ABI = 4,
+    GPULET_DEVICE_ABI = 5,
     GPULET_GRANT_MAX = 1023,
     GPULET_CPUS_TEXT_MAX = 4095,
+    GPULET_DEVICE_UUID_MAX = 95,
     GPULET_CAP_RESIZE_LIVE = 1 << 0, /* a live worker can move to as many other units */
     GPULET_CAP_MEM_ISOLATED = 1 << 1,
     GPULET_CAP_RESERVED = 1 << 2,      /* units are a reservation, not a cap */
@@ -60,6 +61,16 @@ typedef struct gpulet_device_entry {
     void *stream; /* the provider's stream that all work must go through; NULL: the engine's own */
 } gpulet_device_entry_t;
 
+/* What a device says of itself now, whoever uses it. */
+typedef struct gpulet_device_telemetry {
+    char uuid[GPULET_DEVICE_UUID_MAX + 1];
+    uint64_t memory_total_bytes;
+    uint64_t memory_used_bytes;
+    double utilization; /* 0 … 1; negative: not known, as are the next two */
+    double power_watts;
+    double power_limit_watts;
+} gpulet_device_telemetry_t;
+
 typedef struct gpulet_device_backend {
     uint32_t abi_version;
     const char *name; /* "cpu", "fake" */
@@ -88,6 +99,10 @@ typedef struct gpulet_device_backend {
      * while. Asked about once a second. NULL: it cannot go. */
     gpulet_status_t (*health)(const gpulet_device_t *device, const gpulet_device_options_t *options,
                               gpulet_error_t *err);
+    /* For metrics. E_UNAVAILABLE with the reason when the device does not answer. NULL: it has
+     * nothing to tell. */
+    gpulet_status_t (*telemetry)(gpulet_device_telemetry_t *out, const gpulet_device_t *device,
+                                 gpulet_error_t *err);
     /* Inside the worker: makes the calling process live in the partition. Sets environment
      * variables where the mechanism wants it: before there are other threads. */
     gpulet_status_t (*enter)(const char *grant, gpulet_device_entry_t *entry, gpulet_error_t *err);

@@ -135,10 +135,12 @@ void server_output_unref(void *output)
     free(shared);
 }
 
-void server_brain_done(gpulet_server_t *server, const gpulet_worker_result_t *result)
+void server_brain_done(const server_gpulet_t *g, const gpulet_worker_result_t *result)
 {
+    gpulet_server_t *server = g->server;
     assert(!server->answering);
     server->result = result;
+    server->result_gpulet = g;
     if (result->output != NULL) {
         server->result_output = malloc(sizeof(*server->result_output));
         if (server->result_output == NULL)
@@ -151,5 +153,6 @@ void server_brain_done(gpulet_server_t *server, const gpulet_worker_result_t *re
     if (server->result_output != NULL)
         server_output_unref(server->result_output);
     server->result = NULL;
+    server->result_gpulet = NULL;
     server->result_output = NULL;
 }

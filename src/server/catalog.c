@@ -278,6 +278,7 @@ void server_catalog_free(server_model_t *model)
     server_ensemble_close(model);
     free(model->batches);
     free(model->latency_ns);
+    free(model->queue_ns);
     gpulet_repository_model_deinit(&model->own);
     memset(model, 0, sizeof(*model));
 }

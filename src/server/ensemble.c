@@ -122,6 +122,14 @@ static server_infer_t *break_off(server_run_t *run, gpulet_app_set_t cancel)
     return parent;
 }
 
+/* How far the run came, which ended at that stage. */
+static server_ran_t ran_until(const server_run_t *run, uint32_t stage)
+{
+    return (server_ran_t){.queue_ns = run->times.queue_ns,
+                          .exec_ns = run->times.exec_ns,
+                          .step = run->ensemble->app->stages[stage].name};
+}
+
 /* Answers "step 'x': text". */
 static void fail_whole(server_run_t *run, const gpulet_app_step_t *step, uint32_t stage,
                        gpulet_status_t status, const char *text)
@@ -130,7 +138,8 @@ static void fail_whole(server_run_t *run, const gpulet_app_step_t *step, uint32_
     server_ensemble_t *e = run->ensemble;
     (void)snprintf(message, sizeof(message), "step '%.100s': %s", e->app->stages[stage].name, text);
     e->stats.failed++;
-    server_infer_fail(break_off(run, step->cancel), status, message);
+    const server_ran_t ran = ran_until(run, stage);
+    server_infer_fail_ran(break_off(run, step->cancel), status, message, &ran);
 }
 
 void server_run_fail_stage(server_run_t *run, uint32_t stage, gpulet_status_t status,
@@ -165,6 +174,10 @@ static void answer_whole(server_run_t *run, server_output_t *output)
     }
     e->stats.in_time += in_time;
     e->stats.late += !in_time;
+    if (!in_time) {
+        const server_ran_t ran = {.queue_ns = run->times.queue_ns, .exec_ns = run->times.exec_ns};
+        server_infer_log(parent, SERVER_END_LATE, "late", &ran, NULL);
+    }
 }
 
 /* ---- the beginning ---- */
@@ -267,8 +280,8 @@ void server_ensemble_stage_rejected(server_infer_t *stage, gpulet_reject_t reaso
         if (reason == GPULET_REJECT_DROPPED && run->own_timeout)
             reason = GPULET_REJECT_TIMEOUT;
         e->stats.rejected[reason]++;
-        server_infer_refuse(break_off(run, step.cancel), reason, retry_after_ns,
-                            e->app->stages[index].name);
+        const server_ran_t ran = ran_until(run, index);
+        server_infer_refuse(break_off(run, step.cancel), reason, retry_after_ns, &ran);
     }
     leave(run);
 }

@@ -55,6 +55,7 @@ static void drop_service(server_gpulet_t *g, uint32_t index)
         g->widen_pending--;
     if (s->failed && g->refused_count > 0)
         g->refused_count--;
+    server_executions_forget(&g->executions, s->model);
     *s = g->services[--g->services_count];
 }
 

@@ -203,10 +203,9 @@ static void on_widened(void *context, gpulet_worker_t *worker, uint32_t model,
     server_lend_widened(context, model, status, text);
 }
 
-static void count_batch(gpulet_server_t *server, const gpulet_worker_result_t *result,
-                        uint32_t model_id)
+static void count_batch(server_gpulet_t *g, const gpulet_worker_result_t *result)
 {
-    server_model_t *model = &server->models[model_id];
+    server_model_t *model = &g->server->models[result->model];
     uint32_t items = result->items;
     server_batch_stats_t *stats =
         &model->batches[items <= model->batch_max ? items : model->batch_max];
@@ -215,6 +214,9 @@ static void count_batch(gpulet_server_t *server, const gpulet_worker_result_t *r
     stats->exec_ns += result->exec_ns;
     stats->output_ns += result->output_ns;
     model->execution_count++;
+    /* What is left of a model that went at a switch is not of interest any more. */
+    if (server_gpulet_service(g, result->model) != NULL)
+        server_executions_add(&g->executions, result->model, items, result->exec_ns);
 }
 
 static void on_done(void *context, gpulet_worker_t *worker, const gpulet_worker_result_t *result)
@@ -223,10 +225,10 @@ static void on_done(void *context, gpulet_worker_t *worker, const gpulet_worker_
     (void)worker;
     g->busy_ns += result->exec_ns;
     if (result->status == GPULET_OK) {
-        count_batch(g->server, result, result->model);
+        count_batch(g, result);
         server_lend_ran(g, result);
     }
-    server_brain_done(g->server, result);
+    server_brain_done(g, result);
 }
 
 /* Told at the end if the server never becomes ready. */
@@ -390,6 +392,7 @@ void server_gpulet_free(server_gpulet_t *g)
     server_gpulet_drop_worker(g);
     g->server->backend->release(g->partition);
     free(g->services);
+    server_executions_deinit(&g->executions);
     free(g);
 }
 

@@ -14,26 +14,6 @@ static uint64_t align_up(uint64_t value)
 {
     return (value + GPULET_WIRE_ALIGN - 1) & ~(uint64_t)(GPULET_WIRE_ALIGN - 1);
 }
-/* ---- answers that are no result ---- */
-
-void server_infer_fail(server_infer_t *infer, gpulet_status_t status, const char *text)
-{
-    char message[GPULET_ERROR_TEXT_MAX + GPULET_OIP_ID_MAX + 32];
-    server_model_t *model = infer->model;
-    const char *id = infer->request_parsed ? infer->request.id : "";
-    infer->state = INFER_ANSWERED;
-    model->fail.count++;
-    model->fail.ns += gpulet_clock_ns() - infer->arrival_ns;
-    if (infer->is_stage) {
-        server_ensemble_stage_failed(infer, status, text);
-        return;
-    }
-    if (id[0] != '\0')
-        (void)snprintf(message, sizeof(message), "[request id: %s] %s", id, text);
-    else
-        (void)snprintf(message, sizeof(message), "%s", text);
-    server_respond_status(infer->http, status, message);
-}
 
 /* ---- reading ---- */
 

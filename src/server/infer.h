@@ -34,6 +34,7 @@ struct server_infer {
     server_infer_t *next_free;
     server_model_t *model;
     gpulet_http_request_t *http;
+    uint64_t number; /* among all requests; the log calls it that when the client has no name */
     infer_state_t state;
     uint64_t arrival_ns;
     gpulet_ticket_t ticket;
@@ -93,10 +94,47 @@ void server_infer_count(server_infer_t *infer, const server_times_t *times);
 gpulet_status_t server_infer_send(server_infer_t *infer, const gpulet_tensor_view_t *tensors,
                                   const server_times_t *times, void (*release)(void *context),
                                   void *context, gpulet_error_t *err) GPULET_MUST_USE;
-/* Answers with 503, or 413 where another try is of no use; step: of an ensemble, NULL: none. */
+/* What is known of how far a request came, for the log; zeros: nothing. */
+typedef struct server_ran {
+    uint64_t queue_ns; /* of an ensemble: of all its steps so far, as is exec_ns */
+    uint64_t exec_ns;
+    const char *gpulet; /* that ran it */
+    uint64_t batch;     /* as the brain numbers them */
+    const char *step;   /* of an ensemble: where it ended */
+    bool failed;        /* in the engine */
+} server_ran_t;
+/* Answers with 503, or 413 where another try is of no use; ran NULL: it waited until now. */
 void server_infer_refuse(server_infer_t *infer, gpulet_reject_t reason, uint64_t retry_after_ns,
-                         const char *step);
+                         const server_ran_t *ran);
 /* Answers with an error. */
 void server_infer_fail(server_infer_t *infer, gpulet_status_t status, const char *text);
+/* Likewise for what failed on its way through a worker. */
+void server_infer_fail_ran(server_infer_t *infer, gpulet_status_t status, const char *text,
+                           const server_ran_t *ran);
+/* The connection ended it before there was an answer of ours: its bytes did not come as they
+ * should, or the server ends. */
+void server_infer_cut_off(server_infer_t *infer);
+
+/* request_log.c */
+typedef enum server_end {
+    SERVER_END_REFUSED,
+    SERVER_END_LATE,
+    SERVER_END_FAILED,
+    SERVER_END_CANCELLED
+} server_end_t;
+/* Writes the line of a client's request, before it is finished; at most some a second for a model.
+ *   request   the client's id in quotes: the body's, else the header x-request-id, else the trace
+ *             id of traceparent; without any the server's own number
+ *   reason    a label of gpulet_requests_missed_total; what is not counted there has one of
+ *             nv_inference_request_failure
+ *   batch     as in other lines of the log; "-": it was in none, as for gpulet
+ *   step      of an ensemble: the one that was refused or failed
+ *   error     what the client was answered, when it failed; NULL: nothing more to say */
+void server_infer_log(const server_infer_t *infer, server_end_t end, const char *reason,
+                      const server_ran_t *ran, const char *error);
+/* Likewise of one that fails, or is cancelled, in the state that it is in; ran NULL: it has not
+ * run. */
+void server_infer_log_failure(const server_infer_t *infer, bool cancelled, const char *text,
+                              const server_ran_t *ran);
 
 #endif

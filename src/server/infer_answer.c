@@ -1,4 +1,4 @@
-/* From a batch's result, or the brain's refusal, to the answer of one request. */
+/* From a batch's result, the brain's refusal or a failure to the answer of one request. */
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +9,48 @@
 #include "server/ensemble.h"
 
 enum { RETRY_AFTER_TEXT = 32 };
+
+/* ---- answers that are no result ---- */
+
+void server_infer_fail(server_infer_t *infer, gpulet_status_t status, const char *text)
+{
+    server_infer_fail_ran(infer, status, text, NULL);
+}
+
+void server_infer_cut_off(server_infer_t *infer)
+{
+    server_model_t *model = infer->model;
+    server_infer_log_failure(
+        infer, false, infer->server->stop ? "the server ended" : "the body could not be read",
+        NULL);
+    infer->state = INFER_ANSWERED;
+    model->fail.count++;
+    model->fail.ns += gpulet_clock_ns() - infer->arrival_ns;
+}
+
+void server_infer_fail_ran(server_infer_t *infer, gpulet_status_t status, const char *text,
+                           const server_ran_t *ran)
+{
+    char message[GPULET_ERROR_TEXT_MAX + GPULET_OIP_ID_MAX + 32];
+    server_model_t *model = infer->model;
+    const char *id = infer->request_parsed ? infer->request.id : "";
+    if (!infer->is_stage)
+        server_infer_log_failure(infer, status == GPULET_E_CANCELLED, text, ran);
+    infer->state = INFER_ANSWERED;
+    model->fail.count++;
+    model->fail.ns += gpulet_clock_ns() - infer->arrival_ns;
+    if (infer->is_stage) {
+        server_ensemble_stage_failed(infer, status, text);
+        return;
+    }
+    if (id[0] != '\0')
+        (void)snprintf(message, sizeof(message), "[request id: %s] %s", id, text);
+    else
+        (void)snprintf(message, sizeof(message), "%s", text);
+    server_respond_status(infer->http, status, message);
+}
+
+/* ---- results ---- */
 
 static void release_output(void *context)
 {
@@ -157,6 +199,14 @@ static uint64_t epoch_ms(void)
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / GPULET_NS_PER_MS;
 }
 
+static void record(gpulet_hist_t **hist, uint64_t ns)
+{
+    if (*hist == NULL)
+        *hist = calloc(1, sizeof(**hist));
+    if (*hist != NULL)
+        gpulet_hist_record(*hist, ns);
+}
+
 void server_infer_count(server_infer_t *infer, const server_times_t *times)
 {
     server_model_t *model = infer->model;
@@ -174,10 +224,8 @@ void server_infer_count(server_infer_t *infer, const server_times_t *times)
     model->compute_output.ns += times->output_ns;
     model->inference_count += infer->layout.items;
     model->last_inference_ms = epoch_ms();
-    if (model->latency_ns == NULL)
-        model->latency_ns = calloc(1, sizeof(*model->latency_ns));
-    if (model->latency_ns != NULL)
-        gpulet_hist_record(model->latency_ns, total);
+    record(&model->latency_ns, total);
+    record(&model->queue_ns, times->queue_ns);
 }
 
 static void send_result(server_infer_t *infer, const gpulet_oip_answer_t *answers, bool binary_any,
@@ -260,11 +308,16 @@ void server_infer_answer(server_infer_t *infer, const gpulet_action_t *action,
                          const gpulet_worker_result_t *result, server_output_t *output)
 {
     gpulet_error_t err = {""};
+    const server_ran_t ran = {.queue_ns = action->u.reply.queue_ns,
+                              .exec_ns = result->exec_ns,
+                              .gpulet = infer->server->result_gpulet->name,
+                              .batch = action->u.reply.batch,
+                              .failed = action->u.reply.status != GPULET_OK};
     assert(infer->state == INFER_QUEUED);
     server_infer_slot_give(infer); /* The engine has read it; a retry is not possible any more. */
-    if (action->u.reply.status != GPULET_OK) {
+    if (ran.failed) {
         /* The request was checked before: what fails in the run is not the client's fault. */
-        server_infer_fail(infer, GPULET_E_INTERNAL, result->error);
+        server_infer_fail_ran(infer, GPULET_E_INTERNAL, result->error, &ran);
         return;
     }
     if (infer->is_stage) {
@@ -273,11 +326,13 @@ void server_infer_answer(server_infer_t *infer, const gpulet_action_t *action,
     }
     gpulet_status_t st = answer_client(infer, action, result, output, &err);
     if (st != GPULET_OK)
-        server_infer_fail(infer, st, err.text);
+        server_infer_fail_ran(infer, st, err.text, &ran);
+    else if (!action->u.reply.in_time)
+        server_infer_log(infer, SERVER_END_LATE, "late", &ran, NULL);
 }
 
 void server_infer_refuse(server_infer_t *infer, gpulet_reject_t reason, uint64_t retry_after_ns,
-                         const char *step)
+                         const server_ran_t *ran)
 {
     static const char *const texts[] = {
         [GPULET_REJECT_QUEUE_FULL] = "Exceeds maximum queue size",
@@ -292,10 +347,15 @@ void server_infer_refuse(server_infer_t *infer, gpulet_reject_t reason, uint64_t
     char body[1024];
     char after[RETRY_AFTER_TEXT];
     server_model_t *model = infer->model;
+    const uint64_t total_ns = gpulet_clock_ns() - infer->arrival_ns;
+    const server_ran_t waited = {.queue_ns = total_ns};
+    const char *step = ran != NULL ? ran->step : NULL;
+    server_infer_log(infer, SERVER_END_REFUSED, gpulet_reject_text(reason),
+                     ran != NULL ? ran : &waited, NULL);
     server_infer_slot_give(infer);
     infer->state = INFER_ANSWERED;
     model->fail.count++;
-    model->fail.ns += gpulet_clock_ns() - infer->arrival_ns;
+    model->fail.ns += total_ns;
     (void)snprintf(body, sizeof(body), "%s (model '%s', %s%s%sreason %s)", texts[reason],
                    model->entry->name, step != NULL ? "step '" : "", step != NULL ? step : "",
                    step != NULL ? "', " : "", gpulet_reject_text(reason));

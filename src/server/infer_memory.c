@@ -23,7 +23,7 @@ server_infer_t *server_infer_take(gpulet_server_t *server)
     infer->continues = false;
     infer->is_stage = false;
     server->infers_open++;
-    server->infers_total++;
+    infer->number = ++server->infers_total;
     return infer;
 }
 
@@ -124,6 +124,8 @@ void server_infer_finished(server_infer_t *infer)
 {
     gpulet_server_t *server = infer->server;
     assert(infer->state != INFER_FREE && (infer->state != INFER_QUEUED || server->stop));
+    if (infer->state != INFER_ANSWERED)
+        server_infer_cut_off(infer);
     server_infer_slot_give(infer);
     if (infer->request_parsed)
         gpulet_oip_request_deinit(&infer->request);

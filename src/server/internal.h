@@ -7,7 +7,8 @@
  *   infer*.c      one inference request from the socket to the answer (infer.h)
  *   ensemble*.c   ensembles: what they are made of, and their requests (ensembles.h)
  *   api.c         all other HTTP routes; api_repository.c: models at run time
- *   metrics.c     the text for Prometheus
+ *   request_log.c the log line of a request that was not answered in time
+ *   metrics*.c    the text for Prometheus
  *   planning*.c   from profiles and rates to a plan, on a thread of its own (planning.h)
  *   follow.c      when a plan is wanted, and whether it is gone over to (follow.h)
  *   transition.c  from the running plan to another; events.c: what became of it
@@ -27,6 +28,7 @@
 
 #include "base/buf.h"
 #include "base/hist.h"
+#include "base/log_limit.h"
 #include "core/device_type.h"
 #include "core/interference.h"
 #include "core/plan.h"
@@ -42,6 +44,8 @@
 #include "sched/follow.h"
 #include "sched/sched.h"
 #include "server/events.h"
+#include "server/executions.h"
+#include "server/machine.h"
 #include "server/repository.h"
 #include "server/settings.h"
 #include "server/worker.h"
@@ -145,8 +149,10 @@ typedef struct server_model {
     server_duration_t compute_input;
     server_duration_t compute_infer;
     server_duration_t compute_output;
-    server_batch_stats_t *batches; /* batch_max + 1 entries */
-    gpulet_hist_t *latency_ns;     /* answered requests, arrival to answer; made on first use */
+    server_batch_stats_t *batches;    /* batch_max + 1 entries */
+    gpulet_hist_t *latency_ns;        /* answered requests, arrival to answer; made on first use */
+    gpulet_hist_t *queue_ns;          /* likewise, arrival to commitment */
+    gpulet_log_limit_t log_limits[2]; /* lines about its requests: failed ones have the second */
 } server_model_t;
 
 /* ---- gpu-lets ---- */
@@ -206,6 +212,7 @@ struct server_gpulet {
     uint64_t started_ns; /* its worker */
     uint64_t startup_ns; /* from its start to serving, the last time; 0: never yet */
     uint64_t busy_ns;    /* execution, summed */
+    server_executions_t executions;
     uint64_t lost_count;
     uint32_t refused_count; /* models that its worker refused */
     bool lost; /* set inside a worker callback; handled at the end of the turn, as are the next two
@@ -234,10 +241,13 @@ struct server_gpulet {
 typedef struct server_device {
     gpulet_device_desc_t desc;
     gpulet_device_t *device;
-    bool gone;           /* the backend says so */
-    bool failing;        /* no worker lives on it: not planned for until back_at_ns */
-    uint64_t back_at_ns; /* when it is tried again */
-    uint32_t failures;   /* in a row */
+    bool gone;                /* the backend says so */
+    bool failing;             /* no worker lives on it: not planned for until back_at_ns */
+    uint64_t back_at_ns;      /* when it is tried again */
+    uint32_t failures;        /* in a row */
+    uint64_t telemetry_at_ns; /* when it was asked for last (metrics_machine.c) */
+    bool telemetry_known;     /* the device answered */
+    gpulet_device_telemetry_t telemetry; /* then */
 } server_device_t;
 
 /* An answer that waits to be carried out (brain.c). */
@@ -298,6 +308,7 @@ struct gpulet_server {
     gpulet_sched_t *sched;
     uint64_t started_ns;
     uint64_t shape_seed; /* of the keys by which requests of one shape are told; secret */
+    server_machine_t machine; /* as metrics were asked for last */
 
     server_model_t *models; /* SERVER_MODELS_MAX slots, so that they never move; untouched ones
                                take no memory */
@@ -360,8 +371,9 @@ struct gpulet_server {
     bool answering;
     const gpulet_worker_result_t *result; /* of the batch that is being answered */
     server_output_t *result_output;
-    uint64_t timer_wanted_ns; /* what the brain said last */
-    uint64_t timer_armed_ns;  /* what sched_timer is set to; UINT64_MAX: it is not */
+    const server_gpulet_t *result_gpulet; /* that ran it */
+    uint64_t timer_wanted_ns;             /* what the brain said last */
+    uint64_t timer_armed_ns;              /* what sched_timer is set to; UINT64_MAX: it is not */
 
     server_waiter_t *waiters; /* api_repository.c */
     server_asker_t *askers;   /* api_admin.c */
@@ -470,8 +482,8 @@ const char *server_gpulet_state_text(server_gpulet_state_t state);
 void server_brain_apply(gpulet_server_t *server, gpulet_actions_t actions);
 /* Sets the timer if the brain wants to be called earlier than it is set to. */
 void server_brain_arm(gpulet_server_t *server);
-/* A batch is done: result is valid for the call. */
-void server_brain_done(gpulet_server_t *server, const gpulet_worker_result_t *result);
+/* A batch of the gpu-let is done: result is valid for the call. */
+void server_brain_done(const server_gpulet_t *g, const gpulet_worker_result_t *result);
 void server_output_unref(void *output);
 
 /* infer.c */

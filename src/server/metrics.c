@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "server/follow.h"
+#include "server/metrics.h"
 
 static void label_text(gpulet_buf_t *out, const char *text)
 {
@@ -17,7 +18,7 @@ static void label_text(gpulet_buf_t *out, const char *text)
     }
 }
 
-static void head(gpulet_buf_t *out, const char *name, const char *kind, const char *help)
+void server_metrics_head(gpulet_buf_t *out, const char *name, const char *kind, const char *help)
 {
     gpulet_buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, kind);
 }
@@ -134,6 +135,7 @@ static const model_metric_t model_metrics[] = {
      "Cumulative inference compute output duration in microseconds", output_us},
     {"nv_inference_pending_request_count", "gauge",
      "Instantaneous number of pending requests awaiting execution per-model.", pending},
+    {"gpulet_queue_length", "gauge", "Requests that wait for a batch", pending},
     {"nv_model_load_duration_secs", "gauge", "Model load time in seconds", load_seconds},
     {"gpulet_slo_seconds", "gauge", "The model's objective, 0 when it has none", slo_seconds},
     {"gpulet_requests_offered_total", "counter", "Requests that reached admission", offered},
@@ -147,8 +149,8 @@ static const model_metric_t model_metrics[] = {
 
 static void write_failures(gpulet_buf_t *out, const model_values_t *values, uint32_t count)
 {
-    head(out, "nv_inference_request_failure", "counter",
-         "Number of failed inference requests, all batch sizes");
+    server_metrics_head(out, "nv_inference_request_failure", "counter",
+                        "Number of failed inference requests, all batch sizes");
     for (uint32_t i = 0; i < count; i++) {
         const gpulet_sched_model_stats_t *s = &values[i].sched;
         uint64_t rejected = 0;
@@ -173,8 +175,8 @@ static void write_failures(gpulet_buf_t *out, const model_values_t *values, uint
 
 static void write_misses(gpulet_buf_t *out, const model_values_t *values, uint32_t count)
 {
-    head(out, "gpulet_requests_missed_total", "counter",
-         "Requests that were not answered in time, by reason");
+    server_metrics_head(out, "gpulet_requests_missed_total", "counter",
+                        "Requests that were not answered in time, by reason");
     for (uint32_t i = 0; i < count; i++) {
         char label[64];
         model_labels(out, "gpulet_requests_missed_total", values[i].model, ",reason=\"late\"");
@@ -190,25 +192,56 @@ static void write_misses(gpulet_buf_t *out, const model_values_t *values, uint32
     }
 }
 
-static void write_latency(gpulet_buf_t *out, const model_values_t *values, uint32_t count)
+static const gpulet_hist_t *latency(const server_model_t *model)
+{
+    return model->latency_ns;
+}
+static const gpulet_hist_t *queue_delay(const server_model_t *model)
+{
+    return model->queue_ns;
+}
+
+typedef struct model_summary {
+    const char *name;
+    const char *help;
+    const gpulet_hist_t *(*hist_ns)(const server_model_t *model); /* NULL: nothing recorded yet */
+} model_summary_t;
+
+static const model_summary_t model_summaries[] = {
+    {"gpulet_request_latency_seconds", "Arrival to answer of answered requests, since start",
+     latency},
+    {"gpulet_queue_delay_seconds",
+     "Arrival to the sending of its batch of answered requests, since start", queue_delay},
+};
+
+static void write_total(gpulet_buf_t *out, const char *name, const char *part,
+                        const server_model_t *model, double value)
+{
+    char full[64];
+    (void)snprintf(full, sizeof(full), "%s_%s", name, part);
+    model_labels(out, full, model, "");
+    gpulet_buf_printf(out, "%.15g\n", value);
+}
+
+static void write_summary(gpulet_buf_t *out, const model_values_t *values, uint32_t count,
+                          const model_summary_t *summary)
 {
     static const double quantiles[] = {0.5, 0.9, 0.99, 0.999};
     static const char *const labels[] = {"0.5", "0.9", "0.99", "0.999"};
-    head(out, "gpulet_request_latency_seconds", "summary",
-         "Arrival to answer of answered requests, since start");
+    server_metrics_head(out, summary->name, "summary", summary->help);
     for (uint32_t i = 0; i < count; i++) {
-        const gpulet_hist_t *hist = values[i].model->latency_ns;
+        const gpulet_hist_t *hist = summary->hist_ns(values[i].model);
         char label[64];
         for (size_t q = 0; hist != NULL && q < sizeof(quantiles) / sizeof(quantiles[0]); q++) {
             (void)snprintf(label, sizeof(label), ",quantile=\"%s\"", labels[q]);
-            model_labels(out, "gpulet_request_latency_seconds", values[i].model, label);
+            model_labels(out, summary->name, values[i].model, label);
             gpulet_buf_printf(out, "%.9g\n",
                               (double)gpulet_hist_quantile(hist, quantiles[q]) / 1e9);
         }
-        model_labels(out, "gpulet_request_latency_seconds_sum", values[i].model, "");
-        gpulet_buf_printf(out, "%.9g\n", hist != NULL ? (double)hist->sum / 1e9 : 0.0);
-        model_labels(out, "gpulet_request_latency_seconds_count", values[i].model, "");
-        gpulet_buf_printf(out, "%llu\n", (unsigned long long)(hist != NULL ? hist->count : 0));
+        write_total(out, summary->name, "sum", values[i].model,
+                    hist != NULL ? (double)hist->sum / 1e9 : 0.0);
+        write_total(out, summary->name, "count", values[i].model,
+                    hist != NULL ? (double)hist->count : 0.0);
     }
 }
 
@@ -216,7 +249,7 @@ static void write_models(gpulet_buf_t *out, const model_values_t *values, uint32
 {
     for (size_t m = 0; m < sizeof(model_metrics) / sizeof(model_metrics[0]); m++) {
         const model_metric_t *metric = &model_metrics[m];
-        head(out, metric->name, metric->kind, metric->help);
+        server_metrics_head(out, metric->name, metric->kind, metric->help);
         for (uint32_t i = 0; i < count; i++) {
             model_labels(out, metric->name, values[i].model, "");
             gpulet_buf_printf(out, "%.15g\n", metric->value(&values[i]));
@@ -224,7 +257,8 @@ static void write_models(gpulet_buf_t *out, const model_values_t *values, uint32
     }
     write_failures(out, values, count);
     write_misses(out, values, count);
-    write_latency(out, values, count);
+    for (size_t m = 0; m < sizeof(model_summaries) / sizeof(model_summaries[0]); m++)
+        write_summary(out, values, count, &model_summaries[m]);
 }
 
 static void gpulet_row(gpulet_buf_t *out, const char *name, const server_gpulet_t *g,
@@ -237,8 +271,9 @@ static void gpulet_row(gpulet_buf_t *out, const char *name, const server_gpulet_
 
 static void write_refusals(gpulet_buf_t *out, gpulet_server_t *server)
 {
-    head(out, "gpulet_model_refused", "gauge",
-         "1 for a model of the plan that the gpu-let's worker could not load; others may serve it");
+    server_metrics_head(
+        out, "gpulet_model_refused", "gauge",
+        "1 for a model of the plan that the gpu-let's worker could not load; others may serve it");
     for (const server_gpulet_t *g = server->gpulets; g != NULL; g = g->next) {
         for (uint32_t i = 0; g->refused_count > 0 && i < g->services_count; i++) {
             gpulet_buf_t more = GPULET_BUF_INIT;
@@ -254,57 +289,82 @@ static void write_refusals(gpulet_buf_t *out, gpulet_server_t *server)
     }
 }
 
+/* A value of batches of a model in a gpu-let. */
+static void batch_row(gpulet_buf_t *out, const char *name, const server_gpulet_t *g, uint32_t model,
+                      uint32_t batch, double value)
+{
+    gpulet_buf_t more = GPULET_BUF_INIT;
+    gpulet_buf_append_str(&more, ",model=\"");
+    label_text(&more, g->server->models[model].entry->key);
+    gpulet_buf_printf(&more, "\",batch=\"%u\"", batch);
+    out->failed |= gpulet_buf_status(&more) != GPULET_OK;
+    gpulet_row(out, name, g, more.data != NULL ? more.data : "", value);
+    gpulet_buf_deinit(&more);
+}
+
 static void write_estimates(gpulet_buf_t *out, gpulet_server_t *server)
 {
-    head(out, "gpulet_predicted_execution_seconds", "gauge",
-         "What a planned batch of the model is believed to take in the gpu-let");
+    server_metrics_head(out, "gpulet_predicted_execution_seconds", "gauge",
+                        "What a planned batch of the model is believed to take in the gpu-let");
     for (const server_gpulet_t *g = server->gpulets; g != NULL; g = g->next) {
         for (uint32_t i = 0; g->lane != SERVER_LANE_NONE && i < g->services_count; i++) {
-            gpulet_buf_t more = GPULET_BUF_INIT;
             const server_service_t *s = &g->services[i];
             uint64_t ns = gpulet_sched_estimate_ns(server->sched, g->lane, s->model, s->batch);
-            gpulet_buf_append_str(&more, ",model=\"");
-            label_text(&more, server->models[s->model].entry->key);
-            gpulet_buf_printf(&more, "\",batch=\"%u\"", s->batch);
-            out->failed |= gpulet_buf_status(&more) != GPULET_OK;
-            gpulet_row(out, "gpulet_predicted_execution_seconds", g,
-                       more.data != NULL ? more.data : "", (double)ns / 1e9);
-            gpulet_buf_deinit(&more);
+            batch_row(out, "gpulet_predicted_execution_seconds", g, s->model, s->batch,
+                      (double)ns / 1e9);
+        }
+    }
+}
+
+/* Only sizes that occurred: the sample with the labels of a prediction is what became of it. */
+static void write_executions(gpulet_buf_t *out, gpulet_server_t *server)
+{
+    server_metrics_head(out, "gpulet_execution_seconds", "summary",
+                        "What batches of the model took in the gpu-let, by their size");
+    for (const server_gpulet_t *g = server->gpulets; g != NULL; g = g->next) {
+        for (uint32_t i = 0; i < g->executions.count; i++) {
+            const server_execution_t *e = &g->executions.items[i];
+            batch_row(out, "gpulet_execution_seconds_sum", g, e->model, e->batch,
+                      (double)e->ns / 1e9);
+            batch_row(out, "gpulet_execution_seconds_count", g, e->model, e->batch,
+                      (double)e->count);
         }
     }
 }
 
 static void write_gpulets(gpulet_buf_t *out, gpulet_server_t *server)
 {
-    head(out, "gpulet_units", "gauge", "Size of a gpu-let in device units");
+    server_metrics_head(out, "gpulet_units", "gauge", "Size of a gpu-let in device units");
     for (const server_gpulet_t *g = server->gpulets; g != NULL; g = g->next)
         gpulet_row(out, "gpulet_units", g, "", g->units);
-    head(out, "gpulet_borrowed_units", "gauge",
-         "Units of idle neighbours that a gpu-let has the use of");
+    server_metrics_head(out, "gpulet_borrowed_units", "gauge",
+                        "Units of idle neighbours that a gpu-let has the use of");
     for (const server_gpulet_t *g = server->gpulets; g != NULL; g = g->next)
         gpulet_row(out, "gpulet_borrowed_units", g, "", g->borrowed_units);
-    head(out, "gpulet_busy_seconds_total", "counter", "Time a gpu-let spent executing batches");
+    server_metrics_head(out, "gpulet_busy_seconds_total", "counter",
+                        "Time a gpu-let spent executing batches");
     for (const server_gpulet_t *g = server->gpulets; g != NULL; g = g->next)
         gpulet_row(out, "gpulet_busy_seconds_total", g, "", (double)g->busy_ns / 1e9);
-    head(out, "gpulet_worker_lost_total", "counter",
-         "Workers of a gpu-let that died or were killed");
+    server_metrics_head(out, "gpulet_worker_lost_total", "counter",
+                        "Workers of a gpu-let that died or were killed");
     for (const server_gpulet_t *g = server->gpulets; g != NULL; g = g->next)
         gpulet_row(out, "gpulet_worker_lost_total", g, "", (double)g->lost_count);
-    head(out, "gpulet_serving", "gauge", "1 while a gpu-let serves");
+    server_metrics_head(out, "gpulet_serving", "gauge", "1 while a gpu-let serves");
     for (const server_gpulet_t *g = server->gpulets; g != NULL; g = g->next)
         gpulet_row(out, "gpulet_serving", g, "", g->state == SERVER_GPULET_SERVING ? 1 : 0);
     write_refusals(out, server);
     write_estimates(out, server);
+    write_executions(out, server);
 }
 
 static void write_server(gpulet_buf_t *out, gpulet_server_t *server)
 {
-    head(out, "gpulet_connections", "gauge", "Open HTTP connections");
+    server_metrics_head(out, "gpulet_connections", "gauge", "Open HTTP connections");
     gpulet_buf_printf(out, "gpulet_connections %u\n", gpulet_http_server_connections(server->http));
-    head(out, "gpulet_uptime_seconds", "gauge", "Since the server was started");
+    server_metrics_head(out, "gpulet_uptime_seconds", "gauge", "Since the server was started");
     gpulet_buf_printf(out, "gpulet_uptime_seconds %.3f\n",
                       (double)(gpulet_clock_ns() - server->started_ns) / 1e9);
-    head(out, "gpulet_ready", "gauge", "1 when the first plan is served");
+    server_metrics_head(out, "gpulet_ready", "gauge", "1 when the first plan is served");
     gpulet_buf_printf(out, "gpulet_ready %d\n", server->ready ? 1 : 0);
 }
 
@@ -313,8 +373,8 @@ static void write_replans(gpulet_buf_t *out, const gpulet_server_t *server)
 {
     uint64_t count = 0;
     double sum_ms = 0;
-    head(out, "gpulet_replans_total", "counter",
-         "Plans that were wanted, by the reason and what became of them");
+    server_metrics_head(out, "gpulet_replans_total", "counter",
+                        "Plans that were wanted, by the reason and what became of them");
     for (int r = GPULET_FOLLOW_START; r < GPULET_FOLLOW_COUNT; r++) {
         for (int o = 0; o < SERVER_OUTCOME_COUNT; o++) {
             uint64_t times = server_events_replans(server->events, (gpulet_follow_reason_t)r,
@@ -327,8 +387,8 @@ static void write_replans(gpulet_buf_t *out, const gpulet_server_t *server)
         }
     }
     server_events_durations(server->events, &count, &sum_ms);
-    head(out, "gpulet_replan_duration_seconds", "summary",
-         "From a plan that was wanted to its being served");
+    server_metrics_head(out, "gpulet_replan_duration_seconds", "summary",
+                        "From a plan that was wanted to its being served");
     gpulet_buf_printf(
         out, "gpulet_replan_duration_seconds_sum %.9g\ngpulet_replan_duration_seconds_count %llu\n",
         sum_ms / 1e3, (unsigned long long)count);
@@ -336,7 +396,7 @@ static void write_replans(gpulet_buf_t *out, const gpulet_server_t *server)
 
 static void write_rates(gpulet_buf_t *out, const gpulet_server_t *server)
 {
-    head(
+    server_metrics_head(
         out, "gpulet_rate_rps", "gauge",
         "Items a second asked of a model: on average, now, as planned for, as covered by the plan");
     for (uint32_t i = 0; i < server->named_count; i++) {
@@ -360,7 +420,7 @@ static void write_rates(gpulet_buf_t *out, const gpulet_server_t *server)
 
 static void write_gauge(gpulet_buf_t *out, const char *name, const char *help, double value)
 {
-    head(out, name, "gauge", help);
+    server_metrics_head(out, name, "gauge", help);
     if (isinf(value))
         gpulet_buf_printf(out, "%s +Inf\n", name);
     else
@@ -399,5 +459,6 @@ void server_metrics_write(gpulet_buf_t *out, gpulet_server_t *server)
     write_gpulets(out, server);
     write_plan(out, server);
     write_server(out, server);
+    server_metrics_machine(out, server);
     free(values);
 }

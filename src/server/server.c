@@ -237,6 +237,9 @@ static gpulet_status_t open_parts(gpulet_server_t *server, gpulet_error_t *err)
                            "--log-level: expected debug, info, warning or error, found '%s'",
                            s->log_level);
     gpulet_log_setup(level, "gpuletd");
+    if (s->grpc_port != 0)
+        GPULET_LOG(WARNING, "event=grpc_unavailable port=%llu reason=\"gRPC is not served yet\"",
+                   (unsigned long long)s->grpc_port);
     if (s->model_repository == NULL)
         return gpulet_fail(err, GPULET_E_INVALID,
                            "--model-repository: expected a folder of models");
@@ -279,6 +282,7 @@ gpulet_status_t gpulet_server_create(gpulet_server_t **out, gpulet_settings_t *s
     server->started_ns = gpulet_clock_ns();
     if (getrandom(&server->shape_seed, sizeof(server->shape_seed), GRND_NONBLOCK) < 0)
         server->shape_seed = server->started_ns; /* the machine has just been started */
+    server_machine_sample(&server->machine, server->started_ns);
     server->timer_fd = -1;
     server->timer_armed_ns = UINT64_MAX;
     server->timer_wanted_ns = UINT64_MAX;

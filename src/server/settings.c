@@ -30,6 +30,8 @@ const gpulet_option_t gpulet_settings_table[] = {
      "address to listen on", "Front doors"},
     {"http-port", GPULET_OPTION_U64, AT(http_port), "8000", 0, 65535, "PORT",
      "HTTP port, 0 for a free one", NULL},
+    {"grpc-port", GPULET_OPTION_U64, AT(grpc_port), "0", 0, 65535, "PORT",
+     "gRPC is not served yet: a port other than 0 is warned of and left closed", NULL},
     {"metrics-port", GPULET_OPTION_U64, AT(metrics_port), "8002", 0, 65535, "PORT",
      "metrics port, 0 for a free one", NULL},
     {"http-connections-max", GPULET_OPTION_U64, AT(http_connections_max), "1024", 1, 1000000, "N",

@@ -15,6 +15,7 @@ typedef struct gpulet_settings {
     bool skip_bad_models;
     char *address;
     uint64_t http_port;
+    uint64_t grpc_port;
     uint64_t metrics_port;
     uint64_t http_connections_max;
     uint64_t http_head_bytes_max;

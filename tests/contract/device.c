@@ -83,6 +83,19 @@ static void finds_devices_that_make_sense(void **state)
     assert_true(err.text[0] != '\0');
 }
 
+static void tells_how_it_is_used_if_it_can(void **state)
+{
+    const fixture_t *f = *state;
+    gpulet_device_telemetry_t t;
+    gpulet_error_t err = {""};
+    if (backend->telemetry == NULL)
+        skip();
+    assert_int_equal(backend->telemetry(&t, f->device, &err), GPULET_OK);
+    assert_in_range(strlen(t.uuid), 1, GPULET_DEVICE_UUID_MAX);
+    assert_true(t.memory_total_bytes > 0 && t.memory_used_bytes <= t.memory_total_bytes);
+    assert_true(t.utilization <= 1.0);
+}
+
 static void carves_until_it_is_full_and_again_after_release(void **state)
 {
     fixture_t *f = *state;
@@ -437,6 +450,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(has_a_whole_table),
         cmocka_unit_test(finds_devices_that_make_sense),
+        cmocka_unit_test_setup_teardown(tells_how_it_is_used_if_it_can, open_device, close_device),
         cmocka_unit_test_setup_teardown(carves_until_it_is_full_and_again_after_release,
                                         open_device, close_device),
         cmocka_unit_test_setup_teardown(refuses_sizes_that_can_never_be, open_device, close_device),

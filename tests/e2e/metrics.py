@@ -1,10 +1,11 @@
 """What the metrics port says: the names that dashboards use, in a form that Prometheus takes, with figures that add up."""
+import os
 import re
 import shutil
 import subprocess
 import unittest
 
-from harness import Client, Repository, Server, identity_body, identity_infer, infer_json, main, tensor
+from harness import Client, Load, Repository, Server, identity_body, identity_infer, infer_json, main, plan_json, tensor, wait_for
 
 COUNTERS = ["nv_inference_request_success", "nv_inference_count", "nv_inference_exec_count", "nv_inference_request_duration_us",
             "nv_inference_queue_duration_us", "nv_inference_compute_input_duration_us", "nv_inference_compute_infer_duration_us",
@@ -99,6 +100,56 @@ class Metrics(unittest.TestCase):
             self.assertEqual(stats[model]["inference_stats"]["success"]["ns"] // 1000,
                              metric("nv_inference_request_duration_us", model=model))
 
+    def test_the_machine(self):
+        metric = self.server.metric
+        names = {n for n, _, _ in self.server.metrics()}
+        self.assertLessEqual({"nv_cpu_memory_total_bytes", "nv_cpu_memory_used_bytes"}, names)
+        self.assertFalse([n for n in names if n.startswith("nv_pinned")], "there is no such pool")
+        with open("/proc/meminfo") as f:
+            kib = dict(re.findall(r"(\w+):\s+(\d+) kB", f.read()))
+        self.assertEqual(metric("nv_cpu_memory_total_bytes"), int(kib["MemTotal"]) * 1024)
+        self.assertTrue(0 < metric("nv_cpu_memory_used_bytes") < metric("nv_cpu_memory_total_bytes"))
+        # It is of at least a second, the first since the start.
+        samples = wait_for(lambda: [v for n, _, v in self.server.metrics() if n == "nv_cpu_utilization"], "a utilization")
+        self.assertEqual(len(samples), 1)
+        self.assertTrue(0 <= samples[0] <= 1, samples)
+
+    def test_the_device(self):
+        samples = {n: (labels, v) for n, labels, v in self.server.metrics() if n.startswith("nv_gpu_")}
+        self.assertEqual({n: v for n, (_, v) in samples.items()}, {
+            "nv_gpu_utilization": 0.5, "nv_gpu_memory_total_bytes": 1 << 40, "nv_gpu_memory_used_bytes": 1 << 36,
+            "nv_gpu_power_limit": 300})  # what it cannot tell is left out
+        self.assertEqual({labels["gpu_uuid"] for labels, _ in samples.values()}, {"FAKE-fake-0"})
+        kinds = dict(re.findall(r"# TYPE (\S+) (\S+)", self.server.metrics_text()))
+        for name in samples:
+            self.assertEqual(kinds[name], "gauge")
+        self.assertNotIn("nv_gpu_power_usage", kinds)
+
+    def test_queues(self):
+        metric = self.server.metric
+        self.assertEqual(metric("gpulet_queue_length"), 0)
+        self.assertEqual(metric("gpulet_queue_delay_seconds_count", model="a"), 3)
+        for model in ("a", "b"):
+            delay = metric("gpulet_queue_delay_seconds_sum", model=model)
+            self.assertAlmostEqual(delay, metric("nv_inference_queue_duration_us", model=model) / 1e6, delta=2e-6)
+            self.assertLess(delay, metric("gpulet_request_latency_seconds_sum", model=model))
+            self.assertLessEqual(metric("gpulet_queue_delay_seconds", model=model, quantile="0.5"),
+                                 metric("gpulet_queue_delay_seconds", model=model, quantile="0.999"))
+
+    def test_executions_stand_beside_their_predictions(self):
+        metric = self.server.metric
+        rows = {(labels["model"], labels["batch"]): v for n, labels, v in self.server.metrics()
+                if n == "gpulet_execution_seconds_count"}
+        self.assertEqual({key: v for key, v in rows.items() if key[0] == "a"}, {("a", "1"): 1, ("a", "2"): 1, ("a", "3"): 1})
+        self.assertEqual(sum(rows.values()), metric("nv_inference_exec_count"))
+        for model in ("a", "b"):
+            self.assertAlmostEqual(metric("gpulet_execution_seconds_sum", model=model),
+                                   metric("nv_inference_compute_infer_duration_us", model=model) / 1e6, delta=2e-6)
+        self.assertGreaterEqual(metric("gpulet_execution_seconds_sum", model="b"), 0.0019)
+        labels = {name: {tuple(sorted(k for k in l)) for n, l, _ in self.server.metrics() if n == name}
+                  for name in ("gpulet_predicted_execution_seconds", "gpulet_execution_seconds_sum", "gpulet_execution_seconds_count")}
+        self.assertEqual(len(set(map(frozenset, labels.values()))), 1, labels)
+
     def test_zz_counters_never_fall(self):
         def counters():
             kinds = dict(re.findall(r"# TYPE (\S+) (\S+)", self.server.metrics_text()))
@@ -109,6 +160,61 @@ class Metrics(unittest.TestCase):
         after = counters()
         for key, value in before.items():
             self.assertGreaterEqual(after[key], value, key)
+
+
+class Changing(unittest.TestCase):
+    def executed(self):
+        return {labels["model"]: v for n, labels, v in self.server.metrics() if n == "gpulet_execution_seconds_count"}
+
+    def test_executions_go_with_what_ran_them(self):
+        repository = Repository().add("a").add("b").add("c")
+        self.addCleanup(repository.close)
+        plan = repository.write(".plan.json", plan_json([(100, 0, [("a", 1, 1), ("b", 1, 1), ("c", 1, 1)])]))
+        self.server = Server(repository, plan=plan)
+        self.addCleanup(self.server.kill)
+        for model in "abc":
+            identity_infer(self.server, model=model)
+        self.assertEqual(self.executed(), {"a": 1, "b": 1, "c": 1})
+        # The gpu-let goes on without one of its models.
+        r = self.server.post("/v2/repository/models/b/unload")
+        self.assertEqual(r.status, 200, r)
+        identity_infer(self.server, model="c")
+        self.assertEqual(self.executed(), {"a": 1, "c": 2})
+        self.assertEqual(self.server.post("/v2/repository/models/b/load").status, 200)
+        identity_infer(self.server, model="b")
+        self.assertEqual(self.executed(), {"a": 1, "b": 1, "c": 2})
+        self.server.stop()
+
+    def test_a_device_that_is_gone_tells_nothing(self):
+        repository = Repository().add("a")
+        self.addCleanup(repository.close)
+        gone = repository.join(".gone")
+        server = Server(repository, fake_devices="fake:100:2", fake_gone=gone)
+        self.addCleanup(server.kill)
+
+        def told():
+            return sorted(labels["gpu_uuid"] for n, labels, _ in server.metrics() if n == "nv_gpu_memory_used_bytes")
+        self.assertEqual(told(), ["FAKE-fake-0", "FAKE-fake-1"])
+        repository.write(".gone", "fake/1\n")
+        wait_for(lambda: told() == ["FAKE-fake-0"], "one device told of")
+        os.unlink(gone)
+        wait_for(lambda: told() == ["FAKE-fake-0", "FAKE-fake-1"], "both told of again")
+        server.stop()
+
+    def test_the_queue_is_seen_while_it_is_there(self):
+        repository = Repository().add("slow", config="max_batch_size: 1\n", latency_ms=100)
+        self.addCleanup(repository.close)
+        server = Server(repository)
+        self.addCleanup(server.kill)
+
+        def one(thread, number, client):
+            return str(client.request("POST", "/v2/models/slow/infer", identity_body()).status)
+        load = Load(server.port, 8, one)
+        wait_for(lambda: server.metric("gpulet_queue_length", model="slow") >= 4, "a queue")
+        wait_for(lambda: server.metric("gpulet_queue_delay_seconds", model="slow", quantile="0.99") > 0.2, "a delay")
+        self.assertEqual(set(load.stop()), {"200"})
+        self.assertEqual(server.metric("gpulet_queue_length", model="slow"), 0)
+        server.stop()
 
 
 if __name__ == "__main__":

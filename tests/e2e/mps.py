@@ -52,6 +52,15 @@ class Mps(unittest.TestCase):
         server.stop()
         self.assertEqual(self.daemon_left(), [])
 
+    def test_metrics_of_the_gpu(self):
+        server = self.serve([("a", {}), ("b", {})])
+        samples = {n: (l, v) for n, l, v in server.metrics() if n.startswith("nv_gpu_")}
+        self.assertEqual({n: v for n, (_, v) in samples.items()}, {
+            "nv_gpu_utilization": 0.42, "nv_gpu_memory_total_bytes": 80 << 30, "nv_gpu_memory_used_bytes": 1 << 30,
+            "nv_gpu_power_usage": 123.456, "nv_gpu_power_limit": 700})
+        self.assertEqual([l for l, _ in samples.values()], [{"gpu_uuid": "GPU-fake-0"}] * 5)
+        server.stop()
+
     def test_nothing_is_left_after_a_kill(self):
         server = self.serve([("a", {}), ("b", {})])
         below = [p for c in children_of(server.pid) for p in [c] + children_of(c)]

@@ -1,8 +1,8 @@
-/* A management library of two GPUs that are not there. GPULET_FAKE_GPUS: how many (2); a set
- * GPULET_FAKE_MIG puts the first into MIG mode; GPULET_FAKE_CAPABILITY is the major version (9);
- * GPULET_FAKE_NVML_FAILS makes it not start; GPULET_FAKE_LOST is a GPU that does not answer. With
- * GPULET_FAKE_MEMORY_OWN what the asking process holds of the machine's memory counts as in use on
- * the GPU. */
+/* A management library of two GPUs that are not there, of which the second has no sensors.
+ * GPULET_FAKE_GPUS: how many (2); a set GPULET_FAKE_MIG puts the first into MIG mode;
+ * GPULET_FAKE_CAPABILITY is the major version (9); GPULET_FAKE_NVML_FAILS makes it not start;
+ * GPULET_FAKE_LOST is a GPU that does not answer. With GPULET_FAKE_MEMORY_OWN what the asking
+ * process holds of the machine's memory counts as in use on the GPU. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +13,10 @@ enum { NOT_SUPPORTED = 3, NOT_FOUND = 6, BROKEN = 9, LOST = 15 };
 typedef struct memory {
     unsigned long long total, available, used;
 } memory_t;
+
+typedef struct utilization {
+    unsigned gpu, memory;
+} utilization_t;
 
 typedef struct device {
     unsigned index;
@@ -33,6 +37,9 @@ int nvmlDeviceGetMemoryInfo(device_t *device, memory_t *out);
 int nvmlDeviceGetMigMode(device_t *device, unsigned *now, unsigned *later);
 int nvmlDeviceGetNumGpuCores(device_t *device, unsigned *out);
 int nvmlDeviceGetCudaComputeCapability(device_t *device, int *major, int *minor);
+int nvmlDeviceGetUtilizationRates(device_t *device, utilization_t *out);
+int nvmlDeviceGetPowerUsage(device_t *device, unsigned *out);
+int nvmlDeviceGetEnforcedPowerLimit(device_t *device, unsigned *out);
 
 static long number(const char *name, long otherwise)
 {
@@ -145,4 +152,23 @@ int nvmlDeviceGetCudaComputeCapability(device_t *device, int *major, int *minor)
     *major = (int)number("GPULET_FAKE_CAPABILITY", 9);
     *minor = 0;
     return 0;
+}
+
+int nvmlDeviceGetUtilizationRates(device_t *device, utilization_t *out)
+{
+    out->gpu = 42;
+    out->memory = 7;
+    return device->index == 1 ? NOT_SUPPORTED : 0;
+}
+
+int nvmlDeviceGetPowerUsage(device_t *device, unsigned *out)
+{
+    *out = 123456;
+    return device->index == 1 ? NOT_SUPPORTED : 0;
+}
+
+int nvmlDeviceGetEnforcedPowerLimit(device_t *device, unsigned *out)
+{
+    *out = 700000;
+    return device->index == 1 ? NOT_SUPPORTED : 0;
 }

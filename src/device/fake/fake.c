@@ -264,6 +264,22 @@ static gpulet_status_t fake_health(const gpulet_device_t *device,
     return gone ? gpulet_fail(err, GPULET_E_UNAVAILABLE, "%s is said to be gone", name) : GPULET_OK;
 }
 
+/* Of all its memory a sixteenth is in use; it has no sensor of the power that it takes. */
+static gpulet_status_t fake_telemetry(gpulet_device_telemetry_t *out, const gpulet_device_t *device,
+                                      gpulet_error_t *err)
+{
+    const uint64_t bytes = (uint64_t)(device->desc.memory_mb * 1048576.0);
+    (void)err;
+    *out = (gpulet_device_telemetry_t){.memory_total_bytes = bytes,
+                                       .memory_used_bytes = bytes / 16,
+                                       .utilization = 0.5,
+                                       .power_watts = -1.0,
+                                       .power_limit_watts = 300.0};
+    (void)snprintf(out->uuid, sizeof(out->uuid), "FAKE-%s-%u", device->desc.type,
+                   device->desc.index);
+    return GPULET_OK;
+}
+
 const gpulet_device_backend_t gpulet_device_fake = {
     .abi_version = GPULET_DEVICE_ABI,
     .name = "fake",
@@ -273,6 +289,7 @@ const gpulet_device_backend_t gpulet_device_fake = {
     .carve = gpulet_partition_carve,
     .grant = fake_grant,
     .health = fake_health,
+    .telemetry = fake_telemetry,
     .enter = fake_enter,
     .settle = gpulet_partition_settle,
     .lend = fake_lend,

@@ -325,6 +325,28 @@ static gpulet_status_t mps_health(const gpulet_device_t *opaque,
                                                                            : GPULET_E_UNAVAILABLE;
 }
 
+static double known(uint32_t value, double scale)
+{
+    return value == UINT32_MAX ? -1.0 : (double)value * scale;
+}
+
+static gpulet_status_t mps_telemetry(gpulet_device_telemetry_t *out, const gpulet_device_t *opaque,
+                                     gpulet_error_t *err)
+{
+    const mps_device_t *device = (const mps_device_t *)opaque;
+    gpulet_nvml_use_t use;
+    gpulet_status_t st = gpulet_nvml_use(&use, device->uuid, err);
+    if (st != GPULET_OK)
+        return st;
+    *out = (gpulet_device_telemetry_t){.memory_total_bytes = use.memory_bytes,
+                                       .memory_used_bytes = use.used_bytes,
+                                       .utilization = known(use.busy_percent, 0.01),
+                                       .power_watts = known(use.power_mw, 0.001),
+                                       .power_limit_watts = known(use.power_limit_mw, 0.001)};
+    (void)snprintf(out->uuid, sizeof(out->uuid), "%s", device->uuid);
+    return GPULET_OK;
+}
+
 static void mps_detach(const char *text, pid_t worker)
 {
     mps_grant_t grant;
@@ -342,6 +364,7 @@ const gpulet_device_backend_t gpulet_device_mps = {
     .carve = mps_carve,
     .grant = mps_grant,
     .health = mps_health,
+    .telemetry = mps_telemetry,
     .enter = mps_enter,
     .memory_used = mps_memory_used,
     .detach = mps_detach,

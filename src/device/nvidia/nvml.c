@@ -15,6 +15,11 @@ typedef struct nvml_memory {
     unsigned long long used;
 } nvml_memory_t;
 
+typedef struct nvml_utilization {
+    unsigned gpu; /* percent of the last sampling period that something ran */
+    unsigned memory;
+} nvml_utilization_t;
+
 /* X(symbol, name, parameters): all give a code, 0 being success. */
 /* clang-format off */
 #define NVML_MAP(X)                                                                                \
@@ -29,6 +34,10 @@ typedef struct nvml_memory {
     X("nvmlDeviceGetMemoryInfo", memory, (nvml_device_t *device, nvml_memory_t *out))              \
     X("nvmlDeviceGetMigMode", mig_mode, (nvml_device_t *device, unsigned *now, unsigned *later))   \
     X("nvmlDeviceGetNumGpuCores", cores, (nvml_device_t *device, unsigned *out))                   \
+    X("nvmlDeviceGetUtilizationRates", utilization,                                                \
+      (nvml_device_t *device, nvml_utilization_t *out))                                            \
+    X("nvmlDeviceGetPowerUsage", power, (nvml_device_t *device, unsigned *out))                    \
+    X("nvmlDeviceGetEnforcedPowerLimit", power_limit, (nvml_device_t *device, unsigned *out))      \
     X("nvmlDeviceGetCudaComputeCapability", capability,                                            \
       (nvml_device_t *device, int *major, int *minor))
 /* clang-format on */
@@ -170,18 +179,51 @@ gpulet_status_t gpulet_nvml_driver(char *out, uint32_t out_size, uint32_t *cuda,
     return GPULET_OK;
 }
 
+static gpulet_status_t read_memory(nvml_device_t **device, nvml_memory_t *memory, const char *uuid,
+                                   gpulet_error_t *err)
+{
+    gpulet_status_t st = open_library(err);
+    if (st != GPULET_OK)
+        return st;
+    int code = api.by_uuid(uuid, device);
+    if (code == NVML_DONE)
+        code = api.memory(*device, memory);
+    return code == NVML_DONE ? GPULET_OK : fail(err, code, "a GPU's memory");
+}
+
 gpulet_status_t gpulet_nvml_memory_used(uint64_t *bytes_out, const char *uuid, gpulet_error_t *err)
 {
     nvml_device_t *device = NULL;
     nvml_memory_t memory = {0};
-    gpulet_status_t st = open_library(err);
+    gpulet_status_t st = read_memory(&device, &memory, uuid, err);
+    if (st == GPULET_OK)
+        *bytes_out = memory.used;
+    return st;
+}
+
+/* Some GPUs have no such sensor, or do not tell while they are cut (MIG). */
+static uint32_t known(int code, unsigned value)
+{
+    return code == NVML_DONE ? value : UINT32_MAX;
+}
+
+gpulet_status_t gpulet_nvml_use(gpulet_nvml_use_t *out, const char *uuid, gpulet_error_t *err)
+{
+    nvml_device_t *device = NULL;
+    nvml_memory_t memory = {0};
+    nvml_utilization_t busy = {0};
+    unsigned power = 0;
+    unsigned limit = 0;
+    gpulet_status_t st = read_memory(&device, &memory, uuid, err);
     if (st != GPULET_OK)
         return st;
-    int code = api.by_uuid(uuid, &device);
-    if (code == NVML_DONE)
-        code = api.memory(device, &memory);
-    if (code != NVML_DONE)
-        return fail(err, code, "a GPU's memory");
-    *bytes_out = memory.used;
+    int busy_code = api.utilization(device, &busy);
+    int power_code = api.power(device, &power);
+    int limit_code = api.power_limit(device, &limit);
+    *out = (gpulet_nvml_use_t){.memory_bytes = memory.total,
+                               .used_bytes = memory.used,
+                               .busy_percent = known(busy_code, busy.gpu),
+                               .power_mw = known(power_code, power),
+                               .power_limit_mw = known(limit_code, limit)};
     return GPULET_OK;
 }

@@ -25,6 +25,15 @@ typedef struct gpulet_nvml_gpu {
     bool mig;       /* MIG mode is on */
 } gpulet_nvml_gpu_t;
 
+/* Of one GPU, by whomever it is used; UINT32_MAX: the GPU cannot tell. */
+typedef struct gpulet_nvml_use {
+    uint64_t memory_bytes;
+    uint64_t used_bytes;
+    uint32_t busy_percent;
+    uint32_t power_mw;
+    uint32_t power_limit_mw; /* in force */
+} gpulet_nvml_use_t;
+
 /* The GPUs in the library's order; *count may exceed cap. E_UNAVAILABLE with the reason when there
  * is no driver or no GPU. A GPU that fails to answer fails the call. */
 gpulet_status_t gpulet_nvml_list(gpulet_nvml_gpu_t *out, uint32_t cap, uint32_t *count,
@@ -35,5 +44,7 @@ gpulet_status_t gpulet_nvml_driver(char *out, uint32_t out_size, uint32_t *cuda,
 /* Bytes in use on one GPU, by all processes. */
 gpulet_status_t gpulet_nvml_memory_used(uint64_t *bytes_out, const char *uuid,
                                         gpulet_error_t *err) GPULET_MUST_USE;
+gpulet_status_t gpulet_nvml_use(gpulet_nvml_use_t *out, const char *uuid,
+                                gpulet_error_t *err) GPULET_MUST_USE;
 
 #endif

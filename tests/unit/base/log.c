@@ -37,6 +37,47 @@ static void text_is_cut_to_the_room_there_is(void **state)
     }
 }
 
+static void bytes_of_a_peer_stay_one_word_of_text(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        const char *quoted;
+    } rows[] = {
+        {"", "\"\""},
+        {"order-17 a=b", "\"order-17 a=b\""},
+        {"a\"b\\", "\"a\\\"b\\\\\""},
+        {"a\nlevel=error\x7f\t", "\"a\\x0alevel=error\\x7f\\x09\""},
+        {"\xc3\xa9\xff", "\"\\xc3\\xa9\\xff\""},
+        {"12345678", "\"12345678\""},
+        {"123456789", "\"12345678...\""},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        char out[64];
+        const size_t max = i < 5 ? 64 : 8;
+        assert_string_equal(gpulet_log_quote_peer(out, sizeof(out), rows[i].text, max),
+                            rows[i].quoted);
+    }
+}
+
+static void text_of_a_peer_is_cut_to_the_room_there_is(void **state)
+{
+    (void)state;
+    char text[100];
+    memset(text, 1, sizeof(text) - 1);
+    text[sizeof(text) - 1] = '\0';
+    for (size_t size = 8; size < 64; size++) {
+        char out[64];
+        memset(out, 1, sizeof(out));
+        (void)gpulet_log_quote_peer(out, size, text, sizeof(text));
+        size_t len = strlen(out);
+        assert_true(len < size);
+        assert_string_equal(out + len - 4, "...\"");
+        assert_int_equal((len - 5) % 4, 0); /* no escape is cut in two */
+        assert_int_equal(out[size], 1);
+    }
+}
+
 static void levels_are_read_by_name(void **state)
 {
     (void)state;
@@ -55,6 +96,8 @@ int main(void)
         cmocka_unit_test(quotes_and_backslashes_are_escaped),
         cmocka_unit_test(control_bytes_cannot_forge_a_line),
         cmocka_unit_test(text_is_cut_to_the_room_there_is),
+        cmocka_unit_test(bytes_of_a_peer_stay_one_word_of_text),
+        cmocka_unit_test(text_of_a_peer_is_cut_to_the_room_there_is),
         cmocka_unit_test(levels_are_read_by_name),
     };
     return cmocka_run_group_tests_name("base.log", tests, NULL, NULL);

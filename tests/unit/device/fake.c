@@ -113,6 +113,22 @@ static void remembers_what_was_entered(void **state)
     assert_string_equal(entry.provider, "cpu");
 }
 
+static void tells_devices_apart_by_their_uuid(void **state)
+{
+    const gpulet_device_backend_t *fake = gpulet_device_backend_find("fake");
+    const gpulet_device_options_t options = {.fake_spec = "big:100:2:1600"};
+    gpulet_device_t *device = NULL;
+    gpulet_device_telemetry_t t;
+    (void)state;
+    assert_int_equal(fake->open(&device, 1, &options, NULL), GPULET_OK);
+    assert_int_equal(fake->telemetry(&t, device, NULL), GPULET_OK);
+    assert_string_equal(t.uuid, "FAKE-big-1");
+    assert_int_equal(t.memory_total_bytes, 1600ULL << 20);
+    assert_int_equal(t.memory_used_bytes, 100ULL << 20);
+    assert_true(t.utilization == 0.5 && t.power_watts < 0 && t.power_limit_watts == 300.0);
+    fake->close(device);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -120,6 +136,7 @@ int main(void)
         cmocka_unit_test(says_what_is_wrong_with_a_specification),
         cmocka_unit_test(has_the_memory_that_it_is_given),
         cmocka_unit_test(is_gone_while_the_file_says_so),
+        cmocka_unit_test(tells_devices_apart_by_their_uuid),
         cmocka_unit_test(remembers_what_was_entered),
     };
     return cmocka_run_group_tests_name("device.fake", tests, NULL, NULL);

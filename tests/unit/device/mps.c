@@ -275,6 +275,32 @@ static void enter_body(void)
     CHECK(strstr(err.text, "MPS is gone") != NULL);
 }
 
+static void telemetry_body(void)
+{
+    gpulet_device_t *devices[2] = {NULL};
+    gpulet_device_telemetry_t t;
+    gpulet_error_t err = {""};
+    CHECK(mps->open(&devices[0], 0, NULL, &err) == GPULET_OK);
+    CHECK(mps->open(&devices[1], 1, NULL, &err) == GPULET_OK);
+    CHECK(mps->telemetry(&t, devices[0], &err) == GPULET_OK);
+    CHECK(strcmp(t.uuid, "GPU-fake-0") == 0);
+    CHECK(t.memory_total_bytes == UINT64_C(80) << 30 && t.memory_used_bytes == UINT64_C(1) << 30);
+    CHECK(t.utilization == 0.42 && t.power_watts == 123.456 && t.power_limit_watts == 700.0);
+    CHECK(mps->telemetry(&t, devices[1], &err) == GPULET_OK); /* It has no sensors. */
+    CHECK(t.memory_used_bytes == UINT64_C(2) << 30);
+    CHECK(t.utilization < 0 && t.power_watts < 0 && t.power_limit_watts < 0);
+    (void)setenv("GPULET_FAKE_LOST", "0", 1);
+    CHECK(mps->telemetry(&t, devices[0], &err) == GPULET_E_UNAVAILABLE && err.text[0] != '\0');
+    mps->close(devices[0]);
+    mps->close(devices[1]);
+}
+
+static void tells_what_sensors_say(void **state)
+{
+    (void)state;
+    in_child(telemetry_body);
+}
+
 static void enters_by_its_environment(void **state)
 {
     (void)state;
@@ -356,6 +382,7 @@ int main(void)
         cmocka_unit_test(says_why_the_daemon_does_not_start),
         cmocka_unit_test(runs_one_daemon_and_takes_it_down),
         cmocka_unit_test(leaves_nothing_behind_when_killed),
+        cmocka_unit_test(tells_what_sensors_say),
         cmocka_unit_test(enters_by_its_environment),
         cmocka_unit_test(refuses_wrong_grants),
         cmocka_unit_test(takes_clients_off_before_they_are_killed),

@@ -28,6 +28,7 @@ static void every_default_is_what_the_table_says(void **state)
     assert_null(s.config);
     assert_string_equal(s.address, "127.0.0.1");
     assert_int_equal(s.http_port, 8000);
+    assert_int_equal(s.grpc_port, 0);
     assert_int_equal(s.metrics_port, 8002);
     assert_string_equal(s.engine, "ort");
     assert_string_equal(s.device, "cpu");
