@@ -73,14 +73,14 @@ typedef struct gpulet_control {
     uint32_t segment;   /* LARGE FORGET GONE */
     uint32_t batch;     /* MEASURE MEASURED; LOAD: batch_fixed; WIDEN: units, lent ones included */
     uint32_t runs;      /* MEASURE: least; MEASURED; LOAD: largest batch it will be asked for */
-    uint32_t runs_max;  /* MEASURE */
+    uint32_t runs_max;  /* MEASURE; LOAD: runs of one item to time, at most */
     uint32_t cold_runs; /* MEASURE: at most so many cold runs, 0: none */
     uint32_t threads;   /* READY WIDEN */
     int32_t status;     /* FAILED LOAD_FAILED MEASURED WIDENED */
     bool batched;       /* LOAD; LOADED: its outputs can be taken apart by items */
     uint64_t size;      /* HELLO LARGE LOAD: bytes of the segment that comes along */
     uint64_t ns;        /* MEASURE: budget; LOAD WIDEN: limit; LOADED: load time */
-    uint64_t p50_ns;    /* MEASURED */
+    uint64_t p50_ns;    /* MEASURED; LOADED: of one item, 0: not timed */
     uint64_t p99_ns;    /* MEASURED */
     uint64_t cold_ns;   /* MEASURED: by how much a cold run takes longer; 0: not seen to */
     uint64_t memory;    /* LOADED MEASURED, bytes */

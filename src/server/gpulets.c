@@ -169,6 +169,20 @@ static uint32_t free_lane(const gpulet_server_t *server)
     return SERVER_LANE_NONE;
 }
 
+/* From the profile; without one a run that was timed when the model was loaded is better than
+ * nothing. */
+static uint64_t *exec_table(server_gpulet_t *g, const server_service_t *service, uint32_t *count)
+{
+    const server_model_t *model = &g->server->models[service->model];
+    uint64_t *table = server_planning_exec_table(
+        g->server, model, g->server->devices[g->device].desc.type, g->units, count);
+    if (table != NULL || service->run_ns == 0 || (table = calloc(1, sizeof(*table))) == NULL)
+        return table;
+    table[0] = service->run_ns;
+    *count = 1;
+    return table;
+}
+
 uint32_t server_gpulet_lane_services(gpulet_sched_service_t *out, server_gpulet_t *g,
                                      bool with_going)
 {
@@ -183,8 +197,7 @@ uint32_t server_gpulet_lane_services(gpulet_sched_service_t *out, server_gpulet_
         s->model = model->id;
         s->batch = service->batch < model->batch_max ? service->batch : model->batch_max;
         s->rate_rps = service->rate_rps;
-        s->exec_ns = server_planning_exec_table(server, model, server->devices[g->device].desc.type,
-                                                g->units, &s->exec_count);
+        s->exec_ns = exec_table(g, service, &s->exec_count);
         count++;
     }
     return count;

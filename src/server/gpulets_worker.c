@@ -11,7 +11,13 @@
 #include "server/follow.h"
 #include "server/gpulets.h"
 
-enum { BACKOFF_MS_MIN = 100, BACKOFF_MS_MAX = 10000, HEALTHY_MS = 500, BACKGROUND_NICE = 10 };
+enum {
+    BACKOFF_MS_MIN = 100,
+    BACKOFF_MS_MAX = 10000,
+    HEALTHY_MS = 500,
+    BACKGROUND_NICE = 10,
+    TIMED_RUNS = 3 /* of a model without a profile, as it is loaded */
+};
 
 /* ---- worker callbacks ---- */
 
@@ -28,6 +34,8 @@ static gpulet_status_t ask_load(server_gpulet_t *g, server_service_t *service, g
         .prepared = server_prepared_find(prepared, sizeof(prepared), server, model),
         .batch_fixed = model->batch_fixed,
         .batch_planned = service->batch_next,
+        .timed_runs =
+            gpulet_profile_has_model(server->profile, NULL, model->entry->key) ? 0 : TIMED_RUNS,
         .batched = model->batched};
     if (st == GPULET_OK) {
         value.input_fd = gpulet_slab_fd(model->inputs->slab);
@@ -145,6 +153,7 @@ static void on_loaded(void *context, gpulet_worker_t *worker, const gpulet_worke
         return;
     }
     service->loaded = true;
+    service->run_ns = loaded->run_ns;
     if (loaded->outputs_whole && !model->outputs_whole)
         run_one_by_one(g->server, model);
     model->load_ns = loaded->load_ns;

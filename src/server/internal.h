@@ -183,6 +183,7 @@ typedef struct server_service {
     bool held;    /* coming, and there is no memory for it until others are gone */
     bool widened; /* there is a copy for lent units */
     bool widen_asked;
+    uint64_t run_ns;    /* of one item when it was loaded; 0: not timed, as its profile is known */
     uint64_t narrow_ns; /* what one item took without lent units, when they were lent */
 } server_service_t;
 
@@ -307,7 +308,7 @@ struct gpulet_server {
     gpulet_http_server_t *metrics_http;
     gpulet_sched_t *sched;
     uint64_t started_ns;
-    uint64_t shape_seed; /* of the keys by which requests of one shape are told; secret */
+    uint64_t shape_seed;      /* of the keys by which requests of one shape are told; secret */
     server_machine_t machine; /* as metrics were asked for last */
 
     server_model_t *models; /* SERVER_MODELS_MAX slots, so that they never move; untouched ones

@@ -326,6 +326,7 @@ gpulet_status_t gpulet_worker_load(gpulet_worker_t *worker, const gpulet_worker_
                                    .batch = model->batch_fixed,
                                    .batched = model->batched,
                                    .runs = model->batch_planned,
+                                   .runs_max = model->timed_runs,
                                    .size = model->input_size,
                                    .ns = worker->load_limit_ns,
                                    .name = model->name,

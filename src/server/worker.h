@@ -26,6 +26,7 @@ typedef struct gpulet_worker_loaded {
     uint32_t model;
     const gpulet_model_io_t *io; /* as the engine's session declares it; borrowed for the call */
     uint64_t load_ns;
+    uint64_t run_ns;       /* of one item, the least of the timed runs; 0: none was timed */
     uint64_t memory_bytes; /* growth of the worker's resident set by loading and the first run */
     bool outputs_whole;    /* it was to be batched, but its outputs have no batch dimension */
 } gpulet_worker_loaded_t;
@@ -121,6 +122,7 @@ typedef struct gpulet_worker_model {
     const char *prepared;   /* a file to load in place of path; NULL: none */
     uint32_t batch_fixed;   /* N: pad to N items; 0: none */
     uint32_t batch_planned; /* the largest it will be asked for, to be ready for; 0: not known */
+    uint32_t timed_runs;    /* of one item, at most so many, when nothing is known of its times */
     bool batched;           /* the first dimension of every tensor is the batch */
 } gpulet_worker_model_t;
 

@@ -148,6 +148,7 @@ static void take_loaded(gpulet_worker_t *worker, gpulet_control_t *m)
     const gpulet_worker_loaded_t loaded = {.model = known->model,
                                            .io = &known->io,
                                            .load_ns = m->ns,
+                                           .run_ns = m->p50_ns,
                                            .memory_bytes = m->memory,
                                            .outputs_whole = known->batched && !m->batched};
     known->batched = known->batched && m->batched;

@@ -142,6 +142,7 @@ void gpulet_work_loaded(gpulet_work_t *work, gpulet_work_model_t *m, uint64_t lo
                                      .model = m->model,
                                      .batched = m->batched && !m->outputs_whole,
                                      .ns = load_ns,
+                                     .p50_ns = m->timed_ns,
                                      .memory = m->memory_bytes,
                                      .io = *m->io};
     gpulet_work_send(work, &answer, -1);

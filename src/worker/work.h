@@ -47,6 +47,7 @@ typedef struct gpulet_work_model {
     char *name;
     char *path; /* of the file that engine_model was loaded from */
     uint64_t load_limit_ns;
+    uint64_t timed_ns; /* of one item, when it was loaded; 0: not asked for */
     uint32_t model;
     uint32_t batch_fixed;
     int recipe; /* which made-up inputs it ran with; -1: none yet */
@@ -252,6 +253,7 @@ typedef struct gpulet_work_trial {
     gpulet_work_buffer_t *gather;
     gpulet_work_t *placed; /* outputs lie where the server would read them; NULL: elsewhere */
     bool unbatched;        /* an output had not the batch's dimension */
+    uint64_t run_ns;       /* of the last run, where nothing is placed */
 } gpulet_work_trial_t;
 
 /* Borrows both texts. */

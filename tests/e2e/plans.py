@@ -373,6 +373,21 @@ class Calibration(Case):
         self.serves_all(server, "a", "b")
         server.stop()
 
+    def test_an_unknown_model_is_not_believed_to_be_quick(self):
+        """Nothing is known of it but how long a run took as it was loaded: that is enough not to promise what cannot be."""
+        self.add("slow", latency_ms=150, config=parameters(slo_ms=100))
+        self.add("quick", latency_ms=2, config=parameters(slo_ms=100))
+        server = self.serve()
+        self.assertEqual(server.status()["planner"], "provisional")
+        estimates = {m["model"]: m["estimate_ms"] for g in server.status()["gpulets"] for m in g["models"]}
+        self.assertGreaterEqual(estimates["slow"], 150)
+        self.assertLess(estimates["quick"], 100)
+        answers = [server.post("/v2/models/slow/infer", identity_body()) for _ in range(8)]
+        refused = [r for r in answers if r.status == 503 and "predicted_late" in r.error()]
+        self.assertGreaterEqual(len(refused), 6, "but for the one that is let in to see whether it is so")
+        self.serves_all(server, "quick")
+        server.stop()
+
     def test_a_busy_machine_is_told_of(self):
         crowd = Crowd()
         self.addCleanup(crowd.close)

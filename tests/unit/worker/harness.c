@@ -60,6 +60,7 @@ static void on_loaded(void *context, gpulet_worker_t *worker, const gpulet_worke
     if (h->io.outputs_count > 0)
         h->first_output = loaded->io->outputs[0];
     h->load_memory = loaded->memory_bytes;
+    h->load_run_ns = loaded->run_ns;
     h->loaded++;
 }
 
@@ -219,6 +220,7 @@ void harness_load(harness_t *h, uint32_t model, const char *text, bool batched,
                                      .input_fd = gpulet_slab_fd(h->inputs),
                                      .input_size = gpulet_slab_size(h->inputs),
                                      .batch_fixed = batch_fixed,
+                                     .timed_runs = h->timed_runs,
                                      .batched = batched};
     int failed = h->load_failed;
     int loaded = h->loaded;

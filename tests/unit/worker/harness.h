@@ -31,6 +31,8 @@ typedef struct harness {
         io; /* of the model loaded last; names and shapes only of the first input and output */
     gpulet_tensor_spec_t first_input, first_output;
     uint64_t load_memory;
+    uint32_t timed_runs; /* asked for with each load */
+    uint64_t load_run_ns;
     gpulet_worker_measured_t measurement;
     char text[1024]; /* of a failure, or why it was lost */
     gpulet_status_t status;

@@ -120,6 +120,19 @@ static void memory_of_a_model_is_seen(void **state)
     harness_stop(h);
 }
 
+static void a_run_is_timed_when_that_is_asked_for(void **state)
+{
+    harness_t *h = *state;
+    harness_start(h, NULL, "timed", NULL);
+    harness_load(h, 1, "latency_ms=20\nlatency_ms_per_item=5\n", true, 0);
+    assert_int_equal(h->load_run_ns, 0);
+    h->timed_runs = 3;
+    harness_load(h, 2, "latency_ms=20\nlatency_ms_per_item=5\n", true, 0);
+    assert_in_range(h->load_run_ns, 25 * GPULET_NS_PER_MS, GPULET_NS_PER_S);
+    h->timed_runs = 0;
+    harness_stop(h);
+}
+
 static void low_priority(gpulet_worker_options_t *o)
 {
     o->nice = 10;
@@ -495,6 +508,7 @@ int main(void)
         TEST(a_model_unloaded_makes_room_for_its_number),
         TEST(a_model_unloaded_while_loading_is_never_spoken_of),
         TEST(memory_of_a_model_is_seen),
+        TEST(a_run_is_timed_when_that_is_asked_for),
         TEST(loads_in_the_background_and_comes_to_the_front),
         TEST(a_terminals_interrupt_does_not_end_it),
         TEST(it_keeps_no_descriptor_of_the_server),
