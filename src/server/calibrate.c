@@ -7,8 +7,8 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "server/follow.h"
+#include "server/keeper.h"
 #include "server/profiler.h"
-#include "store/store.h"
 
 enum { QUIET_MS = 200, RUNS_MIN = 3, RUNS_MAX = 50 };
 
@@ -59,11 +59,9 @@ static void on_row(void *context, const gpulet_profiler_row_t *row)
     if (gpulet_profile_add(server->profile, device, row->model->key, row->units, 1, &point, true,
                            &err) != GPULET_OK)
         GPULET_LOG(ERROR, "event=profile_row_refused error=\"%s\"", err.text);
-    else if (server->store != NULL &&
-             gpulet_store_put_point(server->store, device, server->settings.engine,
-                                    row->model->file_key, row->model->key, row->units, 1, &point,
-                                    &err) != GPULET_OK)
-        GPULET_LOG(WARNING, "event=store_failed error=\"%s\"", err.text);
+    else if (server->keeper != NULL)
+        server_keeper_point(server->keeper, device, server->settings.engine, row->model->file_key,
+                            row->model->key, row->units, &point);
 }
 
 static void on_problem(void *context, const gpulet_repository_model_t *model, uint32_t units,

@@ -343,8 +343,9 @@ struct gpulet_server {
     uint64_t plans_seq;   /* plans that came from outside */
     uint64_t asks_seq;    /* plans that a person asked for */
     bool ask_forced;
-    bool devices_blamed;        /* devices.c: a change that no plan was asked for yet */
-    struct gpulet_store *store; /* NULL: nothing is kept */
+    bool devices_blamed;          /* devices.c: a change that no plan was asked for yet */
+    struct gpulet_store *store;   /* NULL: nothing is kept */
+    struct server_keeper *keeper; /* writes into it */
     bool calibration_wanted;
     server_calibration_t *calibration;
     server_prepared_t *prepared; /* NULL: no model is prepared */

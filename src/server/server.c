@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "server/ensembles.h"
 #include "server/follow.h"
+#include "server/keeper.h"
 #include "server/planning.h"
 #include "store/store.h"
 
@@ -183,7 +184,7 @@ static gpulet_status_t open_store(gpulet_server_t *server, gpulet_error_t *err)
         return GPULET_OK;
     gpulet_status_t st = gpulet_store_open(&server->store, path, &why);
     if (st == GPULET_OK)
-        return st;
+        return server_keeper_create(&server->keeper, server->store, err);
     if (path != NULL)
         return gpulet_fail(err, st, "%s", why.text);
     GPULET_LOG(WARNING, "event=no_store reason=\"%s\"", why.text);
@@ -366,6 +367,7 @@ void gpulet_server_destroy(gpulet_server_t *server)
     server_planning_close(server);
     server_events_destroy(server->events);
     server_catalog_close(server);
+    server_keeper_destroy(server->keeper);
     gpulet_store_close(server->store);
     gpulet_workload_destroy(server->workload);
     gpulet_sched_destroy(server->sched);

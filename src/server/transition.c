@@ -2,6 +2,7 @@
  * the plan has no use for drains and stops. What cannot be reached is given up, and what serves
  * goes on. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -9,8 +10,8 @@
 #include "server/ensembles.h"
 #include "server/follow.h"
 #include "server/gpulets.h"
+#include "server/keeper.h"
 #include "server/planning.h"
-#include "store/store.h"
 
 bool server_gpulet_is_hopeless(const server_gpulet_t *g)
 {
@@ -124,20 +125,28 @@ static void note(gpulet_server_t *server, server_event_kind_t kind, server_outco
 static void keep_in_store(gpulet_server_t *server)
 {
     gpulet_buf_t json = GPULET_BUF_INIT;
-    gpulet_error_t err = {"out of memory"};
-    if (server->store == NULL)
+    if (server->keeper == NULL)
         return;
-    gpulet_status_t st = gpulet_plan_format_json(&json, server->plan);
-    if (st == GPULET_OK)
-        st = gpulet_store_put_plan(
-            server->store, gpulet_follow_reason_text(server->transition.reason), json.data, &err);
-    for (uint32_t i = 0; st == GPULET_OK && i < server->models_count; i++) {
+    server_told_t *told = calloc(server->models_count + 1U, sizeof(*told));
+    uint32_t count = 0;
+    bool failed = told == NULL || gpulet_plan_format_json(&json, server->plan) != GPULET_OK;
+    for (uint32_t i = 0; !failed && i < server->models_count; i++) {
         const server_model_t *model = &server->models[i];
-        if (model->role == SERVER_MODEL_CURRENT)
-            st = gpulet_store_put_told(server->store, model->entry->key, model->rate_rps, &err);
+        if (model->role != SERVER_MODEL_CURRENT)
+            continue;
+        told[count].rate_rps = model->rate_rps;
+        told[count].model = strdup(model->entry->key);
+        failed = told[count++].model == NULL;
     }
-    if (st != GPULET_OK)
-        GPULET_LOG(WARNING, "event=store_failed error=\"%s\"", err.text);
+    if (!failed) {
+        server_keeper_plan(server->keeper, gpulet_follow_reason_text(server->transition.reason),
+                           json.data, told, count);
+        return;
+    }
+    GPULET_LOG(WARNING, "event=store_failed error=\"out of memory\"");
+    for (uint32_t i = 0; i < count; i++)
+        free(told[i].model);
+    free(told);
     gpulet_buf_deinit(&json);
 }
 

@@ -451,6 +451,26 @@ gpulet_status_t gpulet_store_get_pairs(gpulet_store_t *store, const char *engine
     return st;
 }
 
+gpulet_status_t gpulet_store_begin(gpulet_store_t *store, gpulet_error_t *err)
+{
+    int rc = sqlite3_exec(store->db, "BEGIN IMMEDIATE", NULL, NULL, NULL);
+    return rc == SQLITE_OK ? GPULET_OK : fail_db(store, err);
+}
+
+gpulet_status_t gpulet_store_commit(gpulet_store_t *store, gpulet_error_t *err)
+{
+    if (sqlite3_exec(store->db, "COMMIT", NULL, NULL, NULL) == SQLITE_OK)
+        return GPULET_OK;
+    gpulet_status_t st = fail_db(store, err);
+    gpulet_store_undo(store);
+    return st;
+}
+
+void gpulet_store_undo(gpulet_store_t *store)
+{
+    (void)sqlite3_exec(store->db, "ROLLBACK", NULL, NULL, NULL);
+}
+
 gpulet_status_t gpulet_store_put_plan(gpulet_store_t *store, const char *why, const char *json,
                                       gpulet_error_t *err)
 {

@@ -45,6 +45,12 @@ gpulet_status_t gpulet_store_get_pairs(gpulet_store_t *store, const char *engine
                                        const char *self_key, const char *other_key,
                                        const gpulet_pair_t *names, gpulet_pairs_t *pairs,
                                        size_t *count_out, gpulet_error_t *err) GPULET_MUST_USE;
+/* What is put between begin and commit is kept as a whole, and much quicker than by itself; undo
+ * forgets it. */
+gpulet_status_t gpulet_store_begin(gpulet_store_t *store, gpulet_error_t *err) GPULET_MUST_USE;
+gpulet_status_t gpulet_store_commit(gpulet_store_t *store, gpulet_error_t *err) GPULET_MUST_USE;
+void gpulet_store_undo(gpulet_store_t *store);
+
 /* Appends to the history of plans: why and the plan's JSON. Only the newest 1,000 are kept. */
 gpulet_status_t gpulet_store_put_plan(gpulet_store_t *store, const char *why, const char *json,
                                       gpulet_error_t *err) GPULET_MUST_USE;

@@ -1,13 +1,15 @@
 """The closed loop: rates are followed, plans are changed under load, and what cannot be reached changes nothing."""
+import contextlib
 import json
 import os
 import random
 import signal
+import sqlite3
 import threading
 import time
 import unittest
 
-from harness import (GPULET, Client, Load, Repository, Server, identity_infer, main, parameters, plan_json, run, script, wait_for)
+from harness import (GPULET, Client, Load, Repository, Server, identity_body, identity_infer, main, parameters, plan_json, run, script, wait_for)
 
 
 def devices_yaml(count=1, memory_mb=16384):
@@ -645,10 +647,19 @@ class Restart(Case):
         first = self.plan()
         self.post("rates", '{"a": 150}')
         wait_for(lambda: self.rates()["a"]["covered_rps"] >= 150, "a is covered")
+        wait_for(lambda: self.kept() == self.plan(), "kept in the store")
         return server, first, self.plan()
 
+    def kept(self):
+        with contextlib.closing(sqlite3.connect(self.store)) as db:
+            (text,) = db.execute("SELECT json FROM plan ORDER BY rowid DESC LIMIT 1").fetchone()
+        return self.cut_of(json.loads(text))
+
     def plan(self):
-        plan = self.server.get("/gpulet/v1/plan").json()
+        return self.cut_of(self.server.get("/gpulet/v1/plan").json())
+
+    @staticmethod
+    def cut_of(plan):
         return sorted((d["type"], d["index"], g["units"], m["model"], m["batch"]) for d in plan["devices"] for g in d["gpulets"] for m in g["models"])
 
     def test_a_killed_server_goes_on_with_its_last_plan(self):
@@ -665,6 +676,25 @@ class Restart(Case):
         server = self.again(fresh_plan="true")
         self.assertEqual(self.plan(), first)
         server.stop()
+
+    def test_a_store_that_is_held_by_others_keeps_no_request_waiting(self):
+        server, _, last = self.grown()
+        with contextlib.closing(sqlite3.connect(self.store, isolation_level=None)) as db, server.client() as client:
+            db.execute("BEGIN EXCLUSIVE")
+            replans = server.status()["replans"]
+            self.post("rates", '{"a": 20, "b": 150}')
+            longest, end = 0, time.monotonic() + 3
+            while time.monotonic() < end:
+                begun = time.monotonic()
+                self.assertEqual(client.request("POST", "/v2/models/a/infer", identity_body()).status, 200)
+                longest = max(longest, time.monotonic() - begun)
+            wait_for(lambda: server.status()["replans"] > replans, "another plan")
+            db.execute("ROLLBACK")
+        self.assertLess(longest, 1.5, "a try to write waits for two seconds")
+        self.assertEqual(self.post("replan", '{"force": true}').status, 200)
+        served = self.plan()
+        server.stop()
+        self.assertEqual(self.kept(), served)
 
     def test_the_last_plan_is_not_served_where_it_no_longer_fits(self):
         _, first, last = self.grown()

@@ -126,6 +126,31 @@ static void rates_that_were_told_are_kept_by_model(void **state)
     gpulet_store_close(store);
 }
 
+static void what_is_undone_was_never_put(void **state)
+{
+    folder_t *folder = *state;
+    gpulet_error_t err = {""};
+    char *json = NULL;
+    double rate_rps = -1;
+    gpulet_store_t *store = open_store(folder_at(folder, "gpulet.db"));
+    assert_int_equal(gpulet_store_begin(store, &err), GPULET_OK);
+    assert_int_equal(gpulet_store_put_plan(store, "start", "{\"a\":1}", &err), GPULET_OK);
+    assert_int_equal(gpulet_store_put_told(store, "a", 1, &err), GPULET_OK);
+    gpulet_store_undo(store);
+    assert_int_equal(gpulet_store_last_plan(&json, store, &err), GPULET_E_NOT_FOUND);
+    assert_int_equal(gpulet_store_get_told(&rate_rps, store, "a", &err), GPULET_E_NOT_FOUND);
+    assert_int_equal(gpulet_store_begin(store, &err), GPULET_OK);
+    assert_int_not_equal(gpulet_store_begin(store, &err), GPULET_OK);
+    assert_int_equal(gpulet_store_put_told(store, "a", 2, &err), GPULET_OK);
+    assert_int_equal(gpulet_store_commit(store, &err), GPULET_OK);
+    assert_int_not_equal(gpulet_store_commit(store, &err), GPULET_OK);
+    gpulet_store_close(store);
+    store = open_store(folder_at(folder, "gpulet.db"));
+    assert_int_equal(gpulet_store_get_told(&rate_rps, store, "a", &err), GPULET_OK);
+    assert_true(rate_rps == 2);
+    gpulet_store_close(store);
+}
+
 static void run_sql(const char *path, const char *sql)
 {
     sqlite3 *db = NULL;
@@ -361,6 +386,7 @@ int main(void)
         in_folder(pairs_come_back_under_the_names_of_today),
         in_folder(the_newest_plan_is_the_last_one),
         in_folder(rates_that_were_told_are_kept_by_model),
+        in_folder(what_is_undone_was_never_put),
         in_folder(only_the_newest_thousand_plans_are_kept),
         in_folder(a_file_that_is_no_store_is_refused_and_left_alone),
         in_folder(the_database_of_another_program_is_refused_and_left_alone),
