@@ -41,13 +41,18 @@ def rounded(value, digits=5):
 
 def compare(bench, point, gpulet, yardstick, goal, what="bare", **extra):
     """A ratio of two figures of the same run and whether it meets its goal, a text such as '<= 2'."""
-    ratio = gpulet / yardstick if yardstick else None  # nothing to compare with: met is null too
+    ratio = gpulet / yardstick if yardstick and gpulet is not None else None  # nothing to compare (with): met is null too
     sign, bound = goal.split()
     met = None if ratio is None else ratio <= float(bound) if sign == "<=" else ratio >= float(bound)
     fields = {"bench": bench, "point": point, "gpulet": rounded(gpulet), what: rounded(yardstick),
               "ratio": rounded(ratio, 4), "goal": goal, "met": met}
     emit(**fields, **extra)
     return ratio
+
+
+def limit(bench, point, gpulet, goal, **extra):
+    """A figure whose goal is in its own unit, such as '<= 5' of a figure in ms: a line like compare's, beside one unit."""
+    return compare(bench, point, gpulet, 1.0, goal, what="unit", **extra)
 
 
 def arguments(text, **extra):

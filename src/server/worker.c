@@ -238,6 +238,14 @@ void gpulet_worker_process_batches(gpulet_worker_t *worker)
     call_end(worker);
 }
 
+/* The oldest batch may have to wait until that is done. What came after the batch does not keep it
+ * waiting, nor a load in a worker that serves. */
+static bool waits_behind(const gpulet_worker_t *worker, const gpulet_worker_debt_t *debt)
+{
+    return debt != NULL && debt->sent_ns <= worker->batches[0].sent_ns &&
+           !(debt->kind == GPULET_CONTROL_LOAD && worker->serves);
+}
+
 static void limits_check(gpulet_worker_t *worker, uint64_t now_ns)
 {
     const gpulet_worker_debt_t *debt = worker->debts;
@@ -254,9 +262,8 @@ static void limits_check(gpulet_worker_t *worker, uint64_t now_ns)
                 worker, "%s of model %u takes over %llu ms",
                 debt->kind == GPULET_CONTROL_MEASURE ? "the measurement" : "the load",
                 debt->known->model, (unsigned long long)(debt->limit_ns / GPULET_NS_PER_MS));
-        return; /* A batch may wait behind it. */
     }
-    if (worker->batches_count > 0 &&
+    if (worker->batches_count > 0 && !waits_behind(worker, debt) &&
         now_ns > later(worker->batches[0].sent_ns, worker->progress_ns) + worker->run_limit_ns)
         gpulet_worker_lose(worker, "batch %llu runs for over %llu ms",
                            (unsigned long long)worker->batches[0].batch,
@@ -480,8 +487,8 @@ gpulet_status_t gpulet_worker_widen(gpulet_worker_t *worker, const gpulet_worker
     assert(known != NULL && known->loaded && threads > 0);
     if (worker->state >= GPULET_WORKER_LOST || worker->stopping || worker->closed_ns != 0)
         return GPULET_E_CLOSED;
-    if (debt_add(worker, known, GPULET_CONTROL_WIDEN,
-                 worker->load_limit_ns + worker->run_limit_ns) != GPULET_OK)
+    /* A copy comes from a prepared file, in a moment, and batches wait behind it. */
+    if (debt_add(worker, known, GPULET_CONTROL_WIDEN, worker->run_limit_ns) != GPULET_OK)
         return GPULET_E_NOMEM;
     known->widened = false;
     gpulet_status_t st = gpulet_worker_send(worker, &message, -1);
@@ -521,6 +528,7 @@ gpulet_status_t gpulet_worker_regrant(gpulet_worker_t *worker, const char *grant
 void gpulet_worker_set_foreground(gpulet_worker_t *worker)
 {
     const gpulet_control_t foreground = {.kind = GPULET_CONTROL_FOREGROUND};
+    worker->serves = true;
     if (gpulet_worker_send(worker, &foreground, -1) != GPULET_OK)
         return; /* It is gone, which the owner hears of. */
 }

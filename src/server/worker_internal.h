@@ -84,6 +84,7 @@ struct gpulet_worker {
     pid_t pid;                              /* 0: never started */
     const gpulet_device_backend_t *backend; /* NULL: none of that name */
     char *grant;                            /* owned */
+    bool serves;                            /* it loads beside its batches */
     bool reaped;
     int exit_status; /* of waitpid, when reaped */
     int epoll_fd;

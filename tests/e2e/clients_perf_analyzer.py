@@ -21,10 +21,10 @@ def environment():
 
 def need_perf_analyzer():
     if not os.access(BIN, os.X_OK):
-        real.skip("no perf_analyzer; run: tools/setup clients")
+        harness.missing("no perf_analyzer; run: tools/setup clients")
     code, out, err = harness.run(BIN, "--version", env=environment())
     if code != 0:
-        real.skip("perf_analyzer does not start (%s); run: tools/setup clients" % (err or out).strip()[:200])
+        harness.missing("perf_analyzer does not start (%s); run: tools/setup clients" % (err or out).strip()[:200])
 
 
 class KnownLatency:

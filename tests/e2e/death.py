@@ -110,7 +110,7 @@ class Death(unittest.TestCase):
         server.stop()
 
     def test_a_model_that_crashes_its_worker(self):
-        server = self.serve(("crash", {"latency_ms": 1, "crash_run_every": 10}), ("steady", MODEL))
+        server = self.serve(("crash", {"latency_ms": 1, "crash_run_every": 13}), ("steady", MODEL))
         steady = Load(server.port, 2, sender("steady"))
         statuses = []
         with server.client() as c:
@@ -127,7 +127,7 @@ class Death(unittest.TestCase):
         server.stop()
 
     def test_a_run_that_hangs_loses_its_worker(self):
-        server = self.serve(("hang", {"latency_ms": 1, "hang_run_every": 4}), ("steady", MODEL), run_limit_s=1)
+        server = self.serve(("hang", {"latency_ms": 1, "hang_run_every": 7}), ("steady", MODEL), run_limit_s=1)
         steady = Load(server.port, 2, sender("steady"))
         with server.client() as c:
             while self.lost("hang") < 2:

@@ -104,7 +104,7 @@ class Drain(unittest.TestCase):
         return clients
 
     def test_what_lasts_longer_than_the_limit_is_given_up(self):
-        server = self.serve("max_batch_size: 1\n", {"latency_ms": 1, "hang_run_every": 5}, drain_limit_s=0.5)
+        server = self.serve("max_batch_size: 1\n", {"latency_ms": 1, "hang_run_every": 8}, drain_limit_s=0.5)
         clients = self.send_to_a_model_that_hangs()
         server.process.send_signal(signal.SIGTERM)
         self.assertEqual(server.wait_exit(20), 0)
@@ -117,7 +117,7 @@ class Drain(unittest.TestCase):
         server.stop()
 
     def test_asked_twice_it_ends_at_once(self):
-        server = self.serve("max_batch_size: 1\n", {"latency_ms": 1, "hang_run_every": 5})
+        server = self.serve("max_batch_size: 1\n", {"latency_ms": 1, "hang_run_every": 8})
         clients = self.send_to_a_model_that_hangs()
         server.process.send_signal(signal.SIGINT)
         wait_for(self.refused, "draining")
@@ -148,14 +148,82 @@ class Drain(unittest.TestCase):
                 c.read_response()
             c.close()
 
-    def test_no_shared_memory_or_file_is_left(self):
-        before = set(os.listdir("/dev/shm"))
-        server = self.serve(args={"latency_ms": 1})
-        self.assertEqual(server.infer("slow", identity_body()).status, 200)
+
+def segments(pids):
+    """{inode: name} of the shared memory that these processes hold, open or mapped. It has no file system to be left in, only holders."""
+    found = {}
+    for pid in pids:
+        try:
+            for fd in os.listdir("/proc/%d/fd" % pid):
+                path = "/proc/%d/fd/%s" % (pid, fd)
+                name = os.readlink(path)
+                if name.startswith("/memfd:"):
+                    found[os.stat(path).st_ino] = name
+            with open("/proc/%d/maps" % pid, encoding="utf-8", errors="replace") as f:
+                for line in f:
+                    if "/memfd:" in line:
+                        found[int(line.split()[4])] = line.split(None, 5)[5].strip()
+        except OSError:
+            continue  # it ended meanwhile, or is not ours to look at
+    return found
+
+
+class Segments(unittest.TestCase):
+    """Whoever ends, and however: no process is left that holds a segment of this server."""
+
+    def serve(self, model_args, **options):
+        # A name that no other server's segments have: they are named after the model.
+        self.model = "segment-%d-%s" % (os.getpid(), self.id().rsplit("_", 1)[1])
+        self.repository = Repository()
+        self.addCleanup(self.repository.close)
+        self.repository.add(self.model, **model_args)
+        self.server = Server(self.repository, **options)
+        self.addCleanup(self.server.kill)
+        return self.server
+
+    def note(self):
+        """What server and workers hold now."""
+        self.held = segments([self.server.pid, *self.server.note_workers()])
+        return self.held
+
+    def left(self):
+        everybody = segments([int(name) for name in os.listdir("/proc") if name.isdigit()])
+        return {ino: name for ino, name in everybody.items() if ino in self.held or self.model in name}
+
+    def nothing_is_left(self):
+        try:
+            wait_for(lambda: not self.left(), "segments gone", 20)
+        except AssertionError:
+            self.fail("still held: %s" % self.left())
+
+    def asked(self):
+        self.assertEqual(self.server.infer(self.model, identity_body()).status, 200)
+        self.note()
+        names = " ".join(self.held.values())
+        self.assertIn(self.model, names, "the server's own are seen")
+        self.assertIn("gpulet-output", names, "the worker's are seen")
+        self.assertEqual(self.left(), self.held, "a look at all processes finds them")
+
+    def test_after_the_end(self):
+        server = self.serve({"latency_ms": 1})
+        self.asked()
+        server.stop()
+        self.nothing_is_left()
+
+    def test_after_the_server_is_killed(self):
+        server = self.serve({"latency_ms": 1})
+        self.asked()
         server.process.kill()
         server.wait_exit()
-        left = [name for name in set(os.listdir("/dev/shm")) - before if "gpulet" in name]
-        self.assertEqual(left, [])
+        self.nothing_is_left()
+
+    def test_after_the_server_is_killed_while_a_model_loads(self):
+        server = self.serve({"load_ms": 30000}, wait=False)
+        wait_for(lambda: any("gpulet-output" in name for name in self.note().values()), "a worker with its segments")
+        self.assertEqual(server.lines, [], "it still loads")
+        server.process.kill()
+        server.wait_exit()
+        self.nothing_is_left()
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import os
 import unittest
 
 from ensemble import DIAMOND, Ensembles, ensemble, step
-from harness import GPULET, Load, main, parameters, run, wait_for
+from harness import GPULET, Load, kept_plan, main, parameters, run, wait_for
 
 
 class Following(Ensembles):
@@ -158,6 +158,7 @@ class Shares(Following):
         s = self.planned(**options)
         self.put(self.with_slos(**self.OTHERS))
         cut = self.cut()
+        wait_for(lambda: kept_plan(options["store"])["models"] == self.plan()["models"], "kept in the store")
         s.process.kill()
         s.wait_exit()
         s = self.planned(**options)

@@ -9,7 +9,7 @@ import threading
 import time
 import unittest
 
-from harness import (GPULET, Client, Load, Repository, Server, identity_body, identity_infer, main, parameters, plan_json, run, script, wait_for)
+from harness import (GPULET, Client, Load, Repository, Server, identity_body, identity_infer, kept_plan, main, parameters, plan_json, run, script, wait_for)
 
 
 def devices_yaml(count=1, memory_mb=16384):
@@ -651,9 +651,7 @@ class Restart(Case):
         return server, first, self.plan()
 
     def kept(self):
-        with contextlib.closing(sqlite3.connect(self.store)) as db:
-            (text,) = db.execute("SELECT json FROM plan ORDER BY rowid DESC LIMIT 1").fetchone()
-        return self.cut_of(json.loads(text))
+        return self.cut_of(kept_plan(self.store))
 
     def plan(self):
         return self.cut_of(self.server.get("/gpulet/v1/plan").json())

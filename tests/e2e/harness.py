@@ -3,12 +3,14 @@
 The tests talk to the programs only through what is promised to everybody: command lines, exit codes, HTTP. Nothing
 here waits for a fixed time: it polls, with a deadline that is generous enough for a slow build on a busy machine.
 """
+import contextlib
 import json
 import os
 import re
 import shutil
 import signal
 import socket
+import sqlite3
 import struct
 import subprocess
 import sys
@@ -23,6 +25,8 @@ GPULETD = os.path.join(BIN, "gpuletd")
 GPULET = os.path.join(BIN, "gpulet")
 DEADLINE_S = 60.0
 SKIPPED = 77
+# tools/check sets it: what is set up before must be there, or "all checks passed" would be said of tests that never ran.
+REQUIRED = os.environ.get("GPULET_REQUIRE") == "1"
 
 SIZES = {"BOOL": 1, "UINT8": 1, "INT8": 1, "UINT16": 2, "INT16": 2, "FP16": 2, "BF16": 2, "UINT32": 4, "INT32": 4,
          "FP32": 4, "UINT64": 8, "INT64": 8, "FP64": 8}
@@ -34,6 +38,36 @@ def sanitized():
     with open(GPULETD, "rb") as f:
         data = f.read()
     return b"__asan_" in data or b"__tsan_" in data
+
+
+# ---- what may be absent ----
+
+class Missing(AssertionError):
+    """Something that must be there, GPULET_REQUIRE=1 says, is not."""
+
+
+def skip(reason):
+    """For what a machine may lack by right: a GPU, cores, a permission, the time for a long test."""
+    raise unittest.SkipTest(reason)
+
+
+def missing(reason):
+    """For what tools/setup installs, tools/make-models makes, or the build builds: a skip, or a failure where it is required."""
+    if REQUIRED:
+        raise Missing("%s (GPULET_REQUIRE=1: this is a failure and no skip)" % reason)
+    skip(reason)
+
+
+def or_end(look):
+    """Does look(), which may call skip() or missing(), before any test begins; they end the program here."""
+    try:
+        return look()
+    except Missing as e:
+        print("failed: %s" % e, flush=True)
+        sys.exit(1)
+    except unittest.SkipTest as e:
+        print("skipped: %s" % e, flush=True)
+        sys.exit(SKIPPED)
 
 
 def wait_for(condition, what, deadline_s=DEADLINE_S):
@@ -550,6 +584,13 @@ def plan_json(gpulets, device="fake", index=0):
         "elapsed_ms": 0.0, "models": [], "devices": [{"type": device, "index": index, "gpulets": made}], "reason": None})
 
 
+def kept_plan(store):
+    """The plan that a server of that store would begin with."""
+    with contextlib.closing(sqlite3.connect(store)) as db:
+        (text,) = db.execute("SELECT json FROM plan ORDER BY id DESC LIMIT 1").fetchone()
+    return json.loads(text)
+
+
 # ---- load ----
 
 class Load:
@@ -605,9 +646,12 @@ class Load:
         return self.counts
 
 
-def main():
+def need_programs():
     for program in (GPULETD, GPULET, os.path.join(BIN, "gpulet-worker")):
         if not os.access(program, os.X_OK):
-            print("skipped: %s is not there" % program)
-            sys.exit(SKIPPED)
+            missing("%s is not there; build first" % program)
+
+
+def main():
+    or_end(need_programs)
     unittest.main(verbosity=2)

@@ -154,7 +154,7 @@ class Flat(unittest.TestCase):
 
 def need_plain_build():
     if harness.sanitized():
-        real.skip("a sanitizer keeps memory for itself")
+        harness.skip("a sanitizer keeps memory for itself")
 
 
 if __name__ == "__main__":

@@ -19,10 +19,10 @@ WRAPPER = '#!/bin/sh\nexec strace -D -f -qq -s 256 -e trace=network,openat,open,
 
 def need_strace():
     if shutil.which("strace") is None:
-        real.skip("no strace; run: tools/setup check")
+        harness.missing("no strace; run: tools/setup check")
     code, _, err = harness.run("strace", "-f", "-o", os.devnull, "-e", "trace=network", "true")
     if code != 0:
-        real.skip("strace may not trace here: %s" % err.strip()[:200])
+        harness.skip("strace may not trace here: %s" % err.strip()[:200])
 
 
 def calls(path):

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import unittest
 
-from harness import Client, Load, Repository, Server, identity_body, identity_infer, infer_json, main, plan_json, tensor, wait_for
+from harness import Client, Load, Repository, Server, identity_body, identity_infer, infer_json, main, missing, plan_json, tensor, wait_for
 
 COUNTERS = ["nv_inference_request_success", "nv_inference_count", "nv_inference_exec_count", "nv_inference_request_duration_us",
             "nv_inference_queue_duration_us", "nv_inference_compute_input_duration_us", "nv_inference_compute_infer_duration_us",
@@ -38,8 +38,9 @@ class Metrics(unittest.TestCase):
         self.assertTrue(r.header("content-type").startswith("text/plain; charset=utf-8") or
                         r.header("content-type").startswith("text/plain; version=0.0.4"), r.headers)
 
-    @unittest.skipUnless(shutil.which("promtool"), "promtool is not installed")
     def test_promtool_takes_it(self):
+        if shutil.which("promtool") is None:
+            missing("promtool is not installed; run: tools/setup check")
         done = subprocess.run(["promtool", "check", "metrics"], input=self.server.metrics_text().encode(), stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, timeout=60, check=False)
         complaints = [line for line in done.stdout.decode().splitlines()

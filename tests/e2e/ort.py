@@ -5,12 +5,11 @@ import math
 import os
 import random
 import struct
-import sys
 import threading
 import unittest
 
-from harness import (GPULET, SKIPPED, Folder, Repository, Server, binary, floats, identity_body, identity_infer, infer_json, main, run,
-                     tensor, unfloats, wait_for)
+from harness import (GPULET, Folder, Repository, Server, binary, floats, identity_body, identity_infer, infer_json, main, missing,
+                     or_end, run, tensor, unfloats, wait_for)
 
 MODELS = os.environ.get("GPULET_MODELS")
 OWN_LIBRARY = glob.glob(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", ".setup", "ort", "libonnxruntime.so*"))
@@ -67,7 +66,7 @@ class Case(unittest.TestCase):
     def use(self, *names):
         for name in names:
             if MODELS is None or not os.path.isdir(os.path.join(MODELS, name)):
-                self.skipTest("GPULET_MODELS does not name a folder with '%s'" % name)
+                missing("GPULET_MODELS does not name a folder with '%s'; run: tools/make-models DIR and set GPULET_MODELS=DIR" % name)
             os.symlink(os.path.join(os.path.abspath(MODELS), name), self.repository.join(name))
 
     def serve(self, wait=True, slo_ms=60000, **options):
@@ -342,7 +341,7 @@ class ExampleModels(Case):
         self.finish(server)
 
 
-def skip_without_library():
+def need_library():
     if not os.access(GPULET, os.X_OK):
         return
     home = Folder()
@@ -350,10 +349,9 @@ def skip_without_library():
     home.close()
     engine = next((c for c in json.loads(out or '{"checks":[]}')["checks"] if c["check"] == "engine ort"), {"ok": False, "text": err})
     if not engine["ok"]:
-        print("skipped: %s (doctor: %d)" % (engine["text"], code))
-        sys.exit(SKIPPED)
+        missing("no engine: %s (doctor: %d); run: tools/setup engine" % (engine["text"], code))
 
 
 if __name__ == "__main__":
-    skip_without_library()
+    or_end(need_library)
     main()

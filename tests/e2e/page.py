@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 import unittest
 
-from harness import Repository, Server, identity_body, main
+from harness import Repository, Server, identity_body, main, missing
 
 GOLDEN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "golden", "top")
 
@@ -56,7 +56,7 @@ class Page(unittest.TestCase):
     def run_script(self, looks, events):
         node = shutil.which("node")
         if node is None:
-            self.skipTest("no interpreter of JavaScript")
+            missing("no interpreter of JavaScript (node); run: tools/setup check")
         with tempfile.NamedTemporaryFile("w", suffix=".js", encoding="utf-8") as f:
             f.write(BROWSER.replace("LOOKS", json.dumps(looks)).replace("EVENTS", json.dumps(events)) + self.script)
             f.flush()

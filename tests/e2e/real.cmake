@@ -1,6 +1,6 @@
-# Foreign clients and real models. A test that does not find what it needs names it and is skipped. They measure time and memory,
-# so each has the machine to itself.
-foreach(entry clients_triton:120 clients_perf_analyzer:180 real_answers:180 real_ensemble:180 real_follow:180 long_death:240 long_flat:1800 long_telemetry:240)
+# Foreign clients and real models. A test that does not find what it needs names it and is skipped, or fails where
+# GPULET_REQUIRE=1 says that it must be there. They measure time and memory, so each has the machine to itself.
+foreach(entry clients_triton:120 clients_perf_analyzer:180 real_answers:180 real_ensemble:180 real_follow:180 real_ocr:180 long_death:240 long_swing:240 long_flat:1800 long_telemetry:240)
     string(REGEX MATCH "^([a-z]+)_([a-z_]+):([0-9]+)$" matched ${entry})
     set(name e2e.${CMAKE_MATCH_1}.${CMAKE_MATCH_2})
     add_test(NAME ${name} COMMAND Python3::Interpreter -B ${CMAKE_CURRENT_SOURCE_DIR}/${CMAKE_MATCH_1}_${CMAKE_MATCH_2}.py)

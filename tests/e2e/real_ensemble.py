@@ -3,6 +3,7 @@ import os
 import time
 import unittest
 
+import harness
 import real_models as real
 
 real.need_python("numpy")
@@ -19,7 +20,7 @@ class RealEnsembles(unittest.TestCase):
         source = real.need_models(*models)
         for name in ensembles:
             if not os.path.isfile(os.path.join(source, name, "config.pbtxt")):
-                real.skip("no ensemble %s under %s; run: tools/make-models DIR --only %s" % (name, source, name))
+                harness.missing("no ensemble %s under %s; run: tools/make-models DIR --only %s" % (name, source, name))
             os.symlink(os.path.abspath(os.path.join(source, name)), self.repository.join(name))
         with open(self.repository.workload, "a", encoding="utf-8") as f:
             f.writelines("%s,2,%d\n" % (name, SLO_MS) for name in ensembles)

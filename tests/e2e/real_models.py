@@ -2,7 +2,8 @@
 example models are, direct runs of a model to compare with, and a client over Python's own HTTP.
 
 Everything that may be absent on a machine is asked for by name (need_python, need_models, need_long): where it is
-missing, main() ends the program with 77 and a line that says how to get it.
+missing, main() ends the program with 77 and a line that says how to get it; with GPULET_REQUIRE=1 it fails for want of
+what tools/setup and tools/make-models bring.
 """
 import glob
 import http.client
@@ -13,7 +14,6 @@ import struct
 import sys
 import threading
 import time
-import unittest
 
 import harness
 
@@ -24,38 +24,30 @@ TOLERANCE = 1e-4
 
 # ---- what may be absent ----
 
-def skip(reason):
-    raise unittest.SkipTest(reason)
-
-
-def skip_all(reason):
-    print("skipped: %s" % reason, flush=True)
-    sys.exit(harness.SKIPPED)
-
-
 def main(*needs):
     """Runs the program's tests if it has what it needs."""
-    try:
-        for need in needs:
-            need()
-    except unittest.SkipTest as e:
-        skip_all(e)
+    for need in needs:
+        harness.or_end(need)
     harness.main()
 
 
 def need_python(*packages):
     """Goes on in the environment of tools/setup, which has numpy, onnxruntime and Triton's client. Stands before the
     imports of those, so it ends the program itself."""
+    harness.or_end(lambda: go_on_in_python(*packages))
+
+
+def go_on_in_python(*packages):
     if os.environ.get("GPULET_TEST_PYTHON") != VENV_PYTHON:
         if not os.access(VENV_PYTHON, os.X_OK):
-            skip_all("no Python environment; run: tools/setup python clients")
+            harness.missing("no Python environment; run: tools/setup python clients")
         sys.stdout.flush()
         os.execve(VENV_PYTHON, [VENV_PYTHON, "-B"] + sys.argv, dict(os.environ, GPULET_TEST_PYTHON=VENV_PYTHON))
     for package in packages:
         try:
             __import__(package)
         except ImportError as e:
-            skip_all("%s is not installed (%s); run: tools/setup python clients" % (package, e))
+            harness.missing("%s is not installed (%s); run: tools/setup python clients" % (package, e))
 
 
 def library_path():
@@ -63,7 +55,7 @@ def library_path():
     named = os.environ.get("GPULET_ORT_LIBRARY")
     found = [named] if named else sorted(glob.glob(os.path.join(ROOT, ".setup", "ort", "libonnxruntime.so.1.*")))
     if not found or not os.path.isfile(found[-1]):
-        skip("no ONNX Runtime library; run: tools/setup engine, or set GPULET_ORT_LIBRARY")
+        harness.missing("no ONNX Runtime library; run: tools/setup engine, or set GPULET_ORT_LIBRARY")
     return found[-1]
 
 
@@ -72,27 +64,27 @@ def need_models(*names):
     folder = os.environ.get("GPULET_MODELS") or os.path.join(ROOT, ".setup", "models", "repository")
     for name in names:
         if not os.path.isfile(os.path.join(folder, name, "1", "model.onnx")):
-            skip("no model %s under %s; run: tools/make-models DIR and set GPULET_MODELS=DIR" % (name, folder))
+            harness.missing("no model %s under %s; run: tools/make-models DIR and set GPULET_MODELS=DIR" % (name, folder))
     return folder
 
 
 def need_samples():
     path = os.path.join(need_models("digits"), "..", "samples", "digits.json")
     if not os.path.isfile(path):
-        skip("no %s; run: tools/make-models DIR --samples DIR/../samples" % os.path.normpath(path))
+        harness.missing("no %s; run: tools/make-models DIR --samples DIR/../samples" % os.path.normpath(path))
     with open(path, encoding="utf-8") as f:
         return json.load(f)["samples"]
 
 
 def need_long():
     if os.environ.get("GPULET_LONG") != "1":
-        skip("takes minutes; set GPULET_LONG=1")
+        harness.skip("takes minutes; set GPULET_LONG=1")
 
 
 def need_cores():
     """Enough for two gpu-lets."""
     if len(os.sched_getaffinity(0)) < 2:
-        skip("needs two cores")
+        harness.skip("needs two cores")
 
 
 # ---- servers ----
@@ -128,7 +120,7 @@ class Direct:
         import onnxruntime
         version = os.path.basename(os.path.realpath(library_path())).split(".so.")[-1]
         if version != onnxruntime.__version__:
-            skip("the library is %s, Python's onnxruntime %s: answers may differ" % (version, onnxruntime.__version__))
+            harness.missing("the library is %s, Python's onnxruntime %s: answers may differ" % (version, onnxruntime.__version__))
         onnxruntime.set_default_logger_severity(3)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1

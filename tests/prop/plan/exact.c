@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../seeds.h"
 #include "base/buf.h"
 #include "base/rng.h"
 #include "enumerate.h"
@@ -186,6 +187,7 @@ int main(int argc, char **argv)
 {
     uint64_t count = argc > 1 ? strtoull(argv[1], NULL, 10) : 1500;
     uint64_t first = argc > 2 ? strtoull(argv[2], NULL, 10) : 1;
+    seeds_choose(&first, &count);
     tally_t tally = {0};
     for (uint64_t seed = first; seed < first + count; seed++) {
         maker_t m;

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../seeds.h"
 #include "base/rng.h"
 #include "instance.h"
 #include "plan/elastic.h"
@@ -223,6 +224,7 @@ int main(int argc, char **argv)
 {
     uint64_t count = argc > 1 ? strtoull(argv[1], NULL, 10) : 1500;
     uint64_t first = argc > 2 ? strtoull(argv[2], NULL, 10) : 1;
+    seeds_choose(&first, &count);
     tally_t tallies[KINDS] = {{0}};
     uint64_t passed = 0;
     uint64_t failed = 0;

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../seeds.h"
 #include "instance.h"
 #include "plan/incremental.h"
 #include "solve/solve.h"
@@ -354,6 +355,7 @@ int main(int argc, char **argv)
 {
     uint64_t count = argc > 1 ? strtoull(argv[1], NULL, 10) : 2000;
     uint64_t first = argc > 2 ? strtoull(argv[2], NULL, 10) : 1;
+    seeds_choose(&first, &count);
     tally_t tallies[PLANNERS_MAX] = {{0}};
     uint64_t passed = 0;
     uint64_t failed = 0;

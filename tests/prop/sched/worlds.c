@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "../seeds.h"
 #include "world.h"
 
 #define MS 1000000ULL
@@ -188,6 +189,7 @@ int main(int argc, char **argv)
 {
     uint64_t first = argc > 1 ? strtoull(argv[1], NULL, 0) : 1;
     uint64_t count = argc > 2 ? strtoull(argv[2], NULL, 0) : 4000;
+    seeds_choose(&first, &count);
     for (uint64_t seed = first; seed < first + count; seed++) {
         uint64_t hash = run_seed(seed);
         if (seed % 50 == 0 && run_seed(seed) != hash) {

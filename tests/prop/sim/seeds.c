@@ -1,4 +1,4 @@
-/* Random small worlds with faults and checks: a fixed list of seeds, then fresh ones from the time
+/* Random small worlds with faults and checks: a list of seeds, then fresh ones from the time
  * of day, each printed before it runs, so that `gpulet sim --world random --seed N` shows a failure
  * again. Some seeds run twice: the same seed gives the same trace. Arguments: how many of the fixed
  * list, how many fresh ones [2000 200], the first of the fixed list [1]. */
@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "../seeds.h"
 #include "sim/random.h"
 
 enum { TWICE = 20, ENOUGH = 100 };
@@ -97,6 +98,7 @@ int main(int argc, char **argv)
     uint64_t fresh = argc > 2 ? strtoull(argv[2], NULL, 0) : 200;
     uint64_t first = argc > 3 ? strtoull(argv[3], NULL, 0) : 1;
     uint64_t now = (uint64_t)time(NULL) * 1000;
+    seeds_choose(&first, &fixed);
     for (uint64_t i = 0; i < fixed; i++)
         check_seed(first + i);
     for (uint64_t i = 0; i < fresh; i++) {

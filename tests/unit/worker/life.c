@@ -309,6 +309,19 @@ static void a_run_that_hangs_loses_the_worker(void **state)
     assert_int_equal(h->done, 0);
 }
 
+/* The load of another model lasts, but the batch does not wait for it. */
+static void a_run_that_hangs_beside_a_load_loses_the_worker(void **state)
+{
+    harness_t *h = *state;
+    harness_start(h, NULL, "hang-load", short_run);
+    harness_load(h, 1, "input=x:FP32:-1x4\nhang_run_every=2\n", true, 0);
+    gpulet_worker_set_foreground(h->worker);
+    assert_int_equal(load_path(h, harness_file(h, "slow", "load_ms=60000\n")), GPULET_OK);
+    assert_int_equal(run_one(h, 1), GPULET_OK);
+    harness_wait(h, &h->lost, 1);
+    assert_non_null(strstr(h->text, "over 100 ms"));
+}
+
 static void destroying_a_busy_worker_leaves_nothing(void **state)
 {
     harness_t *h = *state;
@@ -520,6 +533,7 @@ int main(void)
         TEST(a_killed_worker_is_lost_once_and_its_results_stay),
         TEST(a_crash_in_a_run_loses_the_worker),
         TEST(a_run_that_hangs_loses_the_worker),
+        TEST(a_run_that_hangs_beside_a_load_loses_the_worker),
         TEST(destroying_a_busy_worker_leaves_nothing),
         TEST(a_stop_lets_the_batches_it_holds_end),
         TEST(a_worker_deaf_to_stop_is_killed),
