@@ -173,7 +173,7 @@ void server_follow_step(gpulet_server_t *server, uint64_t now_ns)
     gpulet_follow_reason_t reason = gpulet_follow_tick(rates, now_ns);
     if (reason == GPULET_FOLLOW_NONE)
         return;
-    bool provisional = server->plan != NULL && strcmp(server->plan->planner, "provisional") == 0;
+    bool provisional = server->plan != NULL && !server_planning_all_profiled(server);
     if (by_rates(reason) && (!server->settings.follow || provisional || server->switching)) {
         (void)gpulet_follow_answered(rates, now_ns, NULL);
         return;

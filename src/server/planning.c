@@ -337,10 +337,15 @@ void server_planning_job_deinit(server_plan_job_t *job)
     job->plan = NULL;
 }
 
+static bool is_provisional(const gpulet_plan_t *plan)
+{
+    return strcmp(plan->planner, "provisional") == 0;
+}
+
 static gpulet_status_t copy_running(server_plan_job_t *job, const gpulet_server_t *server)
 {
     const gpulet_plan_t *plan = server->plan;
-    if (plan == NULL || strcmp(plan->planner, "provisional") == 0)
+    if (plan == NULL || is_provisional(plan))
         return GPULET_OK;
     gpulet_status_t st = gpulet_plan_clone(&job->from, plan);
     if (st == GPULET_OK)
@@ -413,6 +418,37 @@ void server_planning_finish(server_plan_job_t *job, const gpulet_server_t *serve
                    job->note.could_hold);
 }
 
+static bool devices_are_there(const gpulet_server_t *server, const gpulet_plan_t *plan)
+{
+    for (size_t d = 0; d < plan->devices_count; d++) {
+        bool there = false;
+        for (uint32_t i = 0; i < server->devices_count && !there; i++)
+            there = is_usable(&server->devices[i]) &&
+                    server->devices[i].desc.index == plan->devices[d].index &&
+                    strcmp(server->devices[i].desc.type, plan->devices[d].type) == 0;
+        if (!there)
+            return false;
+    }
+    return true;
+}
+
+/* What runs, and the models of which nothing is known yet in gpu-lets of others: those that have
+ * a place keep it until all can be planned for. */
+static gpulet_status_t extend_running(server_plan_job_t *job, gpulet_server_t *server)
+{
+    if (server->plan == NULL || is_provisional(server->plan) ||
+        !devices_are_there(server, server->plan))
+        return GPULET_E_NOT_FOUND;
+    gpulet_status_t st = gpulet_plan_clone(&job->plan, server->plan);
+    if (st == GPULET_OK)
+        st = server_planning_complete(job, server, "running", &job->err);
+    if (st != GPULET_OK) {
+        gpulet_plan_destroy(job->plan);
+        job->plan = NULL;
+    }
+    return st;
+}
+
 bool server_planning_without_planner(server_plan_job_t *job, gpulet_server_t *server)
 {
     bool first = server->plan == NULL;
@@ -420,7 +456,9 @@ bool server_planning_without_planner(server_plan_job_t *job, gpulet_server_t *se
         job->status = load_given_plan(job, server);
     } else if (!server_planning_all_profiled(server)) {
         job->provisional = true;
-        job->status = make_provisional(&job->plan, server, &job->err);
+        job->status = extend_running(job, server);
+        if (job->status != GPULET_OK)
+            job->status = make_provisional(&job->plan, server, &job->err);
     } else {
         return false;
     }

@@ -404,6 +404,23 @@ class Asking(Case):
             identity_infer(server, model=model)
         server.stop()
 
+    def test_a_model_of_which_nothing_is_known_moves_no_other(self):
+        server = self.planned({"a": 50, "b": 50}, follow="false", calibrate="true", calibrate_seconds=0.3)
+        before, pids = self.cut(), set(self.pids().values())
+        self.assertEqual(before, [(25, ("a",)), (25, ("b",))])
+        load = self.load("a", "b")
+        self.add("c", latency_ms=1)
+        self.assertEqual(server.post("/v2/repository/models/c/load").status, 200)
+        identity_infer(server, model="c")
+        self.assertIn(self.cut(), ([(25, ("a", "c")), (25, ("b",))], [(25, ("a",)), (25, ("b", "c"))]))
+        self.assertTrue(pids & set(self.pids().values()), "the other gpu-let goes on")
+        self.all_were_answered(load, "a", "b")
+        wait_for(lambda: "event=measured model=c" in server.log(), "measured when it is quiet")
+        wait_for(lambda: server.status()["planner"] != "provisional" and "event=calibration_end" in server.log(), "planned")
+        for model in ("a", "b", "c"):
+            identity_infer(server, model=model)
+        server.stop()
+
     def test_a_new_plan_is_made_when_asked_for(self):
         server = self.planned({"a": 50, "b": 50}, follow="false")
         pids = self.pids()
