@@ -209,6 +209,7 @@ static gpulet_status_t open_run(profile_run_t *run, gpulet_error_t *err)
         st = choose_points(run, err);
     if (st == GPULET_OK)
         st = run->backend->open(&run->device, 0, &options, err);
+    gpulet_measured_by(run->measured_by, s->engine, s->ort_library, s->device);
     if (st == GPULET_OK && (s->store == NULL || strcmp(s->store, "none") != 0))
         st = gpulet_store_open(&run->store, s->store, err);
     if (st == GPULET_OK)
@@ -236,9 +237,9 @@ static gpulet_status_t load_known(profile_run_t *run, gpulet_error_t *err)
 {
     for (size_t i = 0; i < run->models_count && run->store != NULL && !run->settings->fresh; i++) {
         size_t points = 0;
-        gpulet_status_t st = gpulet_store_get_points(
-            run->store, run->desc.type, run->settings->engine, run->models[i]->file_key,
-            run->models[i]->key, run->profile, &points, err);
+        gpulet_status_t st = gpulet_store_get_points(run->store, run->desc.type, run->measured_by,
+                                                     run->models[i]->file_key, run->models[i]->key,
+                                                     run->profile, &points, err);
         if (st != GPULET_OK)
             return st;
         run->known += points;
@@ -290,7 +291,7 @@ static void on_row(void *context, const gpulet_profiler_row_t *row)
     gpulet_status_t st = gpulet_profile_add(run->profile, run->desc.type, row->model->key,
                                             row->units, 1, &point, true, &err);
     if (st == GPULET_OK && run->store != NULL)
-        st = gpulet_store_put_point(run->store, run->desc.type, run->settings->engine,
+        st = gpulet_store_put_point(run->store, run->desc.type, run->measured_by,
                                     row->model->file_key, row->model->key, row->units, 1, &point,
                                     &err);
     run->problems += st != GPULET_OK;

@@ -11,6 +11,7 @@
 #include "core/pairs.h"
 #include "core/profile.h"
 #include "device/backend.h"
+#include "server/measured_by.h"
 #include "server/measurer.h"
 #include "server/profiler.h"
 #include "server/repository.h"
@@ -56,6 +57,7 @@ typedef struct profile_run {
     gpulet_device_desc_t desc;
     gpulet_device_t *device;
     char worker[PROFILE_PATH_SIZE]; /* gpulet-worker */
+    char measured_by[GPULET_MEASURED_BY_MAX + 1];
     uint32_t batches[PROFILE_LIST_MAX];
     size_t batches_count; /* 0: those of each model */
     uint32_t *sizes;      /* owned; to measure at */

@@ -28,7 +28,7 @@ static gpulet_status_t load_between(profile_run_t *run, const gpulet_repository_
     (void)snprintf(names.device, sizeof(names.device), "%s", run->desc.type);
     (void)snprintf(names.self.model, sizeof(names.self.model), "%s", self->key);
     (void)snprintf(names.other.model, sizeof(names.other.model), "%s", other_name);
-    gpulet_status_t st = gpulet_store_get_pairs(run->store, run->settings->engine, self->file_key,
+    gpulet_status_t st = gpulet_store_get_pairs(run->store, run->measured_by, self->file_key,
                                                 other_key, &names, run->pairs, &count, err);
     run->pairs_known += st == GPULET_OK ? count : 0;
     return st;
@@ -80,7 +80,7 @@ static void on_pair(void *context, const gpulet_neighbours_row_t *row)
     run->pairs_unsteady += p->slowdown_p90 - p->slowdown_p10 > STEADY * p->slowdown ? 1 : 0;
     gpulet_status_t st = gpulet_pairs_add(run->pairs, p);
     if (st == GPULET_OK && run->store != NULL)
-        st = gpulet_store_put_pair(run->store, run->settings->engine, row->self->file_key,
+        st = gpulet_store_put_pair(run->store, run->measured_by, row->self->file_key,
                                    row->other != NULL ? row->other->file_key : p->other.model, p,
                                    &err);
     run->problems += st != GPULET_OK;

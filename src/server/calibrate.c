@@ -60,7 +60,7 @@ static void on_row(void *context, const gpulet_profiler_row_t *row)
                            &err) != GPULET_OK)
         GPULET_LOG(ERROR, "event=profile_row_refused error=\"%s\"", err.text);
     else if (server->keeper != NULL)
-        server_keeper_point(server->keeper, device, server->settings.engine, row->model->file_key,
+        server_keeper_point(server->keeper, device, server->measured_by, row->model->file_key,
                             row->model->key, row->units, &point);
 }
 

@@ -46,6 +46,7 @@
 #include "server/events.h"
 #include "server/executions.h"
 #include "server/machine.h"
+#include "server/measured_by.h"
 #include "server/repository.h"
 #include "server/settings.h"
 #include "server/worker.h"
@@ -346,6 +347,7 @@ struct gpulet_server {
     bool devices_blamed;          /* devices.c: a change that no plan was asked for yet */
     struct gpulet_store *store;   /* NULL: nothing is kept */
     struct server_keeper *keeper; /* writes into it */
+    char measured_by[GPULET_MEASURED_BY_MAX + 1];
     bool calibration_wanted;
     server_calibration_t *calibration;
     server_prepared_t *prepared; /* NULL: no model is prepared */

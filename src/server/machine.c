@@ -2,13 +2,15 @@
 
 #include <fcntl.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/parse.h"
 
-enum { STAT_SIZE = 512, MEMINFO_SIZE = 8192, BYTES_PER_KIB = 1024 };
+enum { STAT_SIZE = 512, MEMINFO_SIZE = 8192, BYTES_PER_KIB = 1024, CPUINFO_SIZE_MAX = 1 << 24 };
 
 /* The columns of /proc/stat; what follows is counted in `user` already. */
 enum { USER, NICE, SYSTEM, IDLE, IOWAIT, IRQ, SOFTIRQ, STEAL, COLUMNS, COLUMNS_LEAST = IDLE + 1 };
@@ -113,4 +115,16 @@ gpulet_status_t server_machine_memory(uint64_t *total_bytes, uint64_t *used_byte
     char text[MEMINFO_SIZE];
     gpulet_status_t st = read_start(text, sizeof(text), "/proc/meminfo");
     return st == GPULET_OK ? server_machine_parse_meminfo(total_bytes, used_bytes, text) : st;
+}
+
+void server_machine_cpu_line(gpulet_buf_t *out, const char *name)
+{
+    char *text = NULL;
+    size_t size = 0;
+    if (gpulet_file_read(&text, &size, "/proc/cpuinfo", CPUINFO_SIZE_MAX, NULL) != GPULET_OK)
+        return;
+    const char *line = strstr(text, name);
+    if (line != NULL)
+        gpulet_buf_append(out, line, strcspn(line, "\n"));
+    free(text);
 }

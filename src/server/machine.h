@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/buf.h"
 #include "base/status.h"
 
 /* Time of all CPUs together since the machine was started, in ticks. */
@@ -34,6 +35,8 @@ double server_machine_utilization(const server_cpu_ticks_t *from, const server_c
 /* Brings the utilization up to date unless the last sample is younger than a second: what is asked
  * for too often would be noise. Where there is no /proc it stays unknown. */
 void server_machine_sample(server_machine_t *machine, uint64_t now_ns);
+/* Appends the first line of /proc/cpuinfo that begins with name; nothing where there is none. */
+void server_machine_cpu_line(gpulet_buf_t *out, const char *name);
 /* E_IO, E_INVALID: not known here. */
 gpulet_status_t server_machine_memory(uint64_t *total_bytes, uint64_t *used_bytes) GPULET_MUST_USE;
 

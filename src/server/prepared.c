@@ -13,7 +13,6 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/file.h"
 #include "base/log.h"
 #include "server/internal.h"
 #include "store/model_cache.h"
@@ -22,8 +21,7 @@
 enum {
     PATH_SIZE = 4096,
     QUIET_MS = 500,
-    WORTH_MS = 10, /* a model that loads faster gains nothing */
-    CPUINFO_MAX = 1 << 24
+    WORTH_MS = 10 /* a model that loads faster gains nothing */
 };
 
 struct server_prepared {
@@ -41,31 +39,19 @@ struct server_prepared {
 
 /* ---- what an entry depends on ---- */
 
-/* The first line of /proc/cpuinfo that begins with name: the library rewrites a graph for the
- * instructions that the processor has. */
-static void append_cpu_line(gpulet_buf_t *out, const char *text, const char *name)
-{
-    const char *line = strstr(text, name);
-    if (line != NULL)
-        gpulet_buf_append(out, line, strcspn(line, "\n"));
-}
-
-/* False when the library's file is not known: then nothing tells its versions apart. */
+/* False when the library's file is not known: then nothing tells its versions apart. The library
+ * rewrites a graph for the instructions that the processor has. */
 static bool describe_machine(server_prepared_t *p, const gpulet_settings_t *settings)
 {
     char library[PATH_SIZE], cpu_key[GPULET_MODEL_CACHE_KEY_MAX + 1];
     gpulet_buf_t cpu = GPULET_BUF_INIT;
     struct stat info;
-    char *text = NULL;
-    size_t size = 0;
     if (gpulet_engine_ort_locate(library, sizeof(library), settings->ort_library, NULL) !=
             GPULET_OK ||
-        stat(library, &info) != 0 ||
-        gpulet_file_read(&text, &size, "/proc/cpuinfo", CPUINFO_MAX, NULL) != GPULET_OK)
+        stat(library, &info) != 0)
         return false;
-    append_cpu_line(&cpu, text, "model name");
-    append_cpu_line(&cpu, text, "flags");
-    free(text);
+    server_machine_cpu_line(&cpu, "model name");
+    server_machine_cpu_line(&cpu, "flags");
     gpulet_model_cache_key(cpu_key, cpu.data != NULL ? cpu.data : "");
     gpulet_buf_deinit(&cpu);
     (void)snprintf(p->machine, sizeof(p->machine), "1 ort %llx:%llx:%lld:%lld %s",

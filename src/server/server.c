@@ -182,6 +182,8 @@ static gpulet_status_t open_store(gpulet_server_t *server, gpulet_error_t *err)
     gpulet_error_t why;
     if (path != NULL && strcmp(path, "none") == 0)
         return GPULET_OK;
+    gpulet_measured_by(server->measured_by, server->settings.engine, server->settings.ort_library,
+                       server->settings.device);
     gpulet_status_t st = gpulet_store_open(&server->store, path, &why);
     if (st == GPULET_OK)
         return server_keeper_create(&server->keeper, server->store, err);
@@ -202,8 +204,8 @@ static gpulet_status_t load_stored_profiles(gpulet_server_t *server, gpulet_erro
             gpulet_profile_has_model(server->profile, NULL, entry->key))
             continue;
         gpulet_status_t st =
-            gpulet_store_get_points(server->store, type->name, server->settings.engine,
-                                    entry->file_key, entry->key, server->profile, &points, err);
+            gpulet_store_get_points(server->store, type->name, server->measured_by, entry->file_key,
+                                    entry->key, server->profile, &points, err);
         if (st != GPULET_OK && server->settings.store != NULL)
             return st;
         if (st != GPULET_OK)
