@@ -9,8 +9,8 @@
 #include "plan/serving_internal.h"
 
 /* A copy of what is changed for the planner; names and types stay the caller's. */
-static gpulet_status_t open(plan_serving_t *s, const gpulet_plan_input_t *input,
-                            const gpulet_serving_options_t *options)
+static gpulet_status_t begin(plan_serving_t *s, const gpulet_plan_input_t *input,
+                             const gpulet_serving_options_t *options)
 {
     size_t count = input->workload->count;
     *s = (plan_serving_t){.options = options,
@@ -38,7 +38,7 @@ static gpulet_status_t open(plan_serving_t *s, const gpulet_plan_input_t *input,
     return GPULET_OK;
 }
 
-static void close(plan_serving_t *s)
+static void end(plan_serving_t *s)
 {
     plan_serving_forget_devices(s);
     free(s->workload.demands);
@@ -227,7 +227,7 @@ gpulet_status_t gpulet_plan_serving(gpulet_plan_t **out, gpulet_serving_note_t *
 {
     plan_serving_t s;
     gpulet_plan_t *plan = NULL;
-    gpulet_status_t st = open(&s, input, options);
+    gpulet_status_t st = begin(&s, input, options);
     if (st != GPULET_OK)
         return gpulet_fail(err, st, "%s", gpulet_status_text(st));
     st = plan_safely(&plan, &s, err);
@@ -257,6 +257,6 @@ gpulet_status_t gpulet_plan_serving(gpulet_plan_t **out, gpulet_serving_note_t *
     } else {
         gpulet_plan_destroy(plan);
     }
-    close(&s);
+    end(&s);
     return st;
 }

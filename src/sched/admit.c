@@ -95,7 +95,8 @@ static uint32_t late_items(const gpulet_sched_t *s, const sched_service_t *own,
     uint32_t ahead = sched_queue_ahead(s, own->model, r->priority, r->deadline_ns);
     double part =
         sched_model_weight(&s->models[other->model]) / sched_model_weight(&s->models[own->model]);
-    double most = (1 + part * (ahead / own->sustained)) * other->sustained;
+    uint32_t turns = ahead / own->sustained;
+    double most = (1 + part * turns) * other->sustained;
     return items < most ? items : (uint32_t)most;
 }
 
