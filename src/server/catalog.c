@@ -197,7 +197,7 @@ gpulet_status_t server_model_publish(gpulet_server_t *server, server_model_t *mo
     uint32_t priority =
         model->priority < GPULET_SCHED_PRIORITIES ? model->priority : GPULET_SCHED_PRIORITIES - 1;
     gpulet_sched_model_t value = {
-        .slo_ns = server_ns_of_ms(slo_ms),
+        .slo_ns = gpulet_duration_ns(slo_ms),
         .priority = priority,
         .batch_max = model->batch_max,
         .weight = model->weight,

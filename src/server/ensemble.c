@@ -199,7 +199,7 @@ static void set_deadline(server_run_t *run)
     const server_infer_t *parent = run->parent;
     const uint64_t timeout_us = parent->request.timeout_us;
     uint64_t limit_ns =
-        parent->model->slo_ms > 0 ? server_ns_of_ms(parent->model->slo_ms) : UINT64_MAX;
+        parent->model->slo_ms > 0 ? gpulet_duration_ns(parent->model->slo_ms) : UINT64_MAX;
     if (timeout_us > 0 && timeout_us <= UINT64_MAX / 1000 && timeout_us * 1000 < limit_ns) {
         limit_ns = timeout_us * 1000;
         run->own_timeout = true;

@@ -20,10 +20,10 @@ gpulet_status_t server_follow_open(gpulet_server_t *server, gpulet_error_t *err)
     const gpulet_settings_t *s = &server->settings;
     const double sample_s = 0.5;
     const gpulet_follow_options_t options = {
-        .sample_ns = server_ns_of_ms(sample_s * 1e3),
+        .sample_ns = gpulet_duration_ns(sample_s * 1e3),
         .window = (uint32_t)(s->rate_window_s / sample_s),
-        .period_ns = server_ns_of_ms(s->replan_period_s * 1e3),
-        .hold_ns = server_ns_of_ms(s->replan_hold_s * 1e3),
+        .period_ns = gpulet_duration_ns(s->replan_period_s * 1e3),
+        .hold_ns = gpulet_duration_ns(s->replan_hold_s * 1e3),
         .better = s->replan_better,
     };
     server_follow_t *f = calloc(1, sizeof(*f));

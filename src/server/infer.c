@@ -63,7 +63,7 @@ static void describe(gpulet_sched_request_t *out, const server_infer_t *infer)
      * for the model alone has the model's own. */
     if (model->stage_slo_ms > 0)
         out->deadline_ns =
-            model->slo_ms > 0 ? infer->arrival_ns + server_ns_of_ms(model->slo_ms) : UINT64_MAX;
+            model->slo_ms > 0 ? infer->arrival_ns + gpulet_duration_ns(model->slo_ms) : UINT64_MAX;
     out->timeout_ns = wire->timeout_us > UINT64_MAX / 1000 ? 0 : wire->timeout_us * 1000;
     /* On the wire 1 is highest and 0 the model's own; inside 0 is highest. */
     out->priority_given = wire->priority_given && wire->priority > 0;

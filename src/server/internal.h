@@ -27,6 +27,7 @@
 #include <stdint.h>
 
 #include "base/buf.h"
+#include "base/duration.h"
 #include "base/hist.h"
 #include "base/log_limit.h"
 #include "core/device_type.h"
@@ -395,13 +396,6 @@ struct gpulet_server {
     uint32_t large_next;
     uint64_t large_bytes;
 };
-
-/* Nanoseconds; what is as good as for ever is bounded, so that sums do not wrap. */
-static inline uint64_t server_ns_of_ms(double ms)
-{
-    const double longest_ms = 1e12;
-    return ms < longest_ms ? (uint64_t)(ms * 1e6) : UINT64_C(1000000000000000000);
-}
 
 /* reload.c */
 /* Reads a model's folder anew: what changed is made COMING, what is gone `dropped`. config: text of

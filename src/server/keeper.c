@@ -1,11 +1,11 @@
 #include "server/keeper.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
+#include "base/thread.h"
 
 typedef struct keeper_job {
     struct keeper_job *next;
@@ -105,17 +105,6 @@ static void *keeper_main(void *context)
 
 /* ---- the loop's side ---- */
 
-static int start_thread(server_keeper_t *keeper)
-{
-    sigset_t all;
-    sigset_t before;
-    (void)sigfillset(&all);
-    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
-    int result = pthread_create(&keeper->thread, NULL, keeper_main, keeper);
-    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return result;
-}
-
 static void keeper_free(server_keeper_t *keeper)
 {
     (void)pthread_cond_destroy(&keeper->changed);
@@ -133,7 +122,7 @@ gpulet_status_t server_keeper_create(server_keeper_t **out, gpulet_store_t *stor
     keeper->last = &keeper->first;
     (void)pthread_mutex_init(&keeper->lock, NULL);
     (void)pthread_cond_init(&keeper->changed, NULL);
-    int result = start_thread(keeper);
+    int result = gpulet_thread_start(&keeper->thread, keeper_main, keeper);
     if (result != 0) {
         keeper_free(keeper);
         return gpulet_fail(err, GPULET_E_UNAVAILABLE, "cannot start the store's thread: %s",

@@ -1,6 +1,5 @@
 /* The thread that plans, so that the loop need not wait for it. */
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -8,6 +7,7 @@
 
 #include <event2/event.h>
 
+#include "base/thread.h"
 #include "server/follow.h"
 #include "server/planning.h"
 
@@ -67,18 +67,6 @@ static void on_done(evutil_socket_t fd, short what, void *context)
     server_planning_job_deinit(&job);
 }
 
-/* Signals are the loop's business. */
-static int start_thread(server_planner_t *planner)
-{
-    sigset_t all;
-    sigset_t before;
-    (void)sigfillset(&all);
-    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
-    int result = pthread_create(&planner->thread, NULL, planner_main, planner);
-    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return result;
-}
-
 static void planner_free(server_planner_t *planner)
 {
     if (planner->event != NULL)
@@ -105,7 +93,7 @@ gpulet_status_t server_planner_open(gpulet_server_t *server, gpulet_error_t *err
         planner_free(planner);
         return gpulet_fail(err, GPULET_E_NOMEM, "no event for the planning thread");
     }
-    int result = start_thread(planner);
+    int result = gpulet_thread_start(&planner->thread, planner_main, planner);
     if (result != 0) {
         planner_free(planner);
         return gpulet_fail(err, GPULET_E_UNAVAILABLE, "cannot start the planning thread: %s",

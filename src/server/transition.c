@@ -349,7 +349,7 @@ static void switch_over(gpulet_server_t *server, uint64_t now_ns)
 
 void server_transition_step(gpulet_server_t *server, uint64_t now_ns)
 {
-    uint64_t limit_ns = server_ns_of_ms(server->settings.transition_limit_s * 1e3);
+    uint64_t limit_ns = gpulet_duration_ns(server->settings.transition_limit_s * 1e3);
     bool late = server->ready && now_ns - server->transition.begun_ns > limit_ns;
     if (!is_due(server)) {
         if (late)

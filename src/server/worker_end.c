@@ -12,6 +12,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/thread.h"
+
 #ifndef P_PIDFD
 #define P_PIDFD 3
 #endif
@@ -41,12 +43,7 @@ static void *end_main(void *argument)
 static bool start(end_job_t *job)
 {
     pthread_t thread;
-    sigset_t all;
-    sigset_t before;
-    (void)sigfillset(&all);
-    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
-    bool started = pthread_create(&thread, NULL, end_main, job) == 0;
-    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    bool started = gpulet_thread_start(&thread, end_main, job) == 0;
     if (started)
         (void)pthread_detach(thread);
     return started;

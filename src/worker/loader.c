@@ -1,6 +1,5 @@
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/thread.h"
 #include "worker/work.h"
 
 enum { LOADER_NICE = 10 };
@@ -70,8 +70,6 @@ static bool loaded_fd_open(gpulet_work_t *work)
 
 bool gpulet_work_load_begin(gpulet_work_t *work, gpulet_work_queued_control_t *control)
 {
-    sigset_t all;
-    sigset_t before;
     gpulet_work_loading_t *loading = calloc(1, sizeof(*loading));
     if (loading == NULL || !loaded_fd_open(work) ||
         gpulet_control_decode(&loading->message, control->bytes, control->size) != GPULET_OK) {
@@ -88,10 +86,7 @@ bool gpulet_work_load_begin(gpulet_work_t *work, gpulet_work_queued_control_t *c
         loading_destroy(loading);
         return true;
     }
-    (void)sigfillset(&all);
-    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
-    int result = pthread_create(&loading->thread, NULL, load_main, loading);
-    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    int result = gpulet_thread_start(&loading->thread, load_main, loading);
     if (result != 0) {
         GPULET_LOG(WARNING, "event=no_load_thread error=\"%s\"", strerror(result));
         gpulet_control_deinit(&loading->message);

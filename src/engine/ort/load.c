@@ -3,13 +3,13 @@
 #include <inttypes.h>
 #include <malloc.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "base/clock.h"
+#include "base/thread.h"
 #include "engine/ort/internal.h"
 
 /* Far beyond any machine; more would only exhaust this one. */
@@ -92,19 +92,6 @@ static gpulet_status_t job_create(load_job_t **out, ort_engine_t *engine, const 
     return GPULET_OK;
 }
 
-/* Signals are the program's business: neither this thread nor the pool's, which inherit its mask,
- * shall take one. */
-static int start_thread(pthread_t *out, load_job_t *job)
-{
-    sigset_t all;
-    sigset_t before;
-    (void)sigfillset(&all);
-    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
-    int result = pthread_create(out, NULL, job_main, job);
-    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return result;
-}
-
 /* Whether the job was done in time; else it is abandoned. */
 static bool job_wait(load_job_t *job, uint64_t limit_ns)
 {
@@ -171,7 +158,7 @@ static gpulet_status_t create_watched(ort_session_t **out, load_job_t *job, uint
                                       gpulet_error_t *err)
 {
     pthread_t thread;
-    int result = start_thread(&thread, job);
+    int result = gpulet_thread_start(&thread, job_main, job);
     if (result != 0) {
         job_destroy(job);
         return gpulet_fail(err, GPULET_E_UNAVAILABLE, "cannot start a thread to load with: %s",
