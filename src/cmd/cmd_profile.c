@@ -14,6 +14,7 @@
 #include "cmd/cmd.h"
 #include "cmd/cmd_profile.h"
 #include "server/profiler.h"
+#include "store/content.h"
 
 enum { RUNS_MIN = 5, LOAD_LIMIT_S = 300, EARLY_TICKS = 200 };
 
@@ -233,8 +234,26 @@ static void close_run(profile_run_t *run)
         event_base_free(run->base);
 }
 
+/* So that what is measured of one file is known of its copies. */
+static gpulet_status_t tell_content(profile_run_t *run, const gpulet_repository_model_t *model,
+                                    gpulet_error_t *err)
+{
+    char digest[GPULET_DIGEST_TEXT_MAX + 1];
+    gpulet_status_t st = gpulet_store_get_content(digest, run->store, model->file_key, err);
+    if (st != GPULET_E_NOT_FOUND)
+        return st;
+    st = gpulet_content_digest(digest, model->path, model->file_key, NULL, err);
+    return st == GPULET_OK ? gpulet_store_put_content(run->store, model->file_key, digest, err)
+                           : st;
+}
+
 static gpulet_status_t load_known(profile_run_t *run, gpulet_error_t *err)
 {
+    for (size_t i = 0; i < run->models_count && run->store != NULL; i++) {
+        gpulet_status_t st = tell_content(run, run->models[i], err);
+        if (st != GPULET_OK)
+            return st;
+    }
     for (size_t i = 0; i < run->models_count && run->store != NULL && !run->settings->fresh; i++) {
         size_t points = 0;
         gpulet_status_t st = gpulet_store_get_points(run->store, run->desc.type, run->measured_by,
@@ -245,6 +264,19 @@ static gpulet_status_t load_known(profile_run_t *run, gpulet_error_t *err)
         run->known += points;
     }
     return GPULET_OK;
+}
+
+/* Whoever asks for some points only leaves others to be measured. */
+static gpulet_status_t tell_whole(profile_run_t *run, gpulet_error_t *err)
+{
+    gpulet_status_t st = GPULET_OK;
+    if (run->store == NULL || run->problems > 0 || run->settings->sizes != NULL ||
+        run->settings->batches != NULL)
+        return GPULET_OK;
+    for (size_t i = 0; st == GPULET_OK && i < run->models_count; i++)
+        st = gpulet_store_put_whole(run->store, run->desc.type, run->measured_by,
+                                    run->models[i]->file_key, err);
+    return st;
 }
 
 static bool is_known(void *context, const gpulet_repository_model_t *model, uint32_t units,
@@ -450,6 +482,8 @@ static int run_all(profile_run_t *run, gpulet_error_t *err)
         st = load_known(run, err);
     if (st == GPULET_OK)
         st = measure(run, err);
+    if (st == GPULET_OK)
+        st = tell_whole(run, err);
     if (st == GPULET_OK)
         st = write_out(run, err);
     if (st == GPULET_OK && s->interference)

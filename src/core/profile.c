@@ -220,29 +220,36 @@ void gpulet_profile_destroy(gpulet_profile_t *profile)
     free(profile);
 }
 
+gpulet_status_t gpulet_profile_merge(gpulet_profile_t *profile, const gpulet_profile_t *other)
+{
+    gpulet_status_t st = GPULET_OK;
+    for (size_t i = 0; st == GPULET_OK && i < other->count; i++) {
+        const gpulet_curve_t *c = &other->nodes[i]->curve;
+        const gpulet_profile_key_t key = key_of(c);
+        for (uint32_t p = 0; st == GPULET_OK && p < c->points_count; p++)
+            st = gpulet_profile_insert(profile, &key, &c->points[p], NULL, true);
+    }
+    return st;
+}
+
 gpulet_status_t gpulet_profile_clone(gpulet_profile_t **out, const gpulet_profile_t *profile)
 {
     gpulet_profile_t *copy = NULL;
     gpulet_status_t st = gpulet_profile_create(&copy);
-    for (size_t i = 0; st == GPULET_OK && i < profile->count; i++) {
-        const gpulet_curve_t *c = &profile->nodes[i]->curve;
-        const gpulet_profile_key_t key = {c->device, c->model, c->units, c->instances};
-        for (uint32_t p = 0; st == GPULET_OK && p < c->points_count; p++)
-            st = gpulet_profile_insert(copy, &key, &c->points[p], NULL, false);
-    }
-    if (st != GPULET_OK) {
+    if (st == GPULET_OK && (st = gpulet_profile_merge(copy, profile)) == GPULET_OK)
+        *out = copy;
+    else
         gpulet_profile_destroy(copy);
-        return st;
-    }
-    *out = copy;
-    return GPULET_OK;
+    return st;
 }
 
-size_t gpulet_profile_keep_single(gpulet_profile_t *profile)
+/* Leaves out the curves of a model, or with NULL those of several instances; their number. */
+static size_t drop_curves(gpulet_profile_t *profile, const char *model)
 {
     size_t kept = 0;
     for (size_t i = 0; i < profile->count; i++) {
-        if (profile->nodes[i]->curve.instances > 1)
+        const gpulet_curve_t *curve = &profile->nodes[i]->curve;
+        if (model != NULL ? strcmp(curve->model, model) == 0 : curve->instances > 1)
             destroy_node(profile->nodes[i]);
         else
             profile->nodes[kept++] = profile->nodes[i];
@@ -250,6 +257,16 @@ size_t gpulet_profile_keep_single(gpulet_profile_t *profile)
     size_t dropped = profile->count - kept;
     profile->count = kept;
     return dropped;
+}
+
+size_t gpulet_profile_keep_single(gpulet_profile_t *profile)
+{
+    return drop_curves(profile, NULL);
+}
+
+size_t gpulet_profile_remove_model(gpulet_profile_t *profile, const char *model)
+{
+    return drop_curves(profile, model);
 }
 
 static gpulet_status_t check_whole(const char *field, uint32_t value, uint32_t max,

@@ -95,6 +95,12 @@ bool gpulet_profile_has_model(const gpulet_profile_t *profile, const char *devic
 /* Leaves out the curves of several co-resident instances; their number. Invalidates curves handed
  * out before. */
 size_t gpulet_profile_keep_single(gpulet_profile_t *profile);
+/* Forgets all curves of the model; their number. Likewise. */
+size_t gpulet_profile_remove_model(gpulet_profile_t *profile, const char *model);
+/* Adds all curves of the other, without columns that are not known; of points that both have, the
+ * other's stay. E_NOMEM. Likewise. */
+gpulet_status_t gpulet_profile_merge(gpulet_profile_t *profile,
+                                     const gpulet_profile_t *other) GPULET_MUST_USE;
 /* Adds the curves of sizes[] that are missing between two measured sizes of the same (device,
  * model, instances), each point interpolated linearly in units at the batches that both neighbours
  * cover (--interpolate-units). Memory is the larger of the two neighbours', so that a plan never

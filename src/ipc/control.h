@@ -79,12 +79,13 @@ typedef struct gpulet_control {
     int32_t status;     /* FAILED LOAD_FAILED MEASURED WIDENED */
     bool batched;       /* LOAD; LOADED: its outputs can be taken apart by items */
     uint64_t size;      /* HELLO LARGE LOAD: bytes of the segment that comes along */
-    uint64_t ns;        /* MEASURE: budget; LOAD WIDEN: limit; LOADED: load time */
-    uint64_t p50_ns;    /* MEASURED; LOADED: of one item, 0: not timed */
-    uint64_t p99_ns;    /* MEASURED */
-    uint64_t cold_ns;   /* MEASURED: by how much a cold run takes longer; 0: not seen to */
-    uint64_t memory;    /* LOADED MEASURED, bytes */
-    const char *name;   /* LOAD WIDEN */
+    uint64_t ns;     /* MEASURE: budget; MEASURED: the shortest run; LOAD WIDEN: limit; LOADED: load
+                        time */
+    uint64_t p50_ns; /* MEASURED; LOADED: of one item, 0: not timed */
+    uint64_t p99_ns; /* MEASURED */
+    uint64_t cold_ns;     /* MEASURED: by how much a cold run takes longer; 0: not seen to */
+    uint64_t memory;      /* LOADED MEASURED, bytes */
+    const char *name;     /* LOAD WIDEN */
     const char *prepared; /* LOAD WIDEN: a file to load instead, "": none */
     const char *text; /* LOAD WIDEN: path; REGRANT: grant; READY: engine's version; failures: why */
     gpulet_control_start_t start; /* START */

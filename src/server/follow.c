@@ -9,6 +9,7 @@
 #include "server/ensembles.h"
 #include "server/gpulets.h"
 #include "server/planning.h"
+#include "server/recall.h"
 
 struct server_follow {
     gpulet_follow_t *rates;
@@ -168,7 +169,7 @@ static void begin_planning(gpulet_server_t *server, gpulet_follow_reason_t reaso
 void server_follow_step(gpulet_server_t *server, uint64_t now_ns)
 {
     gpulet_follow_t *rates = server->follow->rates;
-    if (!server->ready || server->draining || server->stop)
+    if (!server->ready || server->draining || server->stop || server_recall_looking(server))
         return;
     gpulet_follow_reason_t reason = gpulet_follow_tick(rates, now_ns);
     if (reason == GPULET_FOLLOW_NONE)

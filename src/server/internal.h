@@ -15,6 +15,7 @@
  *   devices.c     devices that are gone, and back
  *   api_admin.c   the plan, the rates and the events from outside
  *   reload.c      models read anew from the repository at run time
+ *   recall.c      what the store knows of models' files, and of copies of them
  *   calibrate.c   measures what has no profile while nothing else is to do
  *   prepared.c    prepares models for a quick load, likewise
  *   lend.c        idle gpu-lets lend their units to busy neighbours
@@ -136,6 +137,8 @@ typedef struct server_model {
     server_inputs_t *inputs; /* made when it is first loaded */
     uint64_t load_ns;
     uint64_t memory_bytes;
+    bool inherits;      /* the profile under its name is of the file that it had before */
+    bool unfinished;    /* what is measured of it is a part only */
     bool prepare_tried; /* prepared.c */
     bool prepared;      /* as it was when last asked or made */
 
@@ -266,6 +269,7 @@ typedef struct server_output {
 
 typedef struct server_calibration server_calibration_t;
 typedef struct server_prepared server_prepared_t;
+typedef struct server_recall server_recall_t;
 typedef struct server_waiter server_waiter_t;
 typedef struct server_asker server_asker_t;
 typedef struct server_follow server_follow_t;
@@ -304,8 +308,7 @@ struct gpulet_server {
     int timer_fd;
     struct event *tick;
     uint64_t ticks;
-    struct event *sigterm;
-    struct event *sigint;
+    struct event *stop_signals[3];
     gpulet_http_server_t *http;
     gpulet_http_server_t *metrics_http;
     gpulet_sched_t *sched;
@@ -327,7 +330,9 @@ struct gpulet_server {
     gpulet_device_set_t *device_set;
 
     gpulet_profile_t *profile;
-    gpulet_workload_t *workload; /* the file's, or NULL */
+    gpulet_profile_t *profile_given;    /* what of it is the user's own; NULL: nothing */
+    gpulet_profile_t *profile_measured; /* what is not in it yet, as not all is measured; NULL */
+    gpulet_workload_t *workload;        /* the file's, or NULL */
     gpulet_interference_t *interference;
     gpulet_plan_t *plan;        /* what is served; NULL before the first */
     gpulet_plan_t *plan_next;   /* while switching: what is being reached */
@@ -348,6 +353,7 @@ struct gpulet_server {
     bool devices_blamed;          /* devices.c: a change that no plan was asked for yet */
     struct gpulet_store *store;   /* NULL: nothing is kept */
     struct server_keeper *keeper; /* writes into it */
+    server_recall_t *recall;      /* asks it; NULL likewise */
     char measured_by[GPULET_MEASURED_BY_MAX + 1];
     bool calibration_wanted;
     server_calibration_t *calibration;
@@ -569,6 +575,9 @@ void server_devices_check(gpulet_server_t *server);
 void server_devices_blame(gpulet_server_t *server, uint64_t now_ns);
 
 /* calibrate.c */
+/* A plan is made for the model, and its profile is missing, in part or of another file. */
+bool server_model_unmeasured(const gpulet_server_t *server, const server_model_t *model);
+/* Measures all such models; E_NOT_FOUND when there are none. */
 gpulet_status_t server_calibrate_begin(gpulet_server_t *server);
 void server_calibrate_step(gpulet_server_t *server);
 void server_calibrate_end(gpulet_server_t *server);

@@ -1,6 +1,7 @@
 #include "server/keeper.h"
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,6 +10,7 @@
 
 typedef struct keeper_job {
     struct keeper_job *next;
+    bool whole; /* all of the file is measured */
     char *json; /* of a plan; NULL: it is a point */
     const char *why;
     server_told_t *told;
@@ -67,13 +69,20 @@ static gpulet_status_t put_plan(gpulet_store_t *store, const keeper_job_t *job, 
     return st;
 }
 
+static gpulet_status_t put(gpulet_store_t *store, const keeper_job_t *job, gpulet_error_t *err)
+{
+    if (job->json != NULL)
+        return put_plan(store, job, err);
+    if (job->whole)
+        return gpulet_store_put_whole(store, job->device, job->engine, job->file_key, err);
+    return gpulet_store_put_point(store, job->device, job->engine, job->file_key, job->model,
+                                  job->units, 1, &job->point, err);
+}
+
 static void write_job(gpulet_store_t *store, const keeper_job_t *job)
 {
     gpulet_error_t err = {""};
-    gpulet_status_t st =
-        job->json != NULL ? put_plan(store, job, &err)
-                          : gpulet_store_put_point(store, job->device, job->engine, job->file_key,
-                                                   job->model, job->units, 1, &job->point, &err);
+    gpulet_status_t st = put(store, job, &err);
     if (st != GPULET_OK)
         GPULET_LOG(WARNING, "event=store_failed error=\"%s\"", err.text);
 }
@@ -187,9 +196,9 @@ void server_keeper_plan(server_keeper_t *keeper, const char *why, char *json, se
     add(keeper, job);
 }
 
-void server_keeper_point(server_keeper_t *keeper, const char *device, const char *engine,
-                         const char *file_key, const char *model, uint32_t units,
-                         const gpulet_profile_point_t *point)
+/* About a model's file; NULL when there is no memory, which is said. */
+static keeper_job_t *file_job(const char *device, const char *engine, const char *file_key,
+                              const char *model)
 {
     keeper_job_t *job = calloc(1, sizeof(*job));
     if (job != NULL) {
@@ -197,14 +206,33 @@ void server_keeper_point(server_keeper_t *keeper, const char *device, const char
         job->engine = strdup(engine);
         job->file_key = strdup(file_key);
         job->model = strdup(model);
-        job->units = units;
-        job->point = *point;
     }
-    if (job == NULL || job->device == NULL || job->engine == NULL || job->file_key == NULL ||
-        job->model == NULL) {
-        GPULET_LOG(WARNING, "event=store_failed error=\"out of memory\"");
-        job_free(job);
+    if (job != NULL && job->device != NULL && job->engine != NULL && job->file_key != NULL &&
+        job->model != NULL)
+        return job;
+    GPULET_LOG(WARNING, "event=store_failed error=\"out of memory\"");
+    job_free(job);
+    return NULL;
+}
+
+void server_keeper_point(server_keeper_t *keeper, const char *device, const char *engine,
+                         const char *file_key, const char *model, uint32_t units,
+                         const gpulet_profile_point_t *point)
+{
+    keeper_job_t *job = file_job(device, engine, file_key, model);
+    if (job == NULL)
         return;
-    }
+    job->units = units;
+    job->point = *point;
+    add(keeper, job);
+}
+
+void server_keeper_whole(server_keeper_t *keeper, const char *device, const char *engine,
+                         const char *file_key)
+{
+    keeper_job_t *job = file_job(device, engine, file_key, "");
+    if (job == NULL)
+        return;
+    job->whole = true;
     add(keeper, job);
 }

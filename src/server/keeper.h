@@ -31,5 +31,8 @@ void server_keeper_plan(server_keeper_t *keeper, const char *why, char *json, se
 void server_keeper_point(server_keeper_t *keeper, const char *device, const char *engine,
                          const char *file_key, const char *model, uint32_t units,
                          const gpulet_profile_point_t *point);
+/* All of the file is measured (gpulet_store_put_whole). Likewise. */
+void server_keeper_whole(server_keeper_t *keeper, const char *device, const char *engine,
+                         const char *file_key);
 
 #endif

@@ -7,10 +7,10 @@
 #include <sys/stat.h>
 
 #include "base/buf.h"
+#include "base/digest.h"
 #include "base/file.h"
 #include "engine/engine.h"
 #include "server/machine.h"
-#include "store/model_cache.h"
 
 /* Not where the file lies nor when it was written: a copy of it measures the same. */
 static void append_library(gpulet_buf_t *out, const char *ort_library)
@@ -28,13 +28,13 @@ static void append_library(gpulet_buf_t *out, const char *ort_library)
 void gpulet_measured_by(char out[GPULET_MEASURED_BY_MAX + 1], const char *engine,
                         const char *ort_library, const char *backend)
 {
-    char key[GPULET_MODEL_CACHE_KEY_MAX + 1] = "";
+    char key[GPULET_DIGEST_TEXT_MAX + 1] = "";
     gpulet_buf_t text = GPULET_BUF_INIT;
     if (strcmp(engine, "ort") == 0) {
         append_library(&text, ort_library);
         if (strcmp(backend, "cpu") == 0)
             server_machine_cpu_line(&text, "model name");
-        gpulet_model_cache_key(key, text.data != NULL ? text.data : "");
+        gpulet_digest_of(key, text.data != NULL ? text.data : "");
     }
     gpulet_buf_deinit(&text);
     (void)snprintf(out, GPULET_MEASURED_BY_MAX + 1, "%.30s%s%s", engine, key[0] != '\0' ? " " : "",

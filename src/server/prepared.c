@@ -1,6 +1,7 @@
 /* Models as the engine rewrites them, kept in a folder: loading one of them maps its weights in
- * place of reading, copying and rearranging them. They are made while nothing else is to do, one at
- * a time, by a process at idle priority. */
+ * place of reading, copying and rearranging them. They are made while nothing else is to do, or,
+ * where such a time does not come, beside requests: one at a time, by a process at idle priority.
+ */
 #include <dirent.h>
 #include <errno.h>
 #include <signal.h>
@@ -13,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/digest.h"
 #include "base/log.h"
 #include "server/internal.h"
 #include "store/model_cache.h"
@@ -29,12 +31,13 @@ struct server_prepared {
     char machine[512]; /* what an entry depends on besides the model's file */
     uint64_t last_total;
     uint64_t quiet_since_ns;
+    uint64_t waits_since_ns; /* for quiet; 0: there is nothing to do */
     /* the process under way */
     pid_t pid; /* 0: none */
     uint32_t model;
     char name[512]; /* of the model, whose place another may have taken meanwhile */
     uint64_t begun_ns;
-    char key[GPULET_MODEL_CACHE_KEY_MAX + 1];
+    char key[GPULET_DIGEST_TEXT_MAX + 1];
 };
 
 /* ---- what an entry depends on ---- */
@@ -43,7 +46,7 @@ struct server_prepared {
  * rewrites a graph for the instructions that the processor has. */
 static bool describe_machine(server_prepared_t *p, const gpulet_settings_t *settings)
 {
-    char library[PATH_SIZE], cpu_key[GPULET_MODEL_CACHE_KEY_MAX + 1];
+    char library[PATH_SIZE], cpu_key[GPULET_DIGEST_TEXT_MAX + 1];
     gpulet_buf_t cpu = GPULET_BUF_INIT;
     struct stat info;
     if (gpulet_engine_ort_locate(library, sizeof(library), settings->ort_library, NULL) !=
@@ -52,7 +55,7 @@ static bool describe_machine(server_prepared_t *p, const gpulet_settings_t *sett
         return false;
     server_machine_cpu_line(&cpu, "model name");
     server_machine_cpu_line(&cpu, "flags");
-    gpulet_model_cache_key(cpu_key, cpu.data != NULL ? cpu.data : "");
+    gpulet_digest_of(cpu_key, cpu.data != NULL ? cpu.data : "");
     gpulet_buf_deinit(&cpu);
     (void)snprintf(p->machine, sizeof(p->machine), "1 ort %llx:%llx:%lld:%lld %s",
                    (unsigned long long)info.st_dev, (unsigned long long)info.st_ino,
@@ -75,13 +78,13 @@ static uint64_t neighbours_of(const char *path)
     if (d == NULL)
         return 0;
     for (const struct dirent *e = readdir(d); e != NULL; e = readdir(d)) {
-        char text[512], key[GPULET_MODEL_CACHE_KEY_MAX + 1];
+        char text[512], key[GPULET_DIGEST_TEXT_MAX + 1];
         if (fstatat(dirfd(d), e->d_name, &info, 0) != 0 || !S_ISREG(info.st_mode))
             continue;
         (void)snprintf(text, sizeof(text), "%.255s %llx %lld %lld.%ld", e->d_name,
                        (unsigned long long)info.st_ino, (long long)info.st_size,
                        (long long)info.st_mtim.tv_sec, info.st_mtim.tv_nsec);
-        gpulet_model_cache_key(key, text);
+        gpulet_digest_of(key, text);
         key[16] = '\0';
         sum += strtoull(key, NULL, 16);
     }
@@ -89,13 +92,13 @@ static uint64_t neighbours_of(const char *path)
     return sum;
 }
 
-static void key_of(char out[GPULET_MODEL_CACHE_KEY_MAX + 1], const server_prepared_t *p,
+static void key_of(char out[GPULET_DIGEST_TEXT_MAX + 1], const server_prepared_t *p,
                    const server_model_t *model)
 {
     char text[1024];
     (void)snprintf(text, sizeof(text), "%s %s %llx", p->machine, model->entry->file_key,
                    (unsigned long long)neighbours_of(model->entry->path));
-    gpulet_model_cache_key(out, text);
+    gpulet_digest_of(out, text);
 }
 
 /* ---- open, find, close ---- */
@@ -162,7 +165,7 @@ const char *server_prepared_find(char *out, size_t out_size, gpulet_server_t *se
                                  server_model_t *model)
 {
     server_prepared_t *p = server->prepared;
-    char folder[PATH_SIZE], key[GPULET_MODEL_CACHE_KEY_MAX + 1];
+    char folder[PATH_SIZE], key[GPULET_DIGEST_TEXT_MAX + 1];
     if (p == NULL)
         return NULL;
     key_of(key, p, model);
@@ -285,6 +288,18 @@ static bool is_quiet(server_prepared_t *p, const gpulet_server_t *server, uint64
     return now_ns - p->quiet_since_ns >= QUIET_MS * GPULET_NS_PER_MS;
 }
 
+/* The process is of idle priority, so where no pause comes it does not need one. */
+static bool may_begin(server_prepared_t *p, const gpulet_server_t *server, uint64_t now_ns)
+{
+    bool quiet = is_quiet(p, server, now_ns);
+    if (quiet || server_prepared_pending(server) == 0)
+        p->waits_since_ns = 0;
+    else if (p->waits_since_ns == 0)
+        p->waits_since_ns = now_ns;
+    return quiet || (p->waits_since_ns != 0 &&
+                     (double)(now_ns - p->waits_since_ns) >= server->settings.patience_s * 1e9);
+}
+
 void server_prepared_step(gpulet_server_t *server)
 {
     server_prepared_t *p = server->prepared;
@@ -300,6 +315,6 @@ void server_prepared_step(gpulet_server_t *server)
     }
     if (server->ready && !server->draining && !server->stop && !server->switching &&
         server->calibration == NULL && !server->calibration_wanted &&
-        is_quiet(p, server, gpulet_clock_ns()))
+        may_begin(p, server, gpulet_clock_ns()))
         begin_next(p, server);
 }

@@ -157,6 +157,7 @@ static void take_figures(gpulet_profiler_t *p)
         .units = p->sizes[p->size],
         .batch = m->batch,
         .runs = m->runs,
+        .least_ms = (double)m->least_ns / 1e6,
         .latency_ms = (double)m->p50_ns / 1e6,
         .latency_ms_p99 = (double)m->p99_ns / 1e6,
         .cold_ms = (double)m->cold_ns / 1e6,

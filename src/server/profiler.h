@@ -23,6 +23,7 @@ typedef struct gpulet_profiler_row {
     uint32_t units;
     uint32_t batch;
     uint32_t runs;
+    double least_ms; /* the shortest run */
     double latency_ms;
     double latency_ms_p99;
     double cold_ms; /* 0: not measured at this batch, or not seen */

@@ -9,6 +9,7 @@
 #include "server/ensembles.h"
 #include "server/follow.h"
 #include "server/gpulets.h"
+#include "server/recall.h"
 
 static bool is_same(const gpulet_repository_model_t *a, const gpulet_repository_model_t *b)
 {
@@ -93,6 +94,7 @@ static gpulet_status_t take_version(gpulet_server_t *server, gpulet_repository_t
         old->successor = model;
         server_catalog_share_inputs(model, old);
     }
+    server_recall_model(server, model);
     return model->ensemble != NULL ? take_ensemble(server, model, anything, err) : GPULET_OK;
 }
 

@@ -15,6 +15,7 @@
 #include "engine/fake/script.h"
 #include "proto/onnx_file.h"
 #include "proto/pbtxt.h"
+#include "store/content.h"
 
 enum { CONFIG_SIZE_MAX = 1 << 20, PATH_SIZE = 4096, VERSIONS_MAX = 1024, MODELS_MAX = 10000 };
 
@@ -164,16 +165,6 @@ static gpulet_status_t describe_fake(gpulet_model_io_t *out, const char *path, g
     return GPULET_OK;
 }
 
-static char *file_key(const struct stat *status)
-{
-    char text[128];
-    (void)snprintf(text, sizeof(text), "%llx:%llx:%lld:%lld.%09ld",
-                   (unsigned long long)status->st_dev, (unsigned long long)status->st_ino,
-                   (long long)status->st_size, (long long)status->st_mtim.tv_sec,
-                   status->st_mtim.tv_nsec);
-    return strdup(text);
-}
-
 /* A model whose data lies outside is a folder model.onnx/ with model.onnx in it. */
 static gpulet_status_t locate_file(gpulet_repository_model_t *model, const char *folder,
                                    gpulet_error_t *err)
@@ -192,8 +183,10 @@ static gpulet_status_t locate_file(gpulet_repository_model_t *model, const char 
         return gpulet_fail(err, GPULET_E_NOT_FOUND, "%s: %s", path, strerror(errno));
     if (!S_ISREG(status.st_mode)) /* opening a pipe would wait for ever */
         return gpulet_fail(err, GPULET_E_INVALID, "%s: not a file", path);
+    char file_key[GPULET_FILE_KEY_MAX + 1];
+    gpulet_file_key(file_key, &status);
     model->path = strdup(path);
-    model->file_key = file_key(&status);
+    model->file_key = strdup(file_key);
     return model->path != NULL && model->file_key != NULL
                ? GPULET_OK
                : gpulet_fail(err, GPULET_E_NOMEM, "%s: out of memory", path);

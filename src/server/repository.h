@@ -14,11 +14,10 @@
 typedef struct gpulet_repository_model {
     char name[GPULET_MODEL_NAME_MAX + 1];
     char key[GPULET_MODEL_NAME_MAX +
-             1]; /* in plans and profiles: the name; of an older version "name:version" */
-    bool newest; /* of the versions served: what a request without a version gets */
-    char *path;  /* of the model file, "" for an ensemble; owned */
-    char
-        *file_key; /* device, inode, size and time of the file: changes when the file does; owned */
+             1];    /* in plans and profiles: the name; of an older version "name:version" */
+    bool newest;    /* of the versions served: what a request without a version gets */
+    char *path;     /* of the model file, "" for an ensemble; owned */
+    char *file_key; /* of the file (store/content.h), "" likewise; owned */
     int64_t version;
     gpulet_model_config_t config;
     gpulet_model_io_t io;

@@ -17,6 +17,7 @@
 #include "server/follow.h"
 #include "server/keeper.h"
 #include "server/planning.h"
+#include "server/recall.h"
 #include "store/store.h"
 
 enum { TICK_MS = 100, TRIM_TICKS = 20, HEALTH_TICKS = 10, PATH_SIZE = 4096 };
@@ -109,6 +110,23 @@ void server_announce_ready(gpulet_server_t *server)
                server->plan->planner, server->plan->feasible);
 }
 
+/* A terminal that is closed ends the server as well, unless that is ignored (nohup). */
+static gpulet_status_t listen_for_signals(gpulet_server_t *server)
+{
+    static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+        struct sigaction before;
+        if (numbers[i] == SIGHUP && sigaction(SIGHUP, NULL, &before) == 0 &&
+            before.sa_handler == SIG_IGN)
+            continue;
+        server->stop_signals[i] =
+            event_new(server->base, numbers[i], EV_SIGNAL | EV_PERSIST, on_stop_signal, server);
+        if (server->stop_signals[i] == NULL || event_add(server->stop_signals[i], NULL) != 0)
+            return GPULET_E_NOMEM;
+    }
+    return GPULET_OK;
+}
+
 static gpulet_status_t open_loop(gpulet_server_t *server, gpulet_error_t *err)
 {
     struct timeval tick = {0, TICK_MS * 1000L};
@@ -121,14 +139,9 @@ static gpulet_status_t open_loop(gpulet_server_t *server, gpulet_error_t *err)
     server->sched_timer =
         event_new(server->base, server->timer_fd, EV_READ | EV_PERSIST, on_sched_timer, server);
     server->tick = event_new(server->base, -1, EV_PERSIST, on_tick, server);
-    server->sigterm =
-        event_new(server->base, SIGTERM, EV_SIGNAL | EV_PERSIST, on_stop_signal, server);
-    server->sigint =
-        event_new(server->base, SIGINT, EV_SIGNAL | EV_PERSIST, on_stop_signal, server);
-    if (server->sched_timer == NULL || server->tick == NULL || server->sigterm == NULL ||
-        server->sigint == NULL || event_add(server->sched_timer, NULL) != 0 ||
-        event_add(server->tick, &tick) != 0 || event_add(server->sigterm, NULL) != 0 ||
-        event_add(server->sigint, NULL) != 0)
+    if (server->sched_timer == NULL || server->tick == NULL ||
+        event_add(server->sched_timer, NULL) != 0 || event_add(server->tick, &tick) != 0 ||
+        listen_for_signals(server) != GPULET_OK)
         return gpulet_fail(err, GPULET_E_NOMEM, "no event loop");
     return GPULET_OK;
 }
@@ -193,33 +206,6 @@ static gpulet_status_t open_store(gpulet_server_t *server, gpulet_error_t *err)
     return GPULET_OK;
 }
 
-static gpulet_status_t load_stored_profiles(gpulet_server_t *server, gpulet_error_t *err)
-{
-    const gpulet_device_type_t *type = &server->device_set->types[0];
-    size_t total = 0;
-    for (uint32_t i = 0; i < server->models_count && server->store != NULL; i++) {
-        const gpulet_repository_model_t *entry = server->models[i].entry;
-        size_t points = 0;
-        if (entry->problem != NULL || entry->config.app != NULL ||
-            gpulet_profile_has_model(server->profile, NULL, entry->key))
-            continue;
-        gpulet_status_t st =
-            gpulet_store_get_points(server->store, type->name, server->measured_by, entry->file_key,
-                                    entry->key, server->profile, &points, err);
-        if (st != GPULET_OK && server->settings.store != NULL)
-            return st;
-        if (st != GPULET_OK)
-            GPULET_LOG(WARNING, "event=store_unreadable model=%s reason=\"%s\"", entry->key,
-                       err->text);
-        total += points;
-    }
-    if (total > 0)
-        GPULET_LOG(INFO, "event=profiles_from_store points=%zu store=%s", total,
-                   gpulet_store_path(server->store));
-    return gpulet_profile_interpolate_units(server->profile, type->name, type->sizes,
-                                            type->sizes_count, err);
-}
-
 static gpulet_status_t check_engine(gpulet_server_t *server, gpulet_error_t *err)
 {
     char path[PATH_SIZE];
@@ -268,7 +254,7 @@ static gpulet_status_t open_parts(gpulet_server_t *server, gpulet_error_t *err)
     if (st == GPULET_OK)
         st = open_store(server, err);
     if (st == GPULET_OK)
-        st = load_stored_profiles(server, err);
+        st = server_recall_open(server, err);
     if (st == GPULET_OK)
         st = server_prepared_open(server, err);
     return st == GPULET_OK ? server_api_open(server, err) : st;
@@ -325,7 +311,7 @@ static gpulet_status_t begin_first_plan(gpulet_server_t *server, gpulet_error_t 
         job.status = server_transition_begin(server, &job);
     gpulet_status_t st =
         job.status == GPULET_OK ? GPULET_OK : gpulet_fail(err, job.status, "%s", job.err.text);
-    server->calibration_wanted = job.provisional && server->settings.calibrate;
+    server->calibration_wanted = server->settings.calibrate;
     server_planning_job_deinit(&job);
     return st;
 }
@@ -339,7 +325,7 @@ gpulet_status_t gpulet_server_run(gpulet_server_t *server, gpulet_error_t *err)
         if (event_base_loop(server->base, EVLOOP_ONCE) < 0)
             break;
         if (server->ready && !server->draining && server->calibration_wanted &&
-            server->calibration == NULL) {
+            server->calibration == NULL && !server_recall_busy(server)) {
             server->calibration_wanted = false;
             (void)server_calibrate_begin(server);
         }
@@ -369,11 +355,13 @@ void gpulet_server_destroy(gpulet_server_t *server)
     server_planning_close(server);
     server_events_destroy(server->events);
     server_catalog_close(server);
+    server_recall_close(server);
     server_keeper_destroy(server->keeper);
     gpulet_store_close(server->store);
     gpulet_workload_destroy(server->workload);
     gpulet_sched_destroy(server->sched);
-    struct event *events[] = {server->sched_timer, server->tick, server->sigterm, server->sigint};
+    struct event *events[] = {server->sched_timer, server->tick, server->stop_signals[0],
+                              server->stop_signals[1], server->stop_signals[2]};
     for (size_t i = 0; i < sizeof(events) / sizeof(events[0]); i++) {
         if (events[i] != NULL)
             event_free(events[i]);

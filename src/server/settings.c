@@ -127,6 +127,8 @@ const gpulet_option_t gpulet_settings_table[] = {
      "measure models without a profile when idle, then plan again", NULL},
     {"calibrate-seconds", GPULET_OPTION_F64, AT(calibrate_seconds), "5", 0.1, 600, "S",
      "most time for measuring one model", NULL},
+    {"patience-s", GPULET_OPTION_F64, AT(patience_s), "60", 0, 1e9, "S",
+     "wait so long for a pause in the requests, then measure and prepare models beside them", NULL},
     {"requests-max", GPULET_OPTION_U64, AT(requests_max), "16384", 16, 1000000, "N",
      "requests waiting and running; more are answered 503", "Serving"},
     {"input-mb", GPULET_OPTION_U64, AT(input_mb), "256", 1, 65536, "MIB",

@@ -61,6 +61,7 @@ typedef struct gpulet_settings {
     uint64_t model_cache_mb;
     bool calibrate;
     double calibrate_seconds;
+    double patience_s;
     uint64_t requests_max;
     uint64_t input_mb;
     uint64_t output_mb;

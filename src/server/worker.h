@@ -35,6 +35,7 @@ typedef struct gpulet_worker_measured {
     uint32_t model;
     uint32_t batch;
     uint32_t runs; /* 0: failed, see status and text */
+    uint64_t least_ns;
     uint64_t p50_ns;
     uint64_t p99_ns;
     uint64_t cold_ns; /* by how much a cold run takes longer; 0: not asked for, or not seen to */

@@ -201,6 +201,7 @@ static void take_measured(gpulet_worker_t *worker, const gpulet_control_t *m)
         .model = m->model,
         .batch = m->batch,
         .runs = st == GPULET_OK ? m->runs : 0,
+        .least_ns = m->ns,
         .p50_ns = m->p50_ns,
         .p99_ns = m->p99_ns,
         .cold_ns = m->cold_ns,

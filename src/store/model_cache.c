@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/digest.h"
 #include "base/parse.h"
 
 /* An entry in the making is named making-PID-KEY. */
@@ -32,7 +33,7 @@ static gpulet_status_t path_of(char *out, size_t out_size, const gpulet_model_ca
 static gpulet_status_t making_path(char *out, size_t out_size, const gpulet_model_cache_t *cache,
                                    const char *key)
 {
-    char name[sizeof(MAKING) + 24 + GPULET_MODEL_CACHE_KEY_MAX];
+    char name[sizeof(MAKING) + 24 + GPULET_DIGEST_TEXT_MAX];
     (void)snprintf(name, sizeof(name), MAKING "%ld-%s", (long)getpid(), key);
     return path_of(out, out_size, cache, name);
 }
@@ -141,19 +142,6 @@ void gpulet_model_cache_close(gpulet_model_cache_t *cache)
     free(cache);
 }
 
-/* ---- keys ---- */
-
-/* FNV-1a, twice from different offsets: enough against chance, and nobody else writes here. */
-void gpulet_model_cache_key(char out[GPULET_MODEL_CACHE_KEY_MAX + 1], const char *text)
-{
-    uint64_t a = UINT64_C(14695981039346656037), b = UINT64_C(0x9e3779b97f4a7c15);
-    for (const char *c = text; *c != '\0'; c++) {
-        a = (a ^ (unsigned char)*c) * UINT64_C(1099511628211);
-        b = (b ^ (unsigned char)*c) * UINT64_C(1099511628211) + 1;
-    }
-    (void)snprintf(out, GPULET_MODEL_CACHE_KEY_MAX + 1, "%016" PRIx64 "%016" PRIx64, a, b);
-}
-
 /* ---- entries ---- */
 
 gpulet_status_t gpulet_model_cache_find(char *out, size_t out_size, gpulet_model_cache_t *cache,
@@ -192,7 +180,7 @@ static bool evict_one(uint64_t *total, const gpulet_model_cache_t *cache, const 
         return false;
     *total = 0;
     for (struct dirent *e = readdir(d); e != NULL; e = readdir(d)) {
-        if (strlen(e->d_name) != GPULET_MODEL_CACHE_KEY_MAX ||
+        if (strlen(e->d_name) != GPULET_DIGEST_TEXT_MAX ||
             path_of(path, sizeof(path), cache, e->d_name) != GPULET_OK || stat(path, &info) != 0 ||
             !S_ISDIR(info.st_mode))
             continue;

@@ -1,6 +1,6 @@
-/* A folder of prepared models (engine.h, prepare), one folder an entry, named by a key. An entry
- * appears whole or not at all, is never changed, and stays usable by whoever has it open when it
- * goes. Several servers may use one folder. One owner; not thread-safe. */
+/* A folder of prepared models (engine.h, prepare), one folder an entry, named by a key (a digest).
+ * An entry appears whole or not at all, is never changed, and stays usable by whoever has it open
+ * when it goes. Several servers may use one folder. One owner; not thread-safe. */
 #ifndef GPULET_STORE_MODEL_CACHE_H
 #define GPULET_STORE_MODEL_CACHE_H
 
@@ -8,8 +8,6 @@
 #include <stdint.h>
 
 #include "base/status.h"
-
-enum { GPULET_MODEL_CACHE_KEY_MAX = 32 };
 
 typedef struct gpulet_model_cache gpulet_model_cache_t;
 
@@ -19,9 +17,6 @@ typedef struct gpulet_model_cache gpulet_model_cache_t;
 gpulet_status_t gpulet_model_cache_open(gpulet_model_cache_t **out, const char *folder,
                                         uint64_t bytes_max, gpulet_error_t *err) GPULET_MUST_USE;
 void gpulet_model_cache_close(gpulet_model_cache_t *cache);
-
-/* A key of any text that tells entries apart: 128 bits, in hexadecimal. */
-void gpulet_model_cache_key(char out[GPULET_MODEL_CACHE_KEY_MAX + 1], const char *text);
 
 /* Writes the path of the entry's folder and marks it as used now. E_NOT_FOUND, E_TOO_LARGE. */
 gpulet_status_t gpulet_model_cache_find(char *out, size_t out_size, gpulet_model_cache_t *cache,

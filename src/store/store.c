@@ -22,6 +22,10 @@ struct gpulet_store {
     sqlite3 *db;
     sqlite3_stmt *put_point;
     sqlite3_stmt *get_points;
+    sqlite3_stmt *put_whole;
+    sqlite3_stmt *get_whole;
+    sqlite3_stmt *put_content;
+    sqlite3_stmt *get_content;
     sqlite3_stmt *put_pair;
     sqlite3_stmt *get_pairs;
     sqlite3_stmt *put_plan;
@@ -45,6 +49,11 @@ static const char schema_sql[] =
 
 /* Came after version 1, which reads a store that has them as well as one that has not. */
 static const char later_sql[] =
+    "CREATE TABLE IF NOT EXISTS whole(device TEXT NOT NULL, engine TEXT NOT NULL,"
+    " file_key TEXT NOT NULL, PRIMARY KEY(device, engine, file_key)) WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS content(file_key TEXT PRIMARY KEY, digest TEXT NOT NULL)"
+    " WITHOUT ROWID;"
+    "CREATE INDEX IF NOT EXISTS content_digest ON content(digest);"
     "CREATE TABLE IF NOT EXISTS told(model TEXT PRIMARY KEY, rate_rps REAL NOT NULL) WITHOUT ROWID;"
     "CREATE TABLE IF NOT EXISTS pair(device TEXT NOT NULL, engine TEXT NOT NULL, self_key TEXT NOT "
     "NULL, self_units INTEGER NOT NULL, self_batch INTEGER NOT NULL, other_key TEXT NOT NULL,"
@@ -53,6 +62,14 @@ static const char later_sql[] =
     " traffic_mb_s REAL, measured_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP,"
     " PRIMARY KEY(device, engine, self_key, self_units, self_batch, other_key, other_units,"
     " other_batch)) WITHOUT ROWID;";
+
+/* The keys of all files that hold what the file of a key holds, itself among them: of a statement's
+ * parameter 3 or 4. */
+#define SAME_CONTENT(N)                                                                            \
+    "(SELECT ?" N " UNION SELECT b.file_key FROM content a JOIN content b ON a.digest = b.digest"  \
+    " WHERE a.file_key = ?" N ")"
+#define SAME_AS_3 SAME_CONTENT("3")
+#define SAME_AS_4 SAME_CONTENT("4")
 
 static gpulet_status_t fail_db(const gpulet_store_t *store, gpulet_error_t *err)
 {
@@ -160,56 +177,55 @@ static gpulet_status_t check_schema(gpulet_store_t *store, gpulet_error_t *err)
     return add_columns(store, err);
 }
 
-static gpulet_status_t prepare(sqlite3_stmt **out, gpulet_store_t *store, const char *sql,
-                               gpulet_error_t *err)
+#define AT(field) offsetof(gpulet_store_t, field)
+static const struct {
+    size_t at; /* of a sqlite3_stmt * */
+    const char *sql;
+} statements[] = {
+    {AT(put_point), "INSERT OR REPLACE INTO point(device, engine, file_key, units, "
+                    "instances, batch, model, latency_ms,"
+                    " latency_ms_p99, memory_mb, cold_ms) VALUES(?,?,?,?,?,?,?,?,?,?,?)"},
+    {AT(get_points), "SELECT units, instances, batch, latency_ms, latency_ms_p99, memory_mb, "
+                     "cold_ms, max((file_key = ?3) || measured_at) FROM point"
+                     " WHERE device=?1 AND engine=?2 AND file_key IN " SAME_AS_3
+                     " GROUP BY units, instances, batch ORDER BY units, instances, batch"},
+    {AT(put_whole), "INSERT OR REPLACE INTO whole(device, engine, file_key) VALUES(?,?,?)"},
+    {AT(get_whole), "SELECT 1 FROM whole WHERE device=?1 AND engine=?2 AND file_key IN " SAME_AS_3},
+    {AT(put_content), "INSERT OR REPLACE INTO content(file_key, digest) VALUES(?,?)"},
+    {AT(get_content), "SELECT digest FROM content WHERE file_key=?"},
+    {AT(put_pair), "INSERT OR REPLACE INTO pair(device, engine, self_key, self_units, self_batch,"
+                   " other_key, other_units, other_batch, self_model, other_model, slowdown,"
+                   " slowdown_p10, slowdown_p90, traffic_mb_s)"
+                   " VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?)"},
+    {AT(get_pairs),
+     "SELECT self_units, self_batch, other_units, other_batch, slowdown,"
+     " slowdown_p10, slowdown_p90, traffic_mb_s,"
+     " max(((self_key = ?3) + (other_key = ?4)) || measured_at) FROM pair"
+     " WHERE device=?1 AND engine=?2 AND self_key IN " SAME_AS_3 " AND other_key IN " SAME_AS_4
+     " GROUP BY self_units, self_batch, other_units, other_batch"
+     " ORDER BY self_units, self_batch, "
+     "other_units, other_batch"},
+    {AT(put_plan), "INSERT INTO plan(why, json) VALUES(?,?)"},
+    {AT(trim_plans), "DELETE FROM plan WHERE id <= (SELECT max(id) FROM plan) - ?"},
+    {AT(last_plan), "SELECT json FROM plan ORDER BY id DESC LIMIT 1"},
+    {AT(put_told), "INSERT OR REPLACE INTO told(model, rate_rps) VALUES(?,?)"},
+    {AT(get_told), "SELECT rate_rps FROM told WHERE model=?"},
+};
+#undef AT
+
+static sqlite3_stmt **statement(gpulet_store_t *store, size_t index)
 {
-    return sqlite3_prepare_v3(store->db, sql, -1, SQLITE_PREPARE_PERSISTENT, out, NULL) == SQLITE_OK
-               ? GPULET_OK
-               : fail_db(store, err);
+    return (sqlite3_stmt **)(void *)((char *)store + statements[index].at);
 }
 
 static gpulet_status_t prepare_all(gpulet_store_t *store, gpulet_error_t *err)
 {
-    gpulet_status_t st =
-        prepare(&store->put_point, store,
-                "INSERT OR REPLACE INTO point(device, engine, file_key, units, "
-                "instances, batch, model, latency_ms,"
-                " latency_ms_p99, memory_mb, cold_ms) VALUES(?,?,?,?,?,?,?,?,?,?,?)",
-                err);
-    if (st == GPULET_OK)
-        st = prepare(&store->get_points, store,
-                     "SELECT units, instances, batch, latency_ms, latency_ms_p99, memory_mb, "
-                     "cold_ms FROM point"
-                     " WHERE device=? AND engine=? AND file_key=? ORDER BY units, instances, batch",
-                     err);
-    if (st == GPULET_OK)
-        st = prepare(&store->put_pair, store,
-                     "INSERT OR REPLACE INTO pair(device, engine, self_key, self_units, self_batch,"
-                     " other_key, other_units, other_batch, self_model, other_model, slowdown,"
-                     " slowdown_p10, slowdown_p90, traffic_mb_s)"
-                     " VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
-                     err);
-    if (st == GPULET_OK)
-        st = prepare(&store->get_pairs, store,
-                     "SELECT self_units, self_batch, other_units, other_batch, slowdown,"
-                     " slowdown_p10, slowdown_p90, traffic_mb_s FROM pair"
-                     " WHERE device=? AND engine=? AND self_key=? AND other_key=?"
-                     " ORDER BY self_units, self_batch, other_units, other_batch",
-                     err);
-    if (st == GPULET_OK)
-        st = prepare(&store->put_plan, store, "INSERT INTO plan(why, json) VALUES(?,?)", err);
-    if (st == GPULET_OK)
-        st = prepare(&store->trim_plans, store,
-                     "DELETE FROM plan WHERE id <= (SELECT max(id) FROM plan) - ?", err);
-    if (st == GPULET_OK)
-        st = prepare(&store->last_plan, store, "SELECT json FROM plan ORDER BY id DESC LIMIT 1",
-                     err);
-    if (st == GPULET_OK)
-        st = prepare(&store->put_told, store,
-                     "INSERT OR REPLACE INTO told(model, rate_rps) VALUES(?,?)", err);
-    if (st == GPULET_OK)
-        st = prepare(&store->get_told, store, "SELECT rate_rps FROM told WHERE model=?", err);
-    return st;
+    for (size_t i = 0; i < sizeof(statements) / sizeof(statements[0]); i++) {
+        if (sqlite3_prepare_v3(store->db, statements[i].sql, -1, SQLITE_PREPARE_PERSISTENT,
+                               statement(store, i), NULL) != SQLITE_OK)
+            return fail_db(store, err);
+    }
+    return GPULET_OK;
 }
 
 static void make_folders(const char *path)
@@ -274,15 +290,8 @@ void gpulet_store_close(gpulet_store_t *store)
 {
     if (store == NULL)
         return;
-    (void)sqlite3_finalize(store->put_point);
-    (void)sqlite3_finalize(store->get_points);
-    (void)sqlite3_finalize(store->put_pair);
-    (void)sqlite3_finalize(store->get_pairs);
-    (void)sqlite3_finalize(store->put_plan);
-    (void)sqlite3_finalize(store->trim_plans);
-    (void)sqlite3_finalize(store->last_plan);
-    (void)sqlite3_finalize(store->put_told);
-    (void)sqlite3_finalize(store->get_told);
+    for (size_t i = 0; i < sizeof(statements) / sizeof(statements[0]); i++)
+        (void)sqlite3_finalize(*statement(store, i));
     (void)sqlite3_close(store->db);
     free(store);
 }
@@ -311,6 +320,16 @@ static void bind_count(bool *failed, sqlite3_stmt *stmt, int at, uint32_t value)
     *failed |= sqlite3_bind_int64(stmt, at, value) != SQLITE_OK;
 }
 
+static bool bind_file(sqlite3_stmt *stmt, const char *device, const char *engine,
+                      const char *file_key)
+{
+    bool failed = false;
+    bind_text(&failed, stmt, 1, device);
+    bind_text(&failed, stmt, 2, engine);
+    bind_text(&failed, stmt, 3, file_key);
+    return !failed;
+}
+
 static double column_number(sqlite3_stmt *stmt, int at)
 {
     return sqlite3_column_type(stmt, at) == SQLITE_NULL ? NAN : sqlite3_column_double(stmt, at);
@@ -331,10 +350,7 @@ gpulet_status_t gpulet_store_put_point(gpulet_store_t *store, const char *device
                                        const gpulet_profile_point_t *point, gpulet_error_t *err)
 {
     sqlite3_stmt *stmt = store->put_point;
-    bool failed = false;
-    bind_text(&failed, stmt, 1, device);
-    bind_text(&failed, stmt, 2, engine);
-    bind_text(&failed, stmt, 3, file_key);
+    bool failed = !bind_file(stmt, device, engine, file_key);
     bind_count(&failed, stmt, 4, units);
     bind_count(&failed, stmt, 5, instances);
     bind_count(&failed, stmt, 6, point->batch);
@@ -372,11 +388,7 @@ gpulet_status_t gpulet_store_get_points(gpulet_store_t *store, const char *devic
     gpulet_status_t st = GPULET_OK;
     size_t points = 0;
     int rc = SQLITE_ROW;
-    bool failed = false;
-    bind_text(&failed, stmt, 1, device);
-    bind_text(&failed, stmt, 2, engine);
-    bind_text(&failed, stmt, 3, file_key);
-    if (failed)
+    if (!bind_file(stmt, device, engine, file_key))
         return fail_db(store, err);
     while (st == GPULET_OK && (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
         st = add_row(stmt, device, model, profile, err);
@@ -387,6 +399,57 @@ gpulet_status_t gpulet_store_get_points(gpulet_store_t *store, const char *devic
     (void)sqlite3_reset(stmt);
     if (st == GPULET_OK)
         *points_out = points;
+    return st;
+}
+
+gpulet_status_t gpulet_store_put_whole(gpulet_store_t *store, const char *device,
+                                       const char *engine, const char *file_key,
+                                       gpulet_error_t *err)
+{
+    return bind_file(store->put_whole, device, engine, file_key)
+               ? run_once(store, store->put_whole, err)
+               : fail_db(store, err);
+}
+
+gpulet_status_t gpulet_store_get_whole(bool *out, gpulet_store_t *store, const char *device,
+                                       const char *engine, const char *file_key,
+                                       gpulet_error_t *err)
+{
+    int rc = bind_file(store->get_whole, device, engine, file_key) ? sqlite3_step(store->get_whole)
+                                                                   : SQLITE_ERROR;
+    gpulet_status_t st = rc == SQLITE_ROW || rc == SQLITE_DONE ? GPULET_OK : fail_db(store, err);
+    (void)sqlite3_reset(store->get_whole);
+    if (st == GPULET_OK)
+        *out = rc == SQLITE_ROW;
+    return st;
+}
+
+gpulet_status_t gpulet_store_put_content(gpulet_store_t *store, const char *file_key,
+                                         const char *digest, gpulet_error_t *err)
+{
+    bool failed = false;
+    bind_text(&failed, store->put_content, 1, file_key);
+    bind_text(&failed, store->put_content, 2, digest);
+    return failed ? fail_db(store, err) : run_once(store, store->put_content, err);
+}
+
+gpulet_status_t gpulet_store_get_content(char out[GPULET_DIGEST_TEXT_MAX + 1],
+                                         gpulet_store_t *store, const char *file_key,
+                                         gpulet_error_t *err)
+{
+    bool failed = false;
+    bind_text(&failed, store->get_content, 1, file_key);
+    int rc = failed ? SQLITE_ERROR : sqlite3_step(store->get_content);
+    gpulet_status_t st = GPULET_OK;
+    if (rc == SQLITE_ROW)
+        (void)snprintf(out, GPULET_DIGEST_TEXT_MAX + 1, "%s",
+                       (const char *)sqlite3_column_text(store->get_content, 0));
+    else
+        st = rc == SQLITE_DONE
+                 ? gpulet_fail(err, GPULET_E_NOT_FOUND, "store %s: no content of file %s",
+                               store->path, file_key)
+                 : fail_db(store, err);
+    (void)sqlite3_reset(store->get_content);
     return st;
 }
 

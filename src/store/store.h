@@ -1,14 +1,17 @@
 /* The store: what was measured on this machine and which plans were served, in one SQLite file, so
  * that a restart needs no measuring.
  *
- * Measured points are kept by device type, engine and the model file's key (device, inode, size,
- * time): a changed file has no points. Used by one thread at a time. */
+ * Measured points are kept by device type, engine and the model file's key (store/content.h): a
+ * changed file has no points, and one whose content was told has those of all files of that
+ * content: its own, else the newest. Used by one thread at a time. */
 #ifndef GPULET_STORE_STORE_H
 #define GPULET_STORE_STORE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/digest.h"
 #include "base/status.h"
 #include "core/pairs.h"
 #include "core/profile.h"
@@ -33,6 +36,20 @@ gpulet_status_t gpulet_store_get_points(gpulet_store_t *store, const char *devic
                                         const char *engine, const char *file_key, const char *model,
                                         gpulet_profile_t *profile, size_t *points_out,
                                         gpulet_error_t *err) GPULET_MUST_USE;
+/* All that there is to measure of the file has been: points that it does not have are not to be
+ * had. get: of it or of another file of its content. */
+gpulet_status_t gpulet_store_put_whole(gpulet_store_t *store, const char *device,
+                                       const char *engine, const char *file_key,
+                                       gpulet_error_t *err) GPULET_MUST_USE;
+gpulet_status_t gpulet_store_get_whole(bool *out, gpulet_store_t *store, const char *device,
+                                       const char *engine, const char *file_key,
+                                       gpulet_error_t *err) GPULET_MUST_USE;
+/* What is in a file, as its digest. get: E_NOT_FOUND when that was not told. */
+gpulet_status_t gpulet_store_put_content(gpulet_store_t *store, const char *file_key,
+                                         const char *digest, gpulet_error_t *err) GPULET_MUST_USE;
+gpulet_status_t gpulet_store_get_content(char out[GPULET_DIGEST_TEXT_MAX + 1],
+                                         gpulet_store_t *store, const char *file_key,
+                                         gpulet_error_t *err) GPULET_MUST_USE;
 /* A measured pair, by the keys of both files; what is no model's file (a traffic generator) has its
  * name for a key. The pair replaces the one measured before. */
 gpulet_status_t gpulet_store_put_pair(gpulet_store_t *store, const char *engine,

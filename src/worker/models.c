@@ -327,6 +327,7 @@ static gpulet_status_t measure_runs(gpulet_control_t *answer, uint64_t *times, g
         return st;
     qsort(times, runs, sizeof(*times), compare_ns);
     answer->runs = runs;
+    answer->ns = times[0];
     answer->p50_ns = percentile(times, runs, 50);
     answer->p99_ns = percentile(times, runs, 99);
     if (message->cold_runs > 0 && answer->p50_ns <= COLD_RUN_MS_MAX * GPULET_NS_PER_MS &&

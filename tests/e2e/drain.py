@@ -78,6 +78,27 @@ class Drain(unittest.TestCase):
         load.stop()
         server.stop()
 
+    def test_a_terminal_that_is_closed_is_a_request_to_end(self):
+        server = self.serve("max_batch_size: 1\n")
+        clients = self.send_many(4)
+        server.note_workers()
+        server.process.send_signal(signal.SIGHUP)
+        for c in clients:
+            self.assertEqual(c.read_response().status, 200)
+            c.close()
+        server.stop()
+
+    def test_unless_that_is_ignored(self):
+        before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does; a child inherits it
+        try:
+            server = self.serve()
+        finally:
+            signal.signal(signal.SIGHUP, before)
+        server.process.send_signal(signal.SIGHUP)
+        with server.client() as c:
+            self.assertEqual(c.request("POST", "/v2/models/slow/infer", identity_body()).status, 200)
+        server.stop()
+
     def test_a_body_that_is_still_arriving_is_taken(self):
         server = self.serve()
         body = identity_body(id="late")

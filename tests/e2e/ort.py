@@ -6,9 +6,10 @@ import os
 import random
 import struct
 import threading
+import time
 import unittest
 
-from harness import (GPULET, Folder, Repository, Server, binary, floats, identity_body, identity_infer, infer_json, main, missing,
+from harness import (GPULET, Folder, Load, Repository, Server, binary, floats, identity_body, identity_infer, infer_json, main, missing,
                      or_end, run, tensor, unfloats, wait_for)
 
 MODELS = os.environ.get("GPULET_MODELS")
@@ -135,6 +136,35 @@ class Prepared(Case):
         server = self.start()
         self.check(server, wanted)
         self.assertIn("prepared_refused", server.log())
+        server.stop()
+
+    def busy(self, patience_s):
+        """A server that always has a request, and its load."""
+        self.use("squeezenet", "identity")
+        server = self.serve(store=self.home.join("store.db"), calibrate="false", patience_s=patience_s)
+
+        def one(thread, number, client):
+            body = infer_json(tensor("input", "FP32", [1, 16], [float(number)] * 16))
+            r = client.request("POST", "/v2/models/identity/infer", body)
+            assert r.status == 200, r
+            return "200"
+        load = Load(server.port, 2, one)
+        self.addCleanup(load.stop)
+        wait_for(lambda: load.count() > 20 or load.problems, "requests")
+        return server, load
+
+    def test_prepared_beside_requests_when_patience_ends(self):
+        server, load = self.busy(0.3)
+        wait_for(lambda: server.get("/gpulet/v1/status").json()["preparing"] == 0, "all models prepared", 60)
+        self.assertEqual(len(self.entries()), 1)
+        self.assertEqual(set(load.stop()), {"200"})
+        server.stop()
+
+    def test_not_prepared_beside_requests_while_there_is_patience(self):
+        server, load = self.busy(1000)
+        time.sleep(1.5)
+        self.assertEqual(self.entries(), [])
+        self.assertEqual(set(load.stop()), {"200"})
         server.stop()
 
     def test_what_a_dead_server_left_half_made_goes_and_a_folder_of_others_is_refused(self):

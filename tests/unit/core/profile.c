@@ -518,10 +518,30 @@ static void curves_of_several_instances_are_left_out(void **state)
     gpulet_profile_destroy(profile);
 }
 
+static void a_model_is_forgotten_and_another_profile_taken_in(void **state)
+{
+    static const char mine[] = "device,model,units,batch,latency_ms\n"
+                               "a,m,1,1,4\na,m,1,2,5\na,n,1,1,3\nb,m,3,1,2\n";
+    static const char its[] = "device,model,units,batch,latency_ms\na,m,1,2,6\na,m,2,1,1\n";
+    static const char both[] = "device,model,units,batch,latency_ms\n"
+                               "a,m,1,1,4\na,m,1,2,6\na,m,2,1,1\na,n,1,1,3\nb,m,3,1,2\n";
+    static const char rest[] = "device,model,units,batch,latency_ms\na,n,1,1,3\n";
+    gpulet_profile_t *profile = parsed(mine), *other = parsed(its);
+    (void)state;
+    assert_int_equal(gpulet_profile_merge(profile, other), GPULET_OK);
+    check_format(profile, both);
+    assert_int_equal(gpulet_profile_remove_model(profile, "m"), 3);
+    assert_int_equal(gpulet_profile_remove_model(profile, "m"), 0);
+    check_format(profile, rest);
+    gpulet_profile_destroy(other);
+    gpulet_profile_destroy(profile);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(columns_may_stand_in_any_order),
+        cmocka_unit_test(a_model_is_forgotten_and_another_profile_taken_in),
         cmocka_unit_test(errors_name_file_line_and_field),
         cmocka_unit_test(a_name_too_long_is_refused),
         cmocka_unit_test(latency_is_linear_between_batches_and_nowhere_else),

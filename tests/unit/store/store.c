@@ -90,6 +90,97 @@ static void points_belong_to_device_engine_and_file(void **state)
     gpulet_store_close(store);
 }
 
+static void tell_content(gpulet_store_t *store, const char *key, const char *digest)
+{
+    gpulet_error_t err = {""};
+    if (gpulet_store_put_content(store, key, digest, &err) != GPULET_OK)
+        fail_msg("%s", err.text);
+}
+
+static void a_copy_has_the_points_of_what_it_is_a_copy_of(void **state)
+{
+    folder_t *folder = *state;
+    gpulet_error_t err = {""};
+    char digest[GPULET_DIGEST_TEXT_MAX + 1];
+    gpulet_profile_t *profile = NULL;
+    gpulet_store_t *store = open_store(folder_at(folder, "gpulet.db"));
+    put(store, "first", 1, 1, 1.5);
+    put(store, "other", 1, 2, 9);
+    assert_int_equal(gpulet_profile_create(&profile), GPULET_OK);
+    assert_int_equal(gpulet_store_get_content(digest, store, "copy", &err), GPULET_E_NOT_FOUND);
+    tell_content(store, "copy", "same");
+    assert_int_equal(get(store, "cpu", "ort", "copy", profile),
+                     0); /* of the first nothing is told */
+    tell_content(store, "first", "same");
+    tell_content(store, "other", "else");
+    assert_int_equal(gpulet_store_get_content(digest, store, "copy", &err), GPULET_OK);
+    assert_string_equal(digest, "same");
+    assert_int_equal(get(store, "gpu", "ort", "copy", profile), 0);
+    assert_int_equal(get(store, "cpu", "ort", "copy", profile), 1);
+    assert_true(gpulet_profile_curve(profile, "cpu", "n", 1, 1)->points[0].latency_ms == 1.5);
+    put(store, "copy", 2, 1, 1); /* one of its own is one more, of both */
+    assert_int_equal(get(store, "cpu", "ort", "copy", profile), 2);
+    assert_int_equal(get(store, "cpu", "ort", "first", profile), 2);
+    tell_content(store, "copy", "else"); /* written to since */
+    assert_int_equal(get(store, "cpu", "ort", "first", profile), 1);
+    gpulet_profile_destroy(profile);
+    gpulet_store_close(store);
+}
+
+/* Of points of several files of one content the own one, else the newest. */
+static void of_two_measurements_one_counts(void **state)
+{
+    folder_t *folder = *state;
+    gpulet_profile_t *profile = NULL;
+    gpulet_store_t *store = open_store(folder_at(folder, "gpulet.db"));
+    put(store, "first", 1, 1, 1.5);
+    put(store, "copy", 1, 1, 2.5);
+    tell_content(store, "first", "same");
+    tell_content(store, "copy", "same");
+    sqlite3 *db = NULL;
+    assert_int_equal(sqlite3_open(folder_at(folder, "gpulet.db"), &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db,
+                                  "UPDATE point SET measured_at = '2020-01-01 00:00:00' WHERE "
+                                  "file_key = 'first'",
+                                  NULL, NULL, NULL),
+                     SQLITE_OK);
+    assert_int_equal(sqlite3_close(db), SQLITE_OK);
+    assert_int_equal(gpulet_profile_create(&profile), GPULET_OK);
+    assert_int_equal(get(store, "cpu", "ort", "first", profile), 1);
+    assert_true(gpulet_profile_curve(profile, "cpu", "n", 1, 1)->points[0].latency_ms == 1.5);
+    tell_content(store, "third", "same");
+    assert_int_equal(get(store, "cpu", "ort", "third", profile), 1);
+    assert_true(gpulet_profile_curve(profile, "cpu", "n", 1, 1)->points[0].latency_ms == 2.5);
+    gpulet_profile_destroy(profile);
+    gpulet_store_close(store);
+}
+
+static bool is_whole(gpulet_store_t *store, const char *engine, const char *key)
+{
+    gpulet_error_t err = {""};
+    bool whole = false;
+    if (gpulet_store_get_whole(&whole, store, "cpu", engine, key, &err) != GPULET_OK)
+        fail_msg("%s", err.text);
+    return whole;
+}
+
+static void what_is_measured_whole_is_so_for_copies(void **state)
+{
+    folder_t *folder = *state;
+    gpulet_error_t err = {""};
+    gpulet_store_t *store = open_store(folder_at(folder, "gpulet.db"));
+    assert_false(is_whole(store, "ort", "first"));
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(gpulet_store_put_whole(store, "cpu", "ort", "first", &err), GPULET_OK);
+    assert_true(is_whole(store, "ort", "first"));
+    assert_false(is_whole(store, "fake", "first"));
+    assert_false(is_whole(store, "ort", "copy"));
+    tell_content(store, "first", "same");
+    tell_content(store, "copy", "same");
+    assert_true(is_whole(store, "ort", "copy"));
+    gpulet_store_close(store);
+}
+
 static void the_newest_plan_is_the_last_one(void **state)
 {
     folder_t *folder = *state;
@@ -371,6 +462,12 @@ static void pairs_come_back_under_the_names_of_today(void **state)
         gpulet_store_get_pairs(store, "fake", "file a", "file b", &names, pairs, &count, NULL),
         GPULET_OK);
     assert_int_equal(count, 0);
+    tell_content(store, "file a", "content a");
+    tell_content(store, "copy of a", "content a");
+    assert_int_equal(
+        gpulet_store_get_pairs(store, "ort", "copy of a", "file b", &names, pairs, &count, NULL),
+        GPULET_OK);
+    assert_int_equal(count, 2);
     gpulet_pairs_destroy(pairs);
     gpulet_store_close(store);
 }
@@ -383,6 +480,9 @@ int main(void)
         in_folder(points_come_back_as_they_were),
         in_folder(a_store_without_the_newer_columns_gets_them),
         in_folder(points_belong_to_device_engine_and_file),
+        in_folder(a_copy_has_the_points_of_what_it_is_a_copy_of),
+        in_folder(of_two_measurements_one_counts),
+        in_folder(what_is_measured_whole_is_so_for_copies),
         in_folder(pairs_come_back_under_the_names_of_today),
         in_folder(the_newest_plan_is_the_last_one),
         in_folder(rates_that_were_told_are_kept_by_model),

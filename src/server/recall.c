@@ -1,0 +1,485 @@
+#include "server/recall.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <event2/event.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/thread.h"
+#include "server/follow.h"
+#include "store/content.h"
+#include "store/store.h"
+
+/* A file to ask about. It is looked up by its key; if nobody knows what is in it, it is read after
+ * that, and looked up by its content. */
+typedef struct recall_job {
+    struct recall_job *next;
+    uint32_t id; /* of the model, whose place another may have taken meanwhile */
+    char *model;
+    char *file_key;
+    char *path;
+    bool reads;                /* what is in it, after it was looked up */
+    bool content_known;        /* answer */
+    bool whole;                /* answer: there is no more of it to measure */
+    gpulet_profile_t *profile; /* answer; NULL: nothing new is known */
+} recall_job_t;
+
+typedef struct recall_list {
+    recall_job_t *first;
+    recall_job_t **last;
+} recall_list_t;
+
+struct server_recall {
+    char *store_path;
+    char *device;
+    char measured_by[GPULET_MEASURED_BY_MAX + 1];
+    pthread_t thread;
+    pthread_mutex_t lock; /* the lists */
+    pthread_cond_t changed;
+    recall_list_t looks; /* come before … */
+    recall_list_t reads; /* … these */
+    recall_list_t answers;
+    atomic_bool ended;
+    int fd;                /* readable when there are answers */
+    gpulet_store_t *store; /* the thread's */
+    uint64_t rested_ns;    /* likewise: when it last did */
+    struct event *event;
+    uint32_t looking; /* the loop's: jobs under way that look */
+    uint32_t busy;    /* likewise: all */
+};
+
+/* ---- jobs ---- */
+
+static void job_free(recall_job_t *job)
+{
+    if (job == NULL)
+        return;
+    free(job->model);
+    free(job->file_key);
+    free(job->path);
+    gpulet_profile_destroy(job->profile);
+    free(job);
+}
+
+static recall_job_t *job_create(const server_model_t *model)
+{
+    recall_job_t *job = calloc(1, sizeof(*job));
+    if (job == NULL)
+        return NULL;
+    job->id = model->id;
+    job->model = strdup(model->entry->key);
+    job->file_key = strdup(model->entry->file_key);
+    job->path = strdup(model->entry->path);
+    if (job->model != NULL && job->file_key != NULL && job->path != NULL)
+        return job;
+    job_free(job);
+    return NULL;
+}
+
+static void list_add(recall_list_t *list, recall_job_t *job)
+{
+    if (list->first == NULL)
+        list->last = &list->first;
+    job->next = NULL;
+    *list->last = job;
+    list->last = &job->next;
+}
+
+static recall_job_t *list_take(recall_list_t *list)
+{
+    recall_job_t *job = list->first;
+    if (job != NULL)
+        list->first = job->next;
+    return job;
+}
+
+static void list_free(recall_list_t *list)
+{
+    for (recall_job_t *job = list_take(list); job != NULL; job = list_take(list))
+        job_free(job);
+}
+
+/* ---- the thread ---- */
+
+static gpulet_status_t take_points(recall_job_t *job, server_recall_t *r, gpulet_error_t *err)
+{
+    size_t count = 0;
+    if (gpulet_profile_create(&job->profile) != GPULET_OK)
+        return gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
+    gpulet_status_t st = gpulet_store_get_points(r->store, r->device, r->measured_by, job->file_key,
+                                                 job->model, job->profile, &count, err);
+    if (st == GPULET_OK)
+        st = gpulet_store_get_whole(&job->whole, r->store, r->device, r->measured_by, job->file_key,
+                                    err);
+    if (st != GPULET_OK || count == 0) {
+        gpulet_profile_destroy(job->profile);
+        job->profile = NULL;
+    }
+    return st;
+}
+
+static gpulet_status_t look(recall_job_t *job, server_recall_t *r, gpulet_error_t *err)
+{
+    char digest[GPULET_DIGEST_TEXT_MAX + 1];
+    gpulet_status_t st = gpulet_store_get_content(digest, r->store, job->file_key, err);
+    job->content_known = st == GPULET_OK;
+    if (st != GPULET_OK && st != GPULET_E_NOT_FOUND)
+        return st;
+    return take_points(job, r, err);
+}
+
+static void answer(server_recall_t *r, recall_job_t *job)
+{
+    const uint64_t one = 1;
+    (void)pthread_mutex_lock(&r->lock);
+    list_add(&r->answers, job);
+    (void)pthread_mutex_unlock(&r->lock);
+    if (write(r->fd, &one, sizeof(one)) < 0)
+        return; /* The counter is at its end: readable already. */
+}
+
+static void run_look(server_recall_t *r, recall_job_t *job)
+{
+    gpulet_error_t err = {""};
+    gpulet_status_t st =
+        r->store != NULL ? GPULET_OK : gpulet_store_open(&r->store, r->store_path, &err);
+    if (st == GPULET_OK)
+        st = look(job, r, &err);
+    if (st != GPULET_OK) {
+        GPULET_LOG(WARNING, "event=store_unreadable model=%s reason=\"%s\"", job->model, err.text);
+        job->content_known = true; /* no use reading the file */
+    }
+    answer(r, job);
+}
+
+/* While a file is read: rests as long as it worked, and what is to be looked up meanwhile is. */
+static bool read_on(void *context)
+{
+    server_recall_t *r = context;
+    uint64_t worked_ns = gpulet_clock_ns() - r->rested_ns;
+    struct timespec rest = {(time_t)(worked_ns / GPULET_NS_PER_S),
+                            (long)(worked_ns % GPULET_NS_PER_S)};
+    if (atomic_load(&r->ended))
+        return false;
+    (void)nanosleep(&rest, NULL);
+    (void)pthread_mutex_lock(&r->lock);
+    recall_job_t *job = list_take(&r->looks);
+    (void)pthread_mutex_unlock(&r->lock);
+    if (job != NULL)
+        run_look(r, job);
+    r->rested_ns = gpulet_clock_ns();
+    return true;
+}
+
+static gpulet_status_t read_file(recall_job_t *job, server_recall_t *r, gpulet_error_t *err)
+{
+    char digest[GPULET_DIGEST_TEXT_MAX + 1];
+    const gpulet_content_pace_t pace = {.context = r, .go_on = read_on};
+    r->rested_ns = gpulet_clock_ns();
+    gpulet_status_t st = gpulet_content_digest(digest, job->path, job->file_key, &pace, err);
+    if (st == GPULET_OK)
+        st = gpulet_store_put_content(r->store, job->file_key, digest, err);
+    return st == GPULET_OK ? take_points(job, r, err) : st;
+}
+
+static void run_read(server_recall_t *r, recall_job_t *job)
+{
+    gpulet_error_t err = {""};
+    gpulet_status_t st = read_file(job, r, &err);
+    if (st != GPULET_OK && st != GPULET_E_CANCELLED)
+        GPULET_LOG(WARNING, "event=content_unknown model=%s reason=\"%s\"", job->model, err.text);
+    answer(r, job);
+}
+
+static void *recall_main(void *context)
+{
+    server_recall_t *r = context;
+    (void)pthread_mutex_lock(&r->lock);
+    while (!atomic_load(&r->ended)) {
+        recall_job_t *job = list_take(&r->looks);
+        bool looks = job != NULL;
+        if (job == NULL)
+            job = list_take(&r->reads);
+        if (job == NULL) {
+            (void)pthread_cond_wait(&r->changed, &r->lock);
+            continue;
+        }
+        (void)pthread_mutex_unlock(&r->lock);
+        if (looks)
+            run_look(r, job);
+        else
+            run_read(r, job);
+        (void)pthread_mutex_lock(&r->lock);
+    }
+    (void)pthread_mutex_unlock(&r->lock);
+    return NULL;
+}
+
+/* ---- the loop's side ---- */
+
+static void hand_over(server_recall_t *r, recall_job_t *job)
+{
+    (void)pthread_mutex_lock(&r->lock);
+    list_add(job->reads ? &r->reads : &r->looks, job);
+    (void)pthread_cond_signal(&r->changed);
+    (void)pthread_mutex_unlock(&r->lock);
+}
+
+/* The model that the job asks for, if it is still there and lacks the answer; NULL. */
+static server_model_t *asker(gpulet_server_t *server, const recall_job_t *job)
+{
+    server_model_t *model = &server->models[job->id];
+    bool same = job->id < server->models_count && model->role != SERVER_MODEL_FREE &&
+                strcmp(model->entry->key, job->model) == 0 &&
+                strcmp(model->entry->file_key, job->file_key) == 0;
+    return same && server_model_unmeasured(server, model) ? model : NULL;
+}
+
+static gpulet_status_t take_profile(gpulet_server_t *server, server_model_t *model,
+                                    const gpulet_profile_t *profile, gpulet_error_t *err)
+{
+    const gpulet_device_type_t *type = &server->device_set->types[0];
+    if (model->inherits)
+        (void)gpulet_profile_remove_model(server->profile, model->entry->key);
+    model->inherits = false;
+    if (gpulet_profile_merge(server->profile, profile) != GPULET_OK)
+        return gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
+    return gpulet_profile_interpolate_units(server->profile, type->name, type->sizes,
+                                            type->sizes_count, err);
+}
+
+/* True when more is known than before. */
+static bool take_answer(gpulet_server_t *server, const recall_job_t *job)
+{
+    gpulet_error_t err = {""};
+    server_model_t *model = asker(server, job);
+    if (model == NULL || job->profile == NULL)
+        return false;
+    if (take_profile(server, model, job->profile, &err) != GPULET_OK)
+        GPULET_LOG(ERROR, "event=profile_refused model=%s error=\"%s\"", job->model, err.text);
+    model->unfinished = !job->whole;
+    GPULET_LOG(INFO, "event=profile_from_store model=%s whole=%d", job->model, (int)job->whole);
+    return true;
+}
+
+static void on_job_end(gpulet_server_t *server, recall_job_t *job)
+{
+    server_recall_t *r = server->recall;
+    const server_model_t *model = asker(server, job);
+    r->busy--;
+    if (model != NULL)
+        server->calibration_wanted |= server->settings.calibrate;
+    job_free(job);
+}
+
+static void on_answer(gpulet_server_t *server, recall_job_t *job)
+{
+    server_recall_t *r = server->recall;
+    bool news = take_answer(server, job);
+    gpulet_profile_destroy(job->profile);
+    job->profile = NULL;
+    if (job->reads) {
+        on_job_end(server, job);
+        if (news && server->ready && !server->draining && !server->stop)
+            server_follow_ask(server, GPULET_FOLLOW_PROFILE);
+        return;
+    }
+    r->looking--;
+    job->reads = true;
+    if (job->content_known)
+        on_job_end(server, job);
+    else
+        hand_over(r, job);
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *context)
+{
+    gpulet_server_t *server = context;
+    server_recall_t *r = server->recall;
+    recall_list_t answers;
+    uint64_t count = 0;
+    (void)what;
+    if (read(fd, &count, sizeof(count)) < 0)
+        return;
+    (void)pthread_mutex_lock(&r->lock);
+    answers = r->answers;
+    r->answers.first = NULL;
+    (void)pthread_mutex_unlock(&r->lock);
+    for (recall_job_t *job = answers.first, *next; job != NULL; job = next) {
+        next = job->next;
+        on_answer(server, job);
+    }
+    server_follow_step(server, gpulet_clock_ns()); /* it may have waited for this */
+}
+
+static void ask(gpulet_server_t *server, const server_model_t *model)
+{
+    server_recall_t *r = server->recall;
+    recall_job_t *job = job_create(model);
+    if (job == NULL) {
+        GPULET_LOG(WARNING, "event=store_unreadable model=%s reason=\"out of memory\"",
+                   model->entry->key);
+        return;
+    }
+    r->busy++;
+    r->looking++;
+    hand_over(r, job);
+}
+
+/* It has a file, and what its user says of it is not enough. */
+static bool is_asked_for(const gpulet_server_t *server, const server_model_t *model)
+{
+    bool given = server->profile_given != NULL &&
+                 gpulet_profile_has_model(server->profile_given, NULL, model->entry->key);
+    return model->ensemble == NULL && model->entry->problem == NULL && !given;
+}
+
+void server_recall_model(gpulet_server_t *server, server_model_t *model)
+{
+    if (!is_asked_for(server, model))
+        return;
+    model->inherits = gpulet_profile_has_model(server->profile, NULL, model->entry->key);
+    if (server->recall != NULL)
+        ask(server, model);
+    else
+        server->calibration_wanted |= server->settings.calibrate;
+}
+
+bool server_recall_looking(const gpulet_server_t *server)
+{
+    return server->recall != NULL && server->recall->looking > 0;
+}
+
+bool server_recall_busy(const gpulet_server_t *server)
+{
+    return server->recall != NULL && server->recall->busy > 0;
+}
+
+/* ---- open and close ---- */
+
+static void recall_free(server_recall_t *r)
+{
+    if (r->event != NULL)
+        event_free(r->event);
+    if (r->fd >= 0)
+        (void)close(r->fd);
+    list_free(&r->looks);
+    list_free(&r->reads);
+    list_free(&r->answers);
+    gpulet_store_close(r->store);
+    (void)pthread_cond_destroy(&r->changed);
+    (void)pthread_mutex_destroy(&r->lock);
+    free(r->store_path);
+    free(r->device);
+    free(r);
+}
+
+static gpulet_status_t start_thread(gpulet_server_t *server, gpulet_error_t *err)
+{
+    server_recall_t *r = calloc(1, sizeof(*r));
+    if (r == NULL)
+        return gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
+    (void)pthread_mutex_init(&r->lock, NULL);
+    (void)pthread_cond_init(&r->changed, NULL);
+    r->store_path = strdup(gpulet_store_path(server->store));
+    r->device = strdup(server->device_set->types[0].name);
+    memcpy(r->measured_by, server->measured_by, sizeof(r->measured_by));
+    r->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (r->fd >= 0)
+        r->event = event_new(server->base, r->fd, EV_READ | EV_PERSIST, on_readable, server);
+    if (r->store_path == NULL || r->device == NULL || r->event == NULL ||
+        event_add(r->event, NULL) != 0) {
+        recall_free(r);
+        return gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
+    }
+    int result = gpulet_thread_start(&r->thread, recall_main, r);
+    if (result != 0) {
+        recall_free(r);
+        return gpulet_fail(err, GPULET_E_UNAVAILABLE, "cannot start a thread: %s",
+                           strerror(result));
+    }
+    server->recall = r;
+    return GPULET_OK;
+}
+
+/* Before the first plan, and so here and now. */
+static gpulet_status_t take_stored(size_t *total, gpulet_server_t *server, server_model_t *model,
+                                   gpulet_error_t *err)
+{
+    const gpulet_repository_model_t *entry = model->entry;
+    const char *device = server->device_set->types[0].name;
+    bool whole = false;
+    size_t points = 0;
+    gpulet_status_t st =
+        gpulet_store_get_points(server->store, device, server->measured_by, entry->file_key,
+                                entry->key, server->profile, &points, err);
+    if (st == GPULET_OK)
+        st = gpulet_store_get_whole(&whole, server->store, device, server->measured_by,
+                                    entry->file_key, err);
+    model->unfinished = points > 0 && !whole;
+    *total += points;
+    if (st == GPULET_OK || server->settings.store != NULL)
+        return st;
+    GPULET_LOG(WARNING, "event=store_unreadable model=%s reason=\"%s\"", entry->key, err->text);
+    return GPULET_OK;
+}
+
+static gpulet_status_t take_all_stored(gpulet_server_t *server, gpulet_error_t *err)
+{
+    const gpulet_device_type_t *type = &server->device_set->types[0];
+    size_t total = 0;
+    gpulet_status_t st = GPULET_OK;
+    for (uint32_t i = 0; st == GPULET_OK && i < server->models_count; i++) {
+        server_model_t *model = &server->models[i];
+        if (model->entry->problem == NULL && model->ensemble == NULL &&
+            !gpulet_profile_has_model(server->profile, NULL, model->entry->key))
+            st = take_stored(&total, server, model, err);
+    }
+    if (st != GPULET_OK)
+        return st;
+    if (total > 0)
+        GPULET_LOG(INFO, "event=profiles_from_store points=%zu store=%s", total,
+                   gpulet_store_path(server->store));
+    return gpulet_profile_interpolate_units(server->profile, type->name, type->sizes,
+                                            type->sizes_count, err);
+}
+
+gpulet_status_t server_recall_open(gpulet_server_t *server, gpulet_error_t *err)
+{
+    gpulet_status_t st = GPULET_OK;
+    if (server->settings.profiles != NULL &&
+        gpulet_profile_clone(&server->profile_given, server->profile) != GPULET_OK)
+        return gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
+    if (server->store == NULL)
+        return GPULET_OK;
+    if ((st = take_all_stored(server, err)) == GPULET_OK)
+        st = start_thread(server, err);
+    for (uint32_t i = 0; st == GPULET_OK && i < server->models_count; i++) {
+        if (is_asked_for(server, &server->models[i]))
+            ask(server, &server->models[i]);
+    }
+    return st;
+}
+
+void server_recall_close(gpulet_server_t *server)
+{
+    server_recall_t *r = server->recall;
+    gpulet_profile_destroy(server->profile_given);
+    server->profile_given = NULL;
+    if (r == NULL)
+        return;
+    (void)pthread_mutex_lock(&r->lock);
+    atomic_store(&r->ended, true);
+    (void)pthread_cond_signal(&r->changed);
+    (void)pthread_mutex_unlock(&r->lock);
+    (void)pthread_join(r->thread, NULL);
+    recall_free(r);
+    server->recall = NULL;
+}

@@ -1,0 +1,198 @@
+"""What is known of a model: measured once, it is known again in another place, after a break, and when it is loaded; another file
+under its name is measured anew; and who never has a pause is measured between requests."""
+import os
+import re
+import shutil
+import signal
+import time
+import unittest
+
+from harness import Load, Repository, Server, identity_body, main, run, script, wait_for, GPULET
+
+POINT = re.compile(r"event=measured model=(\S+) units=(\d+) batch=(\d+) .*beside=(\d)")
+
+
+class Case(unittest.TestCase):
+    def setUp(self):
+        self.repository = Repository()
+        self.addCleanup(self.repository.close)
+        self.store = self.repository.join(".files", "store.db")
+        os.makedirs(os.path.dirname(self.store))
+
+    def serve(self, path=None, **options):
+        settings = {"calibrate": "true", "calibrate_seconds": 0.5, "fake_devices": "fake:2:1", "store": self.store}
+        settings.update(options)
+        server = Server(path or self.repository, **settings)
+        self.addCleanup(server.kill)
+        return server
+
+    def points(self, server):
+        """[(model, units, batch, beside)] in the order of their measuring."""
+        return [(m, int(u), int(b), int(s)) for m, u, b, s in POINT.findall(server.log())]
+
+    def measured(self, server):
+        wait_for(lambda: "event=calibration_end" in server.log(), "measured")
+        wait_for(lambda: server.status()["planner"] != "provisional", "planned anew")
+
+    def stop(self, server):
+        """What it measured."""
+        server.note_workers()
+        server.process.send_signal(signal.SIGTERM)
+        server.wait_exit()
+        points = self.points(server)
+        server.stop()
+        return points
+
+    def measure_all(self, **options):
+        server = self.serve(**options)
+        self.measured(server)
+        self.assertTrue(self.points(server))
+        self.stop(server)
+
+
+class Known(Case):
+    def load(self, server, model):
+        r = server.post("/v2/repository/models/%s/load" % model)
+        self.assertEqual(r.status, 200, r)
+
+    def move(self, model):
+        """Out of the repository, and back with what it returns."""
+        away = self.repository.join(".files", model)
+        os.rename(self.repository.join(model), away)
+        return lambda: os.rename(away, self.repository.join(model))
+
+    def test_a_copy_of_a_file_is_known_by_what_is_in_it(self):
+        self.repository.add("a", latency_ms=1).add("b", latency_ms=2, latency_ms_per_item=0.5)
+        self.measure_all()
+        elsewhere = Repository()
+        self.addCleanup(elsewhere.close)
+        shutil.copytree(self.repository.join("b"), elsewhere.join("renamed"))
+        server = self.serve(elsewhere.path)
+        wait_for(lambda: "event=profile_from_store model=renamed whole=1" in server.log(), "known again")
+        wait_for(lambda: server.status()["planner"] != "provisional", "planned anew")
+        self.assertEqual(server.infer("renamed", identity_body()).status, 200)
+        self.assertNotIn("event=calibration_begin", server.log())
+        self.stop(server)
+        server = self.serve(elsewhere.path)
+        self.assertNotEqual(server.status()["planner"], "provisional", "from now on at once")
+        self.stop(server)
+
+    def test_what_the_command_measured_is_known_of_copies_too(self):
+        self.repository.add("a", latency_ms=1)
+        code, _, err = run(GPULET, "profile", "--model-repository", self.repository.path, "--engine", "fake", "--device", "fake",
+                           "--fake-devices", "fake:2:1", "--store", self.store, "--out", self.repository.join(".files", "p.csv"),
+                           "--seconds", "0.5")
+        self.assertEqual(code, 0, err)
+        elsewhere = Repository()
+        self.addCleanup(elsewhere.close)
+        shutil.copytree(self.repository.join("a"), elsewhere.join("a"))
+        server = self.serve(elsewhere.path)
+        wait_for(lambda: server.status()["planner"] != "provisional", "planned anew")
+        self.assertEqual(self.points(server), [])
+        self.stop(server)
+
+    def test_a_model_that_is_loaded_is_looked_up(self):
+        self.repository.add("a", latency_ms=1).add("b", latency_ms=2)
+        self.measure_all()
+        back = self.move("b")
+        server = self.serve()
+        back()
+        self.load(server, "b")
+        self.assertNotEqual(server.status()["planner"], "running", "it is planned as one that is known")
+        self.assertIn("event=profile_from_store model=b whole=1", server.log())
+        self.assertEqual(server.infer("b", identity_body()).status, 200)
+        self.assertEqual(self.points(server), [])
+        self.stop(server)
+
+    def test_a_model_that_is_new_is_measured_after_it_is_loaded(self):
+        self.repository.add("a", latency_ms=1)
+        self.measure_all()
+        server = self.serve()
+        self.repository.add("b", latency_ms=3)
+        self.load(server, "b")
+        wait_for(lambda: "event=calibration_end" in server.log(), "measured")
+        self.assertEqual({p[0] for p in self.points(server)}, {"b"})
+        self.stop(server)
+
+    def test_measuring_that_was_broken_off_goes_on(self):
+        self.repository.add("a", latency_ms=30).add("b", latency_ms=30, latency_ms_per_item=1)
+        server = self.serve(calibrate_seconds=2.5)
+        wait_for(lambda: len(self.points(server)) >= 3, "some points")
+        first = self.stop(server)
+        server = self.serve(calibrate_seconds=2.5)
+        self.measured(server)
+        second = self.stop(server)
+        # A point is told before it is stored, so the last one may be lost.
+        self.assertEqual(set(first[:-1]) & set(second), set(), "measured again")
+        for model in ("a", "b"):
+            sizes = {p[1] for p in first + second if p[0] == model}
+            self.assertEqual(sizes, {1, 2}, model)
+        server = self.serve()
+        self.assertNotEqual(server.status()["planner"], "provisional")
+        time.sleep(0.5)
+        self.assertNotIn("event=calibration_begin", server.log(), "all is known")
+        self.stop(server)
+
+    def test_another_file_goes_by_what_was_known_until_it_is_measured(self):
+        self.repository.add("a", latency_ms=2)
+        self.measure_all()
+        server = self.serve()
+        path = self.repository.write(".files/new", script(latency_ms=20))
+        os.rename(path, self.repository.join("a", "1", "model.onnx"))
+        self.load(server, "a")
+        self.assertNotEqual(server.status()["planner"], "provisional")
+        wait_for(lambda: "event=calibration_end" in server.log(), "measured")
+        self.assertEqual({p[0] for p in self.points(server)}, {"a"})
+        slow = re.findall(r"event=measured model=a units=1 batch=1 p50_ms=([0-9.]+)", server.log())
+        self.assertGreaterEqual(float(slow[-1]), 20)
+        self.stop(server)
+        server = self.serve()
+        self.assertNotEqual(server.status()["planner"], "provisional", "the new file is known")
+        self.stop(server)
+
+
+class Busy(Case):
+    """Requests that leave no pause."""
+
+    def begin(self, **options):
+        self.repository.add("a", latency_ms=2)
+        server = self.serve(**options)
+
+        def one(thread, number, client):
+            time.sleep(0.01)
+            r = client.request("POST", "/v2/models/a/infer", identity_body(first=float(number)))
+            assert r.status == 200, r
+            return "200"
+        load = Load(server.port, 1, one)
+        self.addCleanup(load.stop)
+        wait_for(lambda: load.count() > 20 or load.problems, "requests")
+        return server, load
+
+    def test_measured_between_requests_when_patience_ends(self):
+        server, load = self.begin(patience_s=0.5)
+        self.measured(server)
+        self.assertEqual({p[3] for p in self.points(server)}, {1})
+        self.assertIn("rough=1", server.log())
+        before = load.count()
+        wait_for(lambda: load.count() > before + 20 or load.problems, "served on")
+        self.assertEqual(set(load.stop()), {"200"})
+        self.stop(server)
+        server = self.serve()
+        self.assertEqual(server.status()["planner"], "provisional", "what was measured roughly is not kept")
+        self.measured(server)
+        self.assertEqual({p[3] for p in self.points(server)}, {0})
+        self.stop(server)
+
+    def test_nothing_is_measured_while_there_is_patience(self):
+        server, load = self.begin(patience_s=1000)
+        wait_for(lambda: "event=calibration_begin" in server.log(), "waiting")
+        time.sleep(1.5)
+        self.assertEqual(self.points(server), [])
+        load.stop()
+        self.measured(server)
+        self.assertEqual({p[3] for p in self.points(server)}, {0})
+        self.stop(server)
+
+
+if __name__ == "__main__":
+    main()
