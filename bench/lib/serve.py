@@ -72,7 +72,8 @@ def arguments(text, **extra):
 
 
 def main(body):
-    """Runs a script's body; a server that does not start ends it with the server's words."""
+    """Runs a script's body; a server that does not start ends it with the server's words. Told to end, it ends its servers first."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
         body()
     except StartError as error:

@@ -275,21 +275,22 @@ static gpulet_status_t tell_whole(profile_run_t *run, gpulet_error_t *err)
         return GPULET_OK;
     for (size_t i = 0; st == GPULET_OK && i < run->models_count; i++)
         st = gpulet_store_put_whole(run->store, run->desc.type, run->measured_by,
-                                    run->models[i]->file_key, err);
+                                    run->models[i]->file_key, run->desc.units,
+                                    gpulet_profiler_batch_max(run->models[i]), err);
     return st;
 }
 
-static bool is_known(void *context, const gpulet_repository_model_t *model, uint32_t units,
-                     uint32_t batch)
+static double known_ms(void *context, const gpulet_repository_model_t *model, uint32_t units,
+                       uint32_t batch)
 {
     const profile_run_t *run = context;
     const gpulet_curve_t *curve =
         gpulet_profile_curve(run->profile, run->desc.type, model->key, units, 1);
     for (uint32_t i = 0; curve != NULL && i < curve->points_count; i++) {
         if (curve->points[i].batch == batch)
-            return true;
+            return curve->points[i].latency_ms;
     }
-    return false;
+    return NAN;
 }
 
 /* Says so as soon as it is clear: who measures may still stop what disturbs. */
@@ -390,7 +391,7 @@ static gpulet_status_t measure(profile_run_t *run, gpulet_error_t *err)
         .context = run,
         .on_row = on_row,
         .on_problem = on_problem,
-        .is_known = is_known,
+        .known_ms = known_ms,
         .on_end = on_end,
     };
     gpulet_status_t st = gpulet_profiler_start(&run->profiler, &options, err);
@@ -483,9 +484,9 @@ static int run_all(profile_run_t *run, gpulet_error_t *err)
     if (st == GPULET_OK)
         st = measure(run, err);
     if (st == GPULET_OK)
-        st = tell_whole(run, err);
-    if (st == GPULET_OK)
         st = write_out(run, err);
+    if (st == GPULET_OK)
+        st = tell_whole(run, err);
     if (st == GPULET_OK && s->interference)
         st = cmd_profile_pairs(run, err);
     if (st != GPULET_OK)

@@ -73,7 +73,8 @@ static gpulet_status_t grow(void **array, size_t *capacity, size_t count, size_t
     return GPULET_OK;
 }
 
-/* A name the profile owns: that of a neighbour in the sorted order, or a new copy. */
+/* A name the profile owns: that of a neighbour in the sorted order, one that was left, or a new
+ * copy. */
 static const char *own_name(gpulet_profile_t *profile, size_t index, const char *name, bool device)
 {
     for (size_t i = index == 0 ? 0 : index - 1; i < profile->count && i <= index; i++) {
@@ -81,6 +82,10 @@ static const char *own_name(gpulet_profile_t *profile, size_t index, const char 
         const char *owned = device ? curve->device : curve->model;
         if (strcmp(owned, name) == 0)
             return owned;
+    }
+    for (size_t i = 0; profile->names_left && i < profile->names_count; i++) {
+        if (strcmp(profile->names[i], name) == 0)
+            return profile->names[i];
     }
     void *names = profile->names;
     if (grow(&names, &profile->names_capacity, profile->names_count, sizeof(char *)) != GPULET_OK)
@@ -256,6 +261,7 @@ static size_t drop_curves(gpulet_profile_t *profile, const char *model)
     }
     size_t dropped = profile->count - kept;
     profile->count = kept;
+    profile->names_left |= dropped > 0;
     return dropped;
 }
 

@@ -23,6 +23,7 @@ struct gpulet_profile {
     size_t names_count; /* devices and models, shared by the curves */
     size_t names_capacity;
     char **names;
+    bool names_left;     /* some may be of no curve any more */
     size_t extras_count; /* columns we do not know */
     char **extras_names;
 };

@@ -279,6 +279,7 @@ void server_catalog_free(server_model_t *model)
     free(model->batches);
     free(model->latency_ns);
     free(model->queue_ns);
+    gpulet_profile_destroy(model->measured);
     gpulet_repository_model_deinit(&model->own);
     memset(model, 0, sizeof(*model));
 }

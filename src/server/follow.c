@@ -244,8 +244,8 @@ static void failed(gpulet_server_t *server, const server_plan_job_t *job)
 
 static void adopt(gpulet_server_t *server, server_plan_job_t *job, uint64_t now_ns)
 {
-    if (job->provisional && server->settings.calibrate)
-        server->calibration_wanted = true; /* begins when the one in progress has ended */
+    if (job->provisional)
+        server_calibrate_want(server); /* begins when the one in progress has ended */
     job->status = server_transition_begin(server, job);
     if (job->status != GPULET_OK) {
         gpulet_follow_reached(server->follow->rates, now_ns, 0, NULL);
@@ -276,9 +276,11 @@ void server_follow_planned(gpulet_server_t *server, server_plan_job_t *job)
     if (job->devices != NULL) /* a planner made it */
         server_planning_finish(job, server);
     describe(&next, server, job->plan);
-    bool useless = job->reason == GPULET_FOLLOW_PROFILE && job->provisional;
-    bool as_good =
-        job->reason == GPULET_FOLLOW_ASKED && !job->forced && !is_improvement(server, &next);
+    /* One that brings or takes models is wanted whatever asked for it as well. */
+    bool same_models = job->models_seen == server->transition.models_seen;
+    bool useless = same_models && job->reason == GPULET_FOLLOW_PROFILE && job->provisional;
+    bool as_good = same_models && job->reason == GPULET_FOLLOW_ASKED && !job->forced &&
+                   !is_improvement(server, &next);
     if (useless || as_good || !gpulet_follow_answered(rates, now_ns, &next)) {
         if (useless || as_good)
             (void)gpulet_follow_answered(rates, now_ns, NULL);

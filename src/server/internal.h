@@ -15,8 +15,9 @@
  *   devices.c     devices that are gone, and back
  *   api_admin.c   the plan, the rates and the events from outside
  *   reload.c      models read anew from the repository at run time
+ *   known.c       how well the latencies of models are known
  *   recall.c      what the store knows of models' files, and of copies of them
- *   calibrate.c   measures what has no profile while nothing else is to do
+ *   calibrate.c   measures what is not known, while nothing else is to do or between requests
  *   prepared.c    prepares models for a quick load, likewise
  *   lend.c        idle gpu-lets lend their units to busy neighbours
  */
@@ -105,6 +106,15 @@ typedef struct server_labels {
     size_t count;
 } server_labels_t;
 
+/* What the profile under a model's name is (known.h). */
+typedef enum server_known {
+    SERVER_KNOWN_NOT = 0, /* there is none */
+    SERVER_KNOWN_OTHERS,  /* of the file that it had before */
+    SERVER_KNOWN_PART,    /* of its file, but more is to be measured */
+    SERVER_KNOWN_WHOLE,
+    SERVER_KNOWN_GIVEN /* its user's own */
+} server_known_t;
+
 typedef struct server_model {
     uint32_t id;
     server_model_role_t role;
@@ -137,10 +147,12 @@ typedef struct server_model {
     server_inputs_t *inputs; /* made when it is first loaded */
     uint64_t load_ns;
     uint64_t memory_bytes;
-    bool inherits;      /* the profile under its name is of the file that it had before */
-    bool unfinished;    /* what is measured of it is a part only */
-    bool prepare_tried; /* prepared.c */
-    bool prepared;      /* as it was when last asked or made */
+    server_known_t known;
+    gpulet_profile_t *measured; /* of its file, not interpolated; owned; NULL: nothing */
+    bool rough;             /* some of that between requests: good enough for now, and not kept */
+    bool failed_to_measure; /* some of it could not be */
+    bool prepare_tried;     /* prepared.c */
+    bool prepared;          /* as it was when last asked or made */
 
     uint64_t trimmed_at; /* requests answered when the input segment was last given back */
 
@@ -330,9 +342,8 @@ struct gpulet_server {
     gpulet_device_set_t *device_set;
 
     gpulet_profile_t *profile;
-    gpulet_profile_t *profile_given;    /* what of it is the user's own; NULL: nothing */
-    gpulet_profile_t *profile_measured; /* what is not in it yet, as not all is measured; NULL */
-    gpulet_workload_t *workload;        /* the file's, or NULL */
+    gpulet_profile_t *profile_given; /* what of it is the user's own; NULL: nothing */
+    gpulet_workload_t *workload;     /* the file's, or NULL */
     gpulet_interference_t *interference;
     gpulet_plan_t *plan;        /* what is served; NULL before the first */
     gpulet_plan_t *plan_next;   /* while switching: what is being reached */
@@ -575,10 +586,13 @@ void server_devices_check(gpulet_server_t *server);
 void server_devices_blame(gpulet_server_t *server, uint64_t now_ns);
 
 /* calibrate.c */
-/* A plan is made for the model, and its profile is missing, in part or of another file. */
-bool server_model_unmeasured(const gpulet_server_t *server, const server_model_t *model);
-/* Measures all such models; E_NOT_FOUND when there are none. */
+/* Measures what is to be measured of all models; E_NOT_FOUND when there is nothing. */
 gpulet_status_t server_calibrate_begin(gpulet_server_t *server);
+bool server_calibrate_measures(const gpulet_server_t *server, const server_model_t *model);
+/* It has nothing in hand: it waits for a moment without requests. */
+bool server_calibrate_waits(const gpulet_server_t *server);
+/* Has it begin, where measuring is not turned off, as soon as it can. */
+void server_calibrate_want(gpulet_server_t *server);
 void server_calibrate_step(gpulet_server_t *server);
 void server_calibrate_end(gpulet_server_t *server);
 
@@ -599,6 +613,7 @@ void server_lend_widened(server_gpulet_t *g, uint32_t model, gpulet_status_t sta
 
 /* Models that are to be prepared yet, the one under way included. */
 uint32_t server_prepared_pending(const gpulet_server_t *server);
+bool server_prepared_running(const gpulet_server_t *server);
 /* Begins, watches and ends the preparation of one model at a time, while nothing else is to do. */
 void server_prepared_step(gpulet_server_t *server);
 

@@ -11,7 +11,7 @@
 typedef struct keeper_job {
     struct keeper_job *next;
     bool whole; /* all of the file is measured */
-    char *json; /* of a plan; NULL: it is a point */
+    char *json; /* of a plan; NULL: it is about a file, a point if not `whole` */
     const char *why;
     server_told_t *told;
     uint32_t told_count;
@@ -20,11 +20,13 @@ typedef struct keeper_job {
     char *file_key;
     char *model;
     uint32_t units;
+    uint32_t batch; /* of `whole` */
     gpulet_profile_point_t point;
 } keeper_job_t;
 
 struct server_keeper {
     gpulet_store_t *store;
+    bool lost; /* the thread's: a point could not be written */
     pthread_t thread;
     pthread_mutex_t lock; /* first, last, ended */
     pthread_cond_t changed;
@@ -74,17 +76,21 @@ static gpulet_status_t put(gpulet_store_t *store, const keeper_job_t *job, gpule
     if (job->json != NULL)
         return put_plan(store, job, err);
     if (job->whole)
-        return gpulet_store_put_whole(store, job->device, job->engine, job->file_key, err);
+        return gpulet_store_put_whole(store, job->device, job->engine, job->file_key, job->units,
+                                      job->batch, err);
     return gpulet_store_put_point(store, job->device, job->engine, job->file_key, job->model,
                                   job->units, 1, &job->point, err);
 }
 
-static void write_job(gpulet_store_t *store, const keeper_job_t *job)
+static void write_job(server_keeper_t *keeper, const keeper_job_t *job)
 {
     gpulet_error_t err = {""};
-    gpulet_status_t st = put(store, job, &err);
-    if (st != GPULET_OK)
-        GPULET_LOG(WARNING, "event=store_failed error=\"%s\"", err.text);
+    if (job->whole && keeper->lost)
+        return; /* of some file, perhaps this one, it is not so */
+    if (put(keeper->store, job, &err) == GPULET_OK)
+        return;
+    keeper->lost |= job->json == NULL;
+    GPULET_LOG(WARNING, "event=store_failed error=\"%s\"", err.text);
 }
 
 /* NULL: the end has come, and nothing is left. */
@@ -106,7 +112,7 @@ static void *keeper_main(void *context)
 {
     server_keeper_t *keeper = context;
     for (keeper_job_t *job = take(keeper); job != NULL; job = take(keeper)) {
-        write_job(keeper->store, job);
+        write_job(keeper, job);
         job_free(job);
     }
     return NULL;
@@ -228,11 +234,13 @@ void server_keeper_point(server_keeper_t *keeper, const char *device, const char
 }
 
 void server_keeper_whole(server_keeper_t *keeper, const char *device, const char *engine,
-                         const char *file_key)
+                         const char *file_key, uint32_t units, uint32_t batch)
 {
     keeper_job_t *job = file_job(device, engine, file_key, "");
     if (job == NULL)
         return;
     job->whole = true;
+    job->units = units;
+    job->batch = batch;
     add(keeper, job);
 }

@@ -31,8 +31,9 @@ void server_keeper_plan(server_keeper_t *keeper, const char *why, char *json, se
 void server_keeper_point(server_keeper_t *keeper, const char *device, const char *engine,
                          const char *file_key, const char *model, uint32_t units,
                          const gpulet_profile_point_t *point);
-/* All of the file is measured (gpulet_store_put_whole). Likewise. */
+/* All of the file is measured (gpulet_store_put_whole); left out where a point could not be written
+ * before. Likewise. */
 void server_keeper_whole(server_keeper_t *keeper, const char *device, const char *engine,
-                         const char *file_key);
+                         const char *file_key, uint32_t units, uint32_t batch);
 
 #endif

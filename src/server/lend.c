@@ -420,7 +420,8 @@ static void give_up_for_more(server_gpulet_t *g, uint64_t now_ns)
  * a moment, and its worker goes on with batches beside it. */
 static void widen_ahead(gpulet_server_t *server, uint64_t now_ns)
 {
-    if (server->calibration != NULL || server_prepared_pending(server) > 0)
+    bool measures = server->calibration != NULL && !server_calibrate_waits(server);
+    if (measures || server_prepared_pending(server) > 0)
         return;
     for (server_gpulet_t *g = server->gpulets; g != NULL; g = g->next) {
         if (outgrown(g, now_ns))

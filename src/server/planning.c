@@ -76,7 +76,6 @@ void server_planning_close(gpulet_server_t *server)
     server_shares_deinit(&server->shares_next);
     gpulet_interference_destroy(server->interference);
     gpulet_profile_destroy(server->profile);
-    gpulet_profile_destroy(server->profile_measured);
     gpulet_device_set_destroy(server->device_set);
 }
 

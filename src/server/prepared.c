@@ -31,7 +31,7 @@ struct server_prepared {
     char machine[512]; /* what an entry depends on besides the model's file */
     uint64_t last_total;
     uint64_t quiet_since_ns;
-    uint64_t waits_since_ns; /* for quiet; 0: there is nothing to do */
+    uint64_t waits_since_ns; /* for quiet; 0: it does not */
     /* the process under way */
     pid_t pid; /* 0: none */
     uint32_t model;
@@ -241,6 +241,11 @@ uint32_t server_prepared_pending(const gpulet_server_t *server)
     return count + (server->prepared->pid > 0);
 }
 
+bool server_prepared_running(const gpulet_server_t *server)
+{
+    return server->prepared != NULL && server->prepared->pid > 0;
+}
+
 /* The next model that loads slowly and has no entry. Each is tried once in a server's life. */
 static void begin_next(server_prepared_t *p, gpulet_server_t *server)
 {
@@ -313,8 +318,9 @@ void server_prepared_step(gpulet_server_t *server)
         finish(p, server, pid == p->pid ? status : -1);
         p->pid = 0;
     }
-    if (server->ready && !server->draining && !server->stop && !server->switching &&
-        server->calibration == NULL && !server->calibration_wanted &&
+    bool measures = server->calibration_wanted ||
+                    (server->calibration != NULL && !server_calibrate_waits(server));
+    if (server->ready && !server->draining && !server->stop && !server->switching && !measures &&
         may_begin(p, server, gpulet_clock_ns()))
         begin_next(p, server);
 }

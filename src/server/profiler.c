@@ -1,6 +1,7 @@
 #include "server/profiler.h"
 
 #include <assert.h>
+#include <math.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -74,24 +75,28 @@ static const gpulet_repository_model_t *current_model(const gpulet_profiler_t *p
     return p->models[p->model];
 }
 
-static uint32_t batch_limit(const gpulet_repository_model_t *model)
+uint32_t gpulet_profiler_batch_max(const gpulet_repository_model_t *model)
 {
     return model->config.max_batch_size > 0 ? (uint32_t)model->config.max_batch_size : 1;
 }
 
+/* What the batches below the first that is not known take tells how long that may. */
 static void add_point(gpulet_profiler_t *p, uint32_t batch)
 {
     const gpulet_profiler_options_t *o = &p->options;
-    if (p->points_count < BATCHES_MAX &&
-        (o->is_known == NULL ||
-         !o->is_known(o->context, current_model(p), p->sizes[p->size], batch)))
+    double known_ms = o->known_ms != NULL
+                          ? o->known_ms(o->context, current_model(p), p->sizes[p->size], batch)
+                          : NAN;
+    if (isnan(known_ms) && p->points_count < BATCHES_MAX)
         p->points[p->points_count++] = batch;
+    else if (p->points_count == 0)
+        p->last_ms = known_ms;
 }
 
 /* The batches to measure of the model in hand. */
 static void choose_points(gpulet_profiler_t *p)
 {
-    uint32_t limit = batch_limit(current_model(p));
+    uint32_t limit = gpulet_profiler_batch_max(current_model(p));
     p->points_count = 0;
     p->point = 0;
     p->last_ms = 0;

@@ -1,6 +1,6 @@
 /* Measures models on this machine: for each gpu-let size a worker is started in a partition of that
  * size, and each model is loaded in it and run at growing batches. Used by `gpulet profile`, and by
- * gpuletd for models that have no profile while nothing else is to do.
+ * gpuletd for models that are not known, while nothing else is to do or between requests.
  *
  * Lives on a libevent loop, on its thread; every step is short. */
 #ifndef GPULET_SERVER_PROFILER_H
@@ -60,9 +60,9 @@ typedef struct gpulet_profiler_options {
     /* A model that could not be loaded or run at a size; it is skipped there. */
     void (*on_problem)(void *context, const gpulet_repository_model_t *model, uint32_t units,
                        const char *text);
-    /* NULL, or: whether this point is known already (resuming). */
-    bool (*is_known)(void *context, const gpulet_repository_model_t *model, uint32_t units,
-                     uint32_t batch);
+    /* NULL, or: the latency of a point that is known already (resuming); NAN: it is not. */
+    double (*known_ms)(void *context, const gpulet_repository_model_t *model, uint32_t units,
+                       uint32_t batch);
     /* NULL, or: whether a point may be measured now; asked again every 100 ms. */
     bool (*may_run)(void *context);
     /* NULL, or: whether what was just measured was disturbed and should be measured again (asked at
@@ -81,6 +81,8 @@ const gpulet_cpu_meter_t *gpulet_profiler_meter(const gpulet_profiler_t *profile
 /* Kills what runs. NULL is fine. */
 void gpulet_profiler_destroy(gpulet_profiler_t *profiler);
 
+/* The largest batch of the model that is measured where none were named. */
+uint32_t gpulet_profiler_batch_max(const gpulet_repository_model_t *model);
 /* Sizes worth measuring of a device of `units`, counted in steps: all up to 8, then powers
  * of two, and the whole. Caller frees. */
 uint32_t *gpulet_profiler_default_sizes(size_t *count, uint32_t units, uint32_t step);

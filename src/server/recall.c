@@ -14,21 +14,36 @@
 #include "base/log.h"
 #include "base/thread.h"
 #include "server/follow.h"
+#include "server/known.h"
 #include "store/content.h"
 #include "store/store.h"
 
-/* A file to ask about. It is looked up by its key; if nobody knows what is in it, it is read after
- * that, and looked up by its content. */
+enum {
+    REST_MS_MAX = 20,
+    LOOK_MS_MAX = 500 /* plans do not wait longer */
+};
+
+/* What is done with a file, in the order of urgency. It is looked up by its key; if nobody knows
+ * what is in it, it is read after that, and looked up by its content. */
+typedef enum recall_phase {
+    RECALL_LOOK,
+    RECALL_READ_WANTED, /* measuring waits for it */
+    RECALL_READ,
+    RECALL_PHASES
+} recall_phase_t;
+
 typedef struct recall_job {
     struct recall_job *next;
     uint32_t id; /* of the model, whose place another may have taken meanwhile */
     char *model;
     char *file_key;
     char *path;
-    bool reads;                /* what is in it, after it was looked up */
+    uint32_t batch_max;
+    recall_phase_t phase;
+    bool wanted;               /* measuring waits for it */
     bool content_known;        /* answer */
     bool whole;                /* answer: there is no more of it to measure */
-    gpulet_profile_t *profile; /* answer; NULL: nothing new is known */
+    gpulet_profile_t *profile; /* answer; NULL: the store has nothing of it */
 } recall_job_t;
 
 typedef struct recall_list {
@@ -39,20 +54,21 @@ typedef struct recall_list {
 struct server_recall {
     char *store_path;
     char *device;
+    uint32_t units; /* of a whole device */
     char measured_by[GPULET_MEASURED_BY_MAX + 1];
     pthread_t thread;
     pthread_mutex_t lock; /* the lists */
     pthread_cond_t changed;
-    recall_list_t looks; /* come before … */
-    recall_list_t reads; /* … these */
+    recall_list_t todo[RECALL_PHASES];
     recall_list_t answers;
     atomic_bool ended;
     int fd;                /* readable when there are answers */
     gpulet_store_t *store; /* the thread's */
     uint64_t rested_ns;    /* likewise: when it last did */
     struct event *event;
-    uint32_t looking; /* the loop's: jobs under way that look */
-    uint32_t busy;    /* likewise: all */
+    uint32_t looking;          /* the loop's: jobs that look … */
+    uint64_t looking_since_ns; /* … since */
+    uint32_t wanted;           /* likewise: jobs that measuring waits for */
 };
 
 /* ---- jobs ---- */
@@ -74,6 +90,7 @@ static recall_job_t *job_create(const server_model_t *model)
     if (job == NULL)
         return NULL;
     job->id = model->id;
+    job->batch_max = model->batch_max;
     job->model = strdup(model->entry->key);
     job->file_key = strdup(model->entry->file_key);
     job->path = strdup(model->entry->path);
@@ -117,7 +134,7 @@ static gpulet_status_t take_points(recall_job_t *job, server_recall_t *r, gpulet
                                                  job->model, job->profile, &count, err);
     if (st == GPULET_OK)
         st = gpulet_store_get_whole(&job->whole, r->store, r->device, r->measured_by, job->file_key,
-                                    err);
+                                    r->units, job->batch_max, err);
     if (st != GPULET_OK || count == 0) {
         gpulet_profile_destroy(job->profile);
         job->profile = NULL;
@@ -159,18 +176,20 @@ static void run_look(server_recall_t *r, recall_job_t *job)
     answer(r, job);
 }
 
-/* While a file is read: rests as long as it worked, and what is to be looked up meanwhile is. */
+/* While a file is read: rests as long as it worked, but not long where the disk is slow, and what
+ * is to be looked up meanwhile is. */
 static bool read_on(void *context)
 {
     server_recall_t *r = context;
     uint64_t worked_ns = gpulet_clock_ns() - r->rested_ns;
-    struct timespec rest = {(time_t)(worked_ns / GPULET_NS_PER_S),
-                            (long)(worked_ns % GPULET_NS_PER_S)};
+    uint64_t rest_ns =
+        worked_ns < REST_MS_MAX * GPULET_NS_PER_MS ? worked_ns : REST_MS_MAX * GPULET_NS_PER_MS;
+    struct timespec rest = {0, (long)rest_ns};
     if (atomic_load(&r->ended))
         return false;
     (void)nanosleep(&rest, NULL);
     (void)pthread_mutex_lock(&r->lock);
-    recall_job_t *job = list_take(&r->looks);
+    recall_job_t *job = list_take(&r->todo[RECALL_LOOK]);
     (void)pthread_mutex_unlock(&r->lock);
     if (job != NULL)
         run_look(r, job);
@@ -203,16 +222,15 @@ static void *recall_main(void *context)
     server_recall_t *r = context;
     (void)pthread_mutex_lock(&r->lock);
     while (!atomic_load(&r->ended)) {
-        recall_job_t *job = list_take(&r->looks);
-        bool looks = job != NULL;
-        if (job == NULL)
-            job = list_take(&r->reads);
+        recall_job_t *job = NULL;
+        for (int phase = 0; job == NULL && phase < RECALL_PHASES; phase++)
+            job = list_take(&r->todo[phase]);
         if (job == NULL) {
             (void)pthread_cond_wait(&r->changed, &r->lock);
             continue;
         }
         (void)pthread_mutex_unlock(&r->lock);
-        if (looks)
+        if (job->phase == RECALL_LOOK)
             run_look(r, job);
         else
             run_read(r, job);
@@ -224,79 +242,64 @@ static void *recall_main(void *context)
 
 /* ---- the loop's side ---- */
 
-static void hand_over(server_recall_t *r, recall_job_t *job)
+static void hand_over(server_recall_t *r, recall_job_t *job, recall_phase_t phase)
 {
+    job->phase = phase;
     (void)pthread_mutex_lock(&r->lock);
-    list_add(job->reads ? &r->reads : &r->looks, job);
+    list_add(&r->todo[phase], job);
     (void)pthread_cond_signal(&r->changed);
     (void)pthread_mutex_unlock(&r->lock);
 }
 
-/* The model that the job asks for, if it is still there and lacks the answer; NULL. */
+/* The model that the job asks for, if it is still there and the answer is of use; NULL. */
 static server_model_t *asker(gpulet_server_t *server, const recall_job_t *job)
 {
     server_model_t *model = &server->models[job->id];
     bool same = job->id < server->models_count && model->role != SERVER_MODEL_FREE &&
                 strcmp(model->entry->key, job->model) == 0 &&
                 strcmp(model->entry->file_key, job->file_key) == 0;
-    return same && server_model_unmeasured(server, model) ? model : NULL;
+    return same && server_model_unmeasured(model) ? model : NULL;
 }
 
-static gpulet_status_t take_profile(gpulet_server_t *server, server_model_t *model,
-                                    const gpulet_profile_t *profile, gpulet_error_t *err)
+/* A plan is asked for when more is known than before. */
+static void take_answer(gpulet_server_t *server, recall_job_t *job)
 {
-    const gpulet_device_type_t *type = &server->device_set->types[0];
-    if (model->inherits)
-        (void)gpulet_profile_remove_model(server->profile, model->entry->key);
-    model->inherits = false;
-    if (gpulet_profile_merge(server->profile, profile) != GPULET_OK)
-        return gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
-    return gpulet_profile_interpolate_units(server->profile, type->name, type->sizes,
-                                            type->sizes_count, err);
-}
-
-/* True when more is known than before. */
-static bool take_answer(gpulet_server_t *server, const recall_job_t *job)
-{
-    gpulet_error_t err = {""};
     server_model_t *model = asker(server, job);
-    if (model == NULL || job->profile == NULL)
-        return false;
-    if (take_profile(server, model, job->profile, &err) != GPULET_OK)
-        GPULET_LOG(ERROR, "event=profile_refused model=%s error=\"%s\"", job->model, err.text);
-    model->unfinished = !job->whole;
+    bool news = model != NULL && job->profile != NULL &&
+                server_known_stored(server, model, job->profile, job->whole);
+    gpulet_profile_destroy(job->profile);
+    job->profile = NULL;
+    if (!news)
+        return;
     GPULET_LOG(INFO, "event=profile_from_store model=%s whole=%d", job->model, (int)job->whole);
-    return true;
+    server_follow_ask(server, GPULET_FOLLOW_PROFILE);
+}
+
+/* A plan that was given needs no profile. */
+static void want_measuring(gpulet_server_t *server)
+{
+    if (server->settings.plan == NULL)
+        server_calibrate_want(server);
 }
 
 static void on_job_end(gpulet_server_t *server, recall_job_t *job)
 {
-    server_recall_t *r = server->recall;
-    const server_model_t *model = asker(server, job);
-    r->busy--;
-    if (model != NULL)
-        server->calibration_wanted |= server->settings.calibrate;
+    server->recall->wanted -= job->wanted;
+    if (asker(server, job) != NULL)
+        want_measuring(server);
     job_free(job);
 }
 
 static void on_answer(gpulet_server_t *server, recall_job_t *job)
 {
     server_recall_t *r = server->recall;
-    bool news = take_answer(server, job);
-    gpulet_profile_destroy(job->profile);
-    job->profile = NULL;
-    if (job->reads) {
-        on_job_end(server, job);
-        if (news && server->ready && !server->draining && !server->stop)
-            server_follow_ask(server, GPULET_FOLLOW_PROFILE);
-        return;
-    }
-    r->looking--;
-    job->reads = true;
-    if (job->content_known)
-        on_job_end(server, job);
+    bool looked = job->phase == RECALL_LOOK;
+    r->looking -= looked;
+    take_answer(server, job);
+    if (looked && !job->content_known)
+        hand_over(r, job, job->wanted ? RECALL_READ_WANTED : RECALL_READ);
     else
-        hand_over(r, job);
+        on_job_end(server, job);
 }
 
 static void on_readable(evutil_socket_t fd, short what, void *context)
@@ -319,47 +322,34 @@ static void on_readable(evutil_socket_t fd, short what, void *context)
     server_follow_step(server, gpulet_clock_ns()); /* it may have waited for this */
 }
 
-static void ask(gpulet_server_t *server, const server_model_t *model)
+void server_recall_model(gpulet_server_t *server, const server_model_t *model)
 {
     server_recall_t *r = server->recall;
-    recall_job_t *job = job_create(model);
+    if (model->ensemble != NULL || model->entry->problem != NULL ||
+        model->known == SERVER_KNOWN_GIVEN)
+        return;
+    recall_job_t *job = r != NULL ? job_create(model) : NULL;
     if (job == NULL) {
-        GPULET_LOG(WARNING, "event=store_unreadable model=%s reason=\"out of memory\"",
-                   model->entry->key);
+        want_measuring(server);
         return;
     }
-    r->busy++;
-    r->looking++;
-    hand_over(r, job);
-}
-
-/* It has a file, and what its user says of it is not enough. */
-static bool is_asked_for(const gpulet_server_t *server, const server_model_t *model)
-{
-    bool given = server->profile_given != NULL &&
-                 gpulet_profile_has_model(server->profile_given, NULL, model->entry->key);
-    return model->ensemble == NULL && model->entry->problem == NULL && !given;
-}
-
-void server_recall_model(gpulet_server_t *server, server_model_t *model)
-{
-    if (!is_asked_for(server, model))
-        return;
-    model->inherits = gpulet_profile_has_model(server->profile, NULL, model->entry->key);
-    if (server->recall != NULL)
-        ask(server, model);
-    else
-        server->calibration_wanted |= server->settings.calibrate;
+    job->wanted = server_model_unmeasured(model);
+    r->wanted += job->wanted;
+    if (r->looking++ == 0)
+        r->looking_since_ns = gpulet_clock_ns();
+    hand_over(r, job, RECALL_LOOK);
 }
 
 bool server_recall_looking(const gpulet_server_t *server)
 {
-    return server->recall != NULL && server->recall->looking > 0;
+    const server_recall_t *r = server->recall;
+    return r != NULL && r->looking > 0 &&
+           gpulet_clock_ns() - r->looking_since_ns < LOOK_MS_MAX * GPULET_NS_PER_MS;
 }
 
-bool server_recall_busy(const gpulet_server_t *server)
+bool server_recall_wanted(const gpulet_server_t *server)
 {
-    return server->recall != NULL && server->recall->busy > 0;
+    return server->recall != NULL && server->recall->wanted > 0;
 }
 
 /* ---- open and close ---- */
@@ -370,8 +360,8 @@ static void recall_free(server_recall_t *r)
         event_free(r->event);
     if (r->fd >= 0)
         (void)close(r->fd);
-    list_free(&r->looks);
-    list_free(&r->reads);
+    for (int phase = 0; phase < RECALL_PHASES; phase++)
+        list_free(&r->todo[phase]);
     list_free(&r->answers);
     gpulet_store_close(r->store);
     (void)pthread_cond_destroy(&r->changed);
@@ -390,6 +380,7 @@ static gpulet_status_t start_thread(gpulet_server_t *server, gpulet_error_t *err
     (void)pthread_cond_init(&r->changed, NULL);
     r->store_path = strdup(gpulet_store_path(server->store));
     r->device = strdup(server->device_set->types[0].name);
+    r->units = server->device_set->types[0].units;
     memcpy(r->measured_by, server->measured_by, sizeof(r->measured_by));
     r->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (r->fd >= 0)
@@ -414,65 +405,52 @@ static gpulet_status_t take_stored(size_t *total, gpulet_server_t *server, serve
                                    gpulet_error_t *err)
 {
     const gpulet_repository_model_t *entry = model->entry;
-    const char *device = server->device_set->types[0].name;
+    const gpulet_device_type_t *type = &server->device_set->types[0];
+    gpulet_profile_t *points = NULL;
     bool whole = false;
-    size_t points = 0;
-    gpulet_status_t st =
-        gpulet_store_get_points(server->store, device, server->measured_by, entry->file_key,
-                                entry->key, server->profile, &points, err);
+    size_t count = 0;
+    if (gpulet_profile_create(&points) != GPULET_OK)
+        return gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
+    gpulet_status_t st = gpulet_store_get_points(server->store, type->name, server->measured_by,
+                                                 entry->file_key, entry->key, points, &count, err);
     if (st == GPULET_OK)
-        st = gpulet_store_get_whole(&whole, server->store, device, server->measured_by,
-                                    entry->file_key, err);
-    model->unfinished = points > 0 && !whole;
-    *total += points;
+        st = gpulet_store_get_whole(&whole, server->store, type->name, server->measured_by,
+                                    entry->file_key, type->units, model->batch_max, err);
+    if (st == GPULET_OK && count > 0)
+        (void)server_known_stored(server, model, points, whole);
+    gpulet_profile_destroy(points);
+    *total += count;
     if (st == GPULET_OK || server->settings.store != NULL)
         return st;
     GPULET_LOG(WARNING, "event=store_unreadable model=%s reason=\"%s\"", entry->key, err->text);
     return GPULET_OK;
 }
 
-static gpulet_status_t take_all_stored(gpulet_server_t *server, gpulet_error_t *err)
-{
-    const gpulet_device_type_t *type = &server->device_set->types[0];
-    size_t total = 0;
-    gpulet_status_t st = GPULET_OK;
-    for (uint32_t i = 0; st == GPULET_OK && i < server->models_count; i++) {
-        server_model_t *model = &server->models[i];
-        if (model->entry->problem == NULL && model->ensemble == NULL &&
-            !gpulet_profile_has_model(server->profile, NULL, model->entry->key))
-            st = take_stored(&total, server, model, err);
-    }
-    if (st != GPULET_OK)
-        return st;
-    if (total > 0)
-        GPULET_LOG(INFO, "event=profiles_from_store points=%zu store=%s", total,
-                   gpulet_store_path(server->store));
-    return gpulet_profile_interpolate_units(server->profile, type->name, type->sizes,
-                                            type->sizes_count, err);
-}
-
 gpulet_status_t server_recall_open(gpulet_server_t *server, gpulet_error_t *err)
 {
     gpulet_status_t st = GPULET_OK;
-    if (server->settings.profiles != NULL &&
-        gpulet_profile_clone(&server->profile_given, server->profile) != GPULET_OK)
-        return gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
+    size_t total = 0;
     if (server->store == NULL)
         return GPULET_OK;
-    if ((st = take_all_stored(server, err)) == GPULET_OK)
-        st = start_thread(server, err);
     for (uint32_t i = 0; st == GPULET_OK && i < server->models_count; i++) {
-        if (is_asked_for(server, &server->models[i]))
-            ask(server, &server->models[i]);
+        server_model_t *model = &server->models[i];
+        if (model->entry->problem == NULL && model->ensemble == NULL &&
+            model->known == SERVER_KNOWN_NOT)
+            st = take_stored(&total, server, model, err);
     }
+    if (total > 0)
+        GPULET_LOG(INFO, "event=profiles_from_store points=%zu store=%s", total,
+                   gpulet_store_path(server->store));
+    if (st == GPULET_OK)
+        st = start_thread(server, err);
+    for (uint32_t i = 0; st == GPULET_OK && i < server->models_count; i++)
+        server_recall_model(server, &server->models[i]);
     return st;
 }
 
 void server_recall_close(gpulet_server_t *server)
 {
     server_recall_t *r = server->recall;
-    gpulet_profile_destroy(server->profile_given);
-    server->profile_given = NULL;
     if (r == NULL)
         return;
     (void)pthread_mutex_lock(&r->lock);

@@ -9,6 +9,7 @@
 #include "server/ensembles.h"
 #include "server/follow.h"
 #include "server/gpulets.h"
+#include "server/known.h"
 #include "server/recall.h"
 
 static bool is_same(const gpulet_repository_model_t *a, const gpulet_repository_model_t *b)
@@ -42,7 +43,10 @@ static bool is_served_by(const gpulet_repository_t *fresh, const server_model_t 
 
 static void abandon(gpulet_server_t *server, server_model_t *coming)
 {
+    server_model_t *current = find(server, SERVER_MODEL_CURRENT, coming->entry);
     coming->role = SERVER_MODEL_GOING;
+    if (current != NULL)
+        server_known_restore(server, current);
     for (uint32_t i = 0; i < server->models_count; i++) {
         if (server->models[i].successor == coming)
             server->models[i].successor = NULL;
@@ -80,8 +84,10 @@ static gpulet_status_t take_version(gpulet_server_t *server, gpulet_repository_t
         if (old->ensemble != NULL)
             return take_ensemble(server, old, anything, err);
         *anything |= old->state != SERVER_MODEL_READY;
-        if (old->state == SERVER_MODEL_UNAVAILABLE)
+        if (old->state == SERVER_MODEL_UNAVAILABLE) {
             old->state = SERVER_MODEL_LOADING;
+            server_recall_model(server, old);
+        }
         old->reason[0] = '\0';
         return GPULET_OK;
     }
@@ -94,6 +100,7 @@ static gpulet_status_t take_version(gpulet_server_t *server, gpulet_repository_t
         old->successor = model;
         server_catalog_share_inputs(model, old);
     }
+    server_known_begin(server, model, old);
     server_recall_model(server, model);
     return model->ensemble != NULL ? take_ensemble(server, model, anything, err) : GPULET_OK;
 }
@@ -201,9 +208,9 @@ void server_reload_reap(gpulet_server_t *server)
         server_model_t *model = &server->models[i];
         if (model->role != SERVER_MODEL_GOING || is_held(server, model))
             continue;
-        if (server->calibration != NULL) { /* it may be measuring this one */
+        if (server_calibrate_measures(server, model)) {
             server_calibrate_end(server);
-            server->calibration_wanted = server->settings.calibrate;
+            server_calibrate_want(server);
         }
         server_brain_apply(server,
                            gpulet_sched_model_remove(server->sched, gpulet_clock_ns(), model->id));

@@ -16,6 +16,7 @@
 #include "server/ensembles.h"
 #include "server/follow.h"
 #include "server/keeper.h"
+#include "server/known.h"
 #include "server/planning.h"
 #include "server/recall.h"
 #include "store/store.h"
@@ -254,6 +255,8 @@ static gpulet_status_t open_parts(gpulet_server_t *server, gpulet_error_t *err)
     if (st == GPULET_OK)
         st = open_store(server, err);
     if (st == GPULET_OK)
+        st = server_known_open(server, err);
+    if (st == GPULET_OK)
         st = server_recall_open(server, err);
     if (st == GPULET_OK)
         st = server_prepared_open(server, err);
@@ -311,7 +314,8 @@ static gpulet_status_t begin_first_plan(gpulet_server_t *server, gpulet_error_t 
         job.status = server_transition_begin(server, &job);
     gpulet_status_t st =
         job.status == GPULET_OK ? GPULET_OK : gpulet_fail(err, job.status, "%s", job.err.text);
-    server->calibration_wanted = server->settings.calibrate;
+    if (server->settings.plan == NULL)
+        server_calibrate_want(server);
     server_planning_job_deinit(&job);
     return st;
 }
@@ -325,7 +329,7 @@ gpulet_status_t gpulet_server_run(gpulet_server_t *server, gpulet_error_t *err)
         if (event_base_loop(server->base, EVLOOP_ONCE) < 0)
             break;
         if (server->ready && !server->draining && server->calibration_wanted &&
-            server->calibration == NULL && !server_recall_busy(server)) {
+            server->calibration == NULL && !server_recall_wanted(server)) {
             server->calibration_wanted = false;
             (void)server_calibrate_begin(server);
         }
@@ -356,6 +360,7 @@ void gpulet_server_destroy(gpulet_server_t *server)
     server_events_destroy(server->events);
     server_catalog_close(server);
     server_recall_close(server);
+    server_known_close(server);
     server_keeper_destroy(server->keeper);
     gpulet_store_close(server->store);
     gpulet_workload_destroy(server->workload);

@@ -12,8 +12,8 @@ typedef struct gpulet_server gpulet_server_t;
  * an error says what is wrong. */
 gpulet_status_t gpulet_server_create(gpulet_server_t **out, gpulet_settings_t *settings,
                                      gpulet_error_t *err) GPULET_MUST_USE;
-/* Serves until SIGTERM or SIGINT, then drains. OK after a clean end; an error when it could not
- * become ready. */
+/* Serves until SIGTERM, SIGINT or SIGHUP, then drains. OK after a clean end; an error when it could
+ * not become ready. */
 gpulet_status_t gpulet_server_run(gpulet_server_t *server, gpulet_error_t *err) GPULET_MUST_USE;
 void gpulet_server_destroy(gpulet_server_t *server);
 

@@ -49,8 +49,9 @@ static const char schema_sql[] =
 
 /* Came after version 1, which reads a store that has them as well as one that has not. */
 static const char later_sql[] =
-    "CREATE TABLE IF NOT EXISTS whole(device TEXT NOT NULL, engine TEXT NOT NULL,"
-    " file_key TEXT NOT NULL, PRIMARY KEY(device, engine, file_key)) WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS all_measured(device TEXT NOT NULL, engine TEXT NOT NULL,"
+    " file_key TEXT NOT NULL, units INTEGER NOT NULL, batch INTEGER NOT NULL,"
+    " PRIMARY KEY(device, engine, file_key, units, batch)) WITHOUT ROWID;"
     "CREATE TABLE IF NOT EXISTS content(file_key TEXT PRIMARY KEY, digest TEXT NOT NULL)"
     " WITHOUT ROWID;"
     "CREATE INDEX IF NOT EXISTS content_digest ON content(digest);"
@@ -189,8 +190,11 @@ static const struct {
                      "cold_ms, max((file_key = ?3) || measured_at) FROM point"
                      " WHERE device=?1 AND engine=?2 AND file_key IN " SAME_AS_3
                      " GROUP BY units, instances, batch ORDER BY units, instances, batch"},
-    {AT(put_whole), "INSERT OR REPLACE INTO whole(device, engine, file_key) VALUES(?,?,?)"},
-    {AT(get_whole), "SELECT 1 FROM whole WHERE device=?1 AND engine=?2 AND file_key IN " SAME_AS_3},
+    {AT(put_whole), "INSERT OR REPLACE INTO all_measured(device, engine, file_key, units, batch) "
+                    "VALUES(?,?,?,?,?)"},
+    {AT(get_whole),
+     "SELECT 1 FROM all_measured WHERE device=?1 AND engine=?2 AND file_key IN " SAME_AS_3
+     " AND units>=?4 AND batch>=?5"},
     {AT(put_content), "INSERT OR REPLACE INTO content(file_key, digest) VALUES(?,?)"},
     {AT(get_content), "SELECT digest FROM content WHERE file_key=?"},
     {AT(put_pair), "INSERT OR REPLACE INTO pair(device, engine, self_key, self_units, self_batch,"
@@ -403,22 +407,27 @@ gpulet_status_t gpulet_store_get_points(gpulet_store_t *store, const char *devic
 }
 
 gpulet_status_t gpulet_store_put_whole(gpulet_store_t *store, const char *device,
-                                       const char *engine, const char *file_key,
-                                       gpulet_error_t *err)
+                                       const char *engine, const char *file_key, uint32_t units,
+                                       uint32_t batch, gpulet_error_t *err)
 {
-    return bind_file(store->put_whole, device, engine, file_key)
-               ? run_once(store, store->put_whole, err)
-               : fail_db(store, err);
+    sqlite3_stmt *stmt = store->put_whole;
+    bool failed = !bind_file(stmt, device, engine, file_key);
+    bind_count(&failed, stmt, 4, units);
+    bind_count(&failed, stmt, 5, batch);
+    return failed ? fail_db(store, err) : run_once(store, stmt, err);
 }
 
 gpulet_status_t gpulet_store_get_whole(bool *out, gpulet_store_t *store, const char *device,
-                                       const char *engine, const char *file_key,
-                                       gpulet_error_t *err)
+                                       const char *engine, const char *file_key, uint32_t units,
+                                       uint32_t batch, gpulet_error_t *err)
 {
-    int rc = bind_file(store->get_whole, device, engine, file_key) ? sqlite3_step(store->get_whole)
-                                                                   : SQLITE_ERROR;
+    sqlite3_stmt *stmt = store->get_whole;
+    bool failed = !bind_file(stmt, device, engine, file_key);
+    bind_count(&failed, stmt, 4, units);
+    bind_count(&failed, stmt, 5, batch);
+    int rc = failed ? SQLITE_ERROR : sqlite3_step(stmt);
     gpulet_status_t st = rc == SQLITE_ROW || rc == SQLITE_DONE ? GPULET_OK : fail_db(store, err);
-    (void)sqlite3_reset(store->get_whole);
+    (void)sqlite3_reset(stmt);
     if (st == GPULET_OK)
         *out = rc == SQLITE_ROW;
     return st;

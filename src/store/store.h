@@ -36,14 +36,15 @@ gpulet_status_t gpulet_store_get_points(gpulet_store_t *store, const char *devic
                                         const char *engine, const char *file_key, const char *model,
                                         gpulet_profile_t *profile, size_t *points_out,
                                         gpulet_error_t *err) GPULET_MUST_USE;
-/* All that there is to measure of the file has been: points that it does not have are not to be
- * had. get: of it or of another file of its content. */
+/* All that there is to measure of the file has been, in gpu-lets of up to so many units and batches
+ * of up to so many items: points of these that it does not have are not to be had. get: of it or of
+ * another file of its content, for as many at least. */
 gpulet_status_t gpulet_store_put_whole(gpulet_store_t *store, const char *device,
-                                       const char *engine, const char *file_key,
-                                       gpulet_error_t *err) GPULET_MUST_USE;
+                                       const char *engine, const char *file_key, uint32_t units,
+                                       uint32_t batch, gpulet_error_t *err) GPULET_MUST_USE;
 gpulet_status_t gpulet_store_get_whole(bool *out, gpulet_store_t *store, const char *device,
-                                       const char *engine, const char *file_key,
-                                       gpulet_error_t *err) GPULET_MUST_USE;
+                                       const char *engine, const char *file_key, uint32_t units,
+                                       uint32_t batch, gpulet_error_t *err) GPULET_MUST_USE;
 /* What is in a file, as its digest. get: E_NOT_FOUND when that was not told. */
 gpulet_status_t gpulet_store_put_content(gpulet_store_t *store, const char *file_key,
                                          const char *digest, gpulet_error_t *err) GPULET_MUST_USE;

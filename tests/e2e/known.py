@@ -20,7 +20,7 @@ class Case(unittest.TestCase):
         os.makedirs(os.path.dirname(self.store))
 
     def serve(self, path=None, **options):
-        settings = {"calibrate": "true", "calibrate_seconds": 0.5, "fake_devices": "fake:2:1", "store": self.store}
+        settings = {"calibrate": "true", "calibrate_seconds": 0.25, "fake_devices": "fake:2:1", "store": self.store}
         settings.update(options)
         server = Server(path or self.repository, **settings)
         self.addCleanup(server.kill)
@@ -77,12 +77,58 @@ class Known(Case):
         self.assertNotEqual(server.status()["planner"], "provisional", "from now on at once")
         self.stop(server)
 
+    def profile(self, *words, device="fake:2:1"):
+        code, _, err = run(GPULET, "profile", "--model-repository", self.repository.path, "--engine", "fake", "--device", "fake",
+                           "--fake-devices", device, "--store", self.store, "--out", self.repository.join(".files", "p.csv"),
+                           "--seconds", "0.5", *words)
+        self.assertEqual(code, 0, err)
+
+    def test_it_is_planned_with_however_early_it_is_known(self):
+        self.repository.add("a", latency_ms=1, load_ms=300)
+        self.measure_all()
+        elsewhere = Repository()
+        self.addCleanup(elsewhere.close)
+        shutil.copytree(self.repository.join("a"), elsewhere.join("a"))
+        server = self.serve(elsewhere.path, follow="false")  # rates would ask for a plan sooner or later
+        wait_for(lambda: server.status()["planner"] != "provisional", "planned anew")
+        self.assertEqual(self.stop(server), [])
+
+    def test_what_the_command_left_out_is_measured(self):
+        self.repository.add("a", latency_ms=1, config="max_batch_size: 4\n")
+        self.profile("--sizes", "1,4", device="fake:4:1")
+        server = self.serve(fake_devices="fake:4:1")
+        wait_for(lambda: "event=calibration_end" in server.log(), "measured")
+        self.assertEqual({p[1] for p in self.stop(server)}, {2, 3})
+        server = self.serve(fake_devices="fake:4:1")
+        time.sleep(0.5)
+        self.assertNotIn("event=calibration_begin", server.log(), "all is known")
+        self.stop(server)
+
+    def test_what_another_configuration_adds_is_measured(self):
+        self.repository.add("a", latency_ms=1, config="max_batch_size: 1\n")
+        self.measure_all()
+        self.repository.write("a/config.pbtxt", "max_batch_size: 4\n")
+        server = self.serve()
+        wait_for(lambda: "event=calibration_end" in server.log(), "measured")
+        self.assertEqual({p[2] for p in self.stop(server)}, {2, 4})
+
+    def test_another_file_while_the_old_one_is_measured(self):
+        self.repository.add("a", latency_ms=30)
+        server = self.serve(calibrate_seconds=2)
+        wait_for(lambda: self.points(server), "measuring")
+        path = self.repository.write(".files/new", script(latency_ms=60))
+        os.rename(path, self.repository.join("a", "1", "model.onnx"))
+        self.load(server, "a")
+        wait_for(lambda: server.status()["planner"] != "provisional", "planned anew")
+        new = server.log().split("event=model_replaced", 1)[1]
+        times = [float(t) for t in re.findall(r"event=measured model=a units=\d+ batch=\d+ p50_ms=([0-9.]+)", new)]
+        self.assertGreaterEqual(min(times[-2:]), 60, times)
+        self.assertEqual({int(u) for u in re.findall(r"event=measured model=a units=(\d+)", new)}, {1, 2})
+        self.stop(server)
+
     def test_what_the_command_measured_is_known_of_copies_too(self):
         self.repository.add("a", latency_ms=1)
-        code, _, err = run(GPULET, "profile", "--model-repository", self.repository.path, "--engine", "fake", "--device", "fake",
-                           "--fake-devices", "fake:2:1", "--store", self.store, "--out", self.repository.join(".files", "p.csv"),
-                           "--seconds", "0.5")
-        self.assertEqual(code, 0, err)
+        self.profile()
         elsewhere = Repository()
         self.addCleanup(elsewhere.close)
         shutil.copytree(self.repository.join("a"), elsewhere.join("a"))
@@ -116,10 +162,10 @@ class Known(Case):
 
     def test_measuring_that_was_broken_off_goes_on(self):
         self.repository.add("a", latency_ms=30).add("b", latency_ms=30, latency_ms_per_item=1)
-        server = self.serve(calibrate_seconds=2.5)
+        server = self.serve(calibrate_seconds=1.5)
         wait_for(lambda: len(self.points(server)) >= 3, "some points")
         first = self.stop(server)
-        server = self.serve(calibrate_seconds=2.5)
+        server = self.serve(calibrate_seconds=1.5)
         self.measured(server)
         second = self.stop(server)
         # A point is told before it is stored, so the last one may be lost.
@@ -154,16 +200,16 @@ class Known(Case):
 class Busy(Case):
     """Requests that leave no pause."""
 
-    def begin(self, **options):
-        self.repository.add("a", latency_ms=2)
+    def begin(self, threads=1, pause_s=0.01, latency_ms=2, **options):
+        self.repository.add("a", latency_ms=latency_ms, config="max_batch_size: 1\n")
         server = self.serve(**options)
 
         def one(thread, number, client):
-            time.sleep(0.01)
+            time.sleep(pause_s)
             r = client.request("POST", "/v2/models/a/infer", identity_body(first=float(number)))
             assert r.status == 200, r
             return "200"
-        load = Load(server.port, 1, one)
+        load = Load(server.port, threads, one)
         self.addCleanup(load.stop)
         wait_for(lambda: load.count() > 20 or load.problems, "requests")
         return server, load
@@ -181,6 +227,14 @@ class Busy(Case):
         self.assertEqual(server.status()["planner"], "provisional", "what was measured roughly is not kept")
         self.measured(server)
         self.assertEqual({p[3] for p in self.points(server)}, {0})
+        self.stop(server)
+
+    def test_where_there_is_always_a_request_it_says_so(self):
+        server, load = self.begin(threads=8, pause_s=0, latency_ms=30, patience_s=0.1)
+        wait_for(lambda: "event=calibration_waits" in server.log(), "told")
+        self.assertEqual(set(load.stop()), {"200"})
+        self.measured(server)
+        self.assertEqual(server.log().count("event=calibration_waits"), 1)
         self.stop(server)
 
     def test_nothing_is_measured_while_there_is_patience(self):

@@ -155,13 +155,19 @@ static void of_two_measurements_one_counts(void **state)
     gpulet_store_close(store);
 }
 
-static bool is_whole(gpulet_store_t *store, const char *engine, const char *key)
+static bool is_whole_for(gpulet_store_t *store, const char *engine, const char *key, uint32_t units,
+                         uint32_t batch)
 {
     gpulet_error_t err = {""};
     bool whole = false;
-    if (gpulet_store_get_whole(&whole, store, "cpu", engine, key, &err) != GPULET_OK)
+    if (gpulet_store_get_whole(&whole, store, "cpu", engine, key, units, batch, &err) != GPULET_OK)
         fail_msg("%s", err.text);
     return whole;
+}
+
+static bool is_whole(gpulet_store_t *store, const char *engine, const char *key)
+{
+    return is_whole_for(store, engine, key, 4, 8);
 }
 
 static void what_is_measured_whole_is_so_for_copies(void **state)
@@ -171,8 +177,12 @@ static void what_is_measured_whole_is_so_for_copies(void **state)
     gpulet_store_t *store = open_store(folder_at(folder, "gpulet.db"));
     assert_false(is_whole(store, "ort", "first"));
     for (int i = 0; i < 2; i++)
-        assert_int_equal(gpulet_store_put_whole(store, "cpu", "ort", "first", &err), GPULET_OK);
+        assert_int_equal(gpulet_store_put_whole(store, "cpu", "ort", "first", 4, 8, &err),
+                         GPULET_OK);
     assert_true(is_whole(store, "ort", "first"));
+    assert_true(is_whole_for(store, "ort", "first", 1, 8));
+    assert_false(is_whole_for(store, "ort", "first", 5, 1));
+    assert_false(is_whole_for(store, "ort", "first", 1, 9));
     assert_false(is_whole(store, "fake", "first"));
     assert_false(is_whole(store, "ort", "copy"));
     tell_content(store, "first", "same");
