@@ -6,11 +6,12 @@
 #include "base/log.h"
 
 /* Sizes that were not measured. */
-static gpulet_status_t fill_in(gpulet_server_t *server, gpulet_error_t *err)
+static gpulet_status_t fill_in(gpulet_profile_t *profile, const gpulet_server_t *server,
+                               gpulet_error_t *err)
 {
     const gpulet_device_type_t *type = &server->device_set->types[0];
-    return gpulet_profile_interpolate_units(server->profile, type->name, type->sizes,
-                                            type->sizes_count, err);
+    return gpulet_profile_interpolate_units(profile, type->name, type->sizes, type->sizes_count,
+                                            err);
 }
 
 gpulet_status_t server_known_open(gpulet_server_t *server, gpulet_error_t *err)
@@ -21,7 +22,7 @@ gpulet_status_t server_known_open(gpulet_server_t *server, gpulet_error_t *err)
         return gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
     for (uint32_t i = 0; i < server->models_count; i++)
         server_known_begin(server, &server->models[i], NULL);
-    return fill_in(server, err);
+    return fill_in(server->profile, server, err);
 }
 
 void server_known_close(gpulet_server_t *server)
@@ -59,12 +60,27 @@ void server_known_begin(gpulet_server_t *server, server_model_t *model, const se
         take_over(model, old);
 }
 
+/* By itself first: the whole profile may be of thousands of models. */
+static gpulet_status_t merge_filled_in(gpulet_server_t *server, const gpulet_profile_t *measured,
+                                       gpulet_error_t *err)
+{
+    gpulet_profile_t *filled = NULL;
+    gpulet_status_t st = gpulet_profile_clone(&filled, measured);
+    if (st == GPULET_OK)
+        st = fill_in(filled, server, err);
+    if (st == GPULET_OK)
+        st = gpulet_profile_merge(server->profile, filled);
+    gpulet_profile_destroy(filled);
+    return st;
+}
+
 static void put_into_profile(gpulet_server_t *server, const server_model_t *model)
 {
     gpulet_error_t err = {"out of memory"};
-    (void)gpulet_profile_remove_model(server->profile, model->entry->key);
-    if (gpulet_profile_merge(server->profile, model->measured) != GPULET_OK ||
-        fill_in(server, &err) != GPULET_OK)
+    if (gpulet_profile_has_model(server->profile, server->device_set->types[0].name,
+                                 model->entry->key))
+        (void)gpulet_profile_remove_model(server->profile, model->entry->key);
+    if (merge_filled_in(server, model->measured, &err) != GPULET_OK)
         GPULET_LOG(ERROR, "event=profile_refused model=%s error=\"%s\"", model->entry->key,
                    err.text);
 }
@@ -118,14 +134,13 @@ void server_known_finish(gpulet_server_t *server, server_model_t *model)
 bool server_known_stored(gpulet_server_t *server, server_model_t *model,
                          const gpulet_profile_t *points, bool whole)
 {
-    bool better = whole || model->known == SERVER_KNOWN_NOT;
     if (own_profile(model) != GPULET_OK ||
         gpulet_profile_merge(model->measured, points) != GPULET_OK) {
         GPULET_LOG(ERROR, "event=profile_refused model=%s error=\"out of memory\"",
                    model->entry->key);
         return false;
     }
-    if (!better)
+    if (!whole && model->known != SERVER_KNOWN_NOT)
         return false;
     model->known = whole ? SERVER_KNOWN_WHOLE : SERVER_KNOWN_PART;
     put_into_profile(server, model);
