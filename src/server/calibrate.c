@@ -44,7 +44,7 @@ struct server_calibration {
 
 void server_calibrate_want(gpulet_server_t *server)
 {
-    server->calibration_wanted |= server->settings.calibrate;
+    server->calibration_wanted |= server->settings.calibrate && !server_follow_fixed(server);
 }
 
 /* The profiler borrows the entries of these. */
@@ -145,11 +145,13 @@ static void on_row(void *context, const gpulet_profiler_row_t *row)
         INFO, "event=measured model=%s units=%u batch=%u p50_ms=%.3f p99_ms=%.3f runs=%u beside=%d",
         row->model->key, row->units, row->batch, row->latency_ms, row->latency_ms_p99, row->runs,
         (int)c->beside);
-    if (server_known_point(model, device, row->units, &point, &err) != GPULET_OK)
+    if (server_known_point(model, device, row->units, &point, &err) != GPULET_OK) {
         GPULET_LOG(ERROR, "event=profile_row_refused error=\"%s\"", err.text);
-    else if (server->keeper != NULL && !c->beside)
+        model->failed_to_measure = true;
+    } else if (server->keeper != NULL && !c->beside) {
         server_keeper_point(server->keeper, device, server->measured_by, row->model->file_key,
                             row->model->key, row->units, &point);
+    }
 }
 
 static void on_problem(void *context, const gpulet_repository_model_t *model, uint32_t units,
@@ -327,7 +329,6 @@ void server_calibrate_step(gpulet_server_t *server)
                (double)(gpulet_clock_ns() - c->begun_ns) / 1e9, (int)rough);
     warn_of_others(c);
     server_calibrate_end(server);
-    if (server->draining || server->stop)
-        return;
-    server_follow_ask(server, GPULET_FOLLOW_PROFILE);
+    if (!server->draining && !server->stop && !server_follow_fixed(server))
+        server_follow_ask(server, GPULET_FOLLOW_PROFILE);
 }

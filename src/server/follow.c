@@ -182,6 +182,11 @@ void server_follow_step(gpulet_server_t *server, uint64_t now_ns)
     begin_planning(server, reason, now_ns);
 }
 
+bool server_follow_fixed(const gpulet_server_t *server)
+{
+    return !server->settings.follow && (server->settings.plan != NULL || server->plans_seq > 0);
+}
+
 void server_follow_ask(gpulet_server_t *server, gpulet_follow_reason_t reason)
 {
     gpulet_follow_ask(server->follow->rates, reason);
@@ -276,10 +281,11 @@ void server_follow_planned(gpulet_server_t *server, server_plan_job_t *job)
     if (job->devices != NULL) /* a planner made it */
         server_planning_finish(job, server);
     describe(&next, server, job->plan);
-    /* One that brings or takes models is wanted whatever asked for it as well. */
-    bool same_models = job->models_seen == server->transition.models_seen;
-    bool useless = same_models && job->reason == GPULET_FOLLOW_PROFILE && job->provisional;
-    bool as_good = same_models && job->reason == GPULET_FOLLOW_ASKED && !job->forced &&
+    /* One for other models or devices is wanted whatever asked for it as well. */
+    bool same_world = job->models_seen == server->transition.models_seen &&
+                      job->devices_seen == server->transition.devices_seen;
+    bool useless = same_world && job->reason == GPULET_FOLLOW_PROFILE && job->provisional;
+    bool as_good = same_world && job->reason == GPULET_FOLLOW_ASKED && !job->forced &&
                    !is_improvement(server, &next);
     if (useless || as_good || !gpulet_follow_answered(rates, now_ns, &next)) {
         if (useless || as_good)

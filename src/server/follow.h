@@ -22,6 +22,9 @@ void server_follow_arrived(gpulet_server_t *server, const server_model_t *model,
 void server_follow_forget(gpulet_server_t *server, const server_model_t *model);
 
 /* A plan is to be made, and is begun at once if none is under way. */
+/* The plan that is served came from outside, and nobody wants it followed: what is measured changes
+ * nothing. */
+bool server_follow_fixed(const gpulet_server_t *server);
 void server_follow_ask(gpulet_server_t *server, gpulet_follow_reason_t reason);
 /* Every tick. */
 void server_follow_step(gpulet_server_t *server, uint64_t now_ns);

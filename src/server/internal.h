@@ -302,6 +302,7 @@ typedef struct server_transition {
     uint64_t plan_ns;
     gpulet_serving_note_t note;
     uint64_t models_seen; /* models_seq, as the plan knows it, and so on */
+    uint64_t devices_seen;
     uint64_t asks_seen;
     uint32_t devices_before;
     uint32_t started; /* gpu-lets */

@@ -26,13 +26,13 @@ typedef struct keeper_job {
 
 struct server_keeper {
     gpulet_store_t *store;
-    bool lost; /* the thread's: a point could not be written */
     pthread_t thread;
-    pthread_mutex_t lock; /* first, last, ended */
+    pthread_mutex_t lock; /* first, last, ended, lost */
     pthread_cond_t changed;
     keeper_job_t *first; /* in the order of their coming */
     keeper_job_t **last;
     bool ended;
+    bool lost; /* a point could not be written */
 };
 
 static void told_free(server_told_t *told, uint32_t count)
@@ -82,14 +82,22 @@ static gpulet_status_t put(gpulet_store_t *store, const keeper_job_t *job, gpule
                                   job->units, 1, &job->point, err);
 }
 
+static bool has_lost(server_keeper_t *keeper, bool more)
+{
+    (void)pthread_mutex_lock(&keeper->lock);
+    bool lost = keeper->lost |= more;
+    (void)pthread_mutex_unlock(&keeper->lock);
+    return lost;
+}
+
 static void write_job(server_keeper_t *keeper, const keeper_job_t *job)
 {
     gpulet_error_t err = {""};
-    if (job->whole && keeper->lost)
+    if (job->whole && has_lost(keeper, false))
         return; /* of some file, perhaps this one, it is not so */
     if (put(keeper->store, job, &err) == GPULET_OK)
         return;
-    keeper->lost |= job->json == NULL;
+    (void)has_lost(keeper, job->json == NULL);
     GPULET_LOG(WARNING, "event=store_failed error=\"%s\"", err.text);
 }
 
@@ -226,8 +234,10 @@ void server_keeper_point(server_keeper_t *keeper, const char *device, const char
                          const gpulet_profile_point_t *point)
 {
     keeper_job_t *job = file_job(device, engine, file_key, model);
-    if (job == NULL)
+    if (job == NULL) {
+        (void)has_lost(keeper, true);
         return;
+    }
     job->units = units;
     job->point = *point;
     add(keeper, job);

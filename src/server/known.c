@@ -36,6 +36,13 @@ static gpulet_status_t own_profile(server_model_t *model)
     return model->measured != NULL ? GPULET_OK : gpulet_profile_create(&model->measured);
 }
 
+static bool is_same_file(const server_model_t *a, const server_model_t *b)
+{
+    return a->entry->problem == NULL && b->entry->problem == NULL &&
+           strcmp(a->entry->key, b->entry->key) == 0 &&
+           strcmp(a->entry->file_key, b->entry->file_key) == 0;
+}
+
 /* Another configuration of the same file is known as well as the one before. */
 static void take_over(server_model_t *model, const server_model_t *old)
 {
@@ -54,8 +61,7 @@ void server_known_begin(gpulet_server_t *server, server_model_t *model, const se
         model->known = SERVER_KNOWN_OTHERS;
     else
         model->known = SERVER_KNOWN_NOT;
-    if (old != NULL && model->known == SERVER_KNOWN_OTHERS &&
-        strcmp(old->entry->file_key, model->entry->file_key) == 0 &&
+    if (old != NULL && model->known == SERVER_KNOWN_OTHERS && is_same_file(old, model) &&
         old->batch_max >= model->batch_max)
         take_over(model, old);
 }
@@ -85,11 +91,28 @@ static void put_into_profile(gpulet_server_t *server, const server_model_t *mode
                    err.text);
 }
 
-void server_known_restore(gpulet_server_t *server, server_model_t *current)
+static bool is_of_its_own(const server_model_t *model)
 {
-    if (current->measured != NULL &&
-        (current->known == SERVER_KNOWN_PART || current->known == SERVER_KNOWN_WHOLE))
-        put_into_profile(server, current);
+    return model->known == SERVER_KNOWN_PART || model->known == SERVER_KNOWN_WHOLE;
+}
+
+void server_known_abandon(gpulet_server_t *server, const server_model_t *coming)
+{
+    const char *key = coming->entry->key;
+    if (!is_of_its_own(coming))
+        return;
+    for (uint32_t i = 0; i < server->models_count; i++) {
+        const server_model_t *model = &server->models[i];
+        if (model->role != SERVER_MODEL_CURRENT || strcmp(model->entry->key, key) != 0)
+            continue;
+        if (is_of_its_own(model)) {
+            put_into_profile(server, model);
+            return;
+        }
+        if (model->known == SERVER_KNOWN_OTHERS)
+            return; /* and now of still another, until it is measured */
+    }
+    (void)gpulet_profile_remove_model(server->profile, key);
 }
 
 bool server_model_unmeasured(const server_model_t *model)

@@ -15,8 +15,9 @@ void server_known_close(gpulet_server_t *server);
 
 /* A model that comes at run time; old: the one whose place it takes, or NULL. */
 void server_known_begin(gpulet_server_t *server, server_model_t *model, const server_model_t *old);
-/* It is not to come after all: the one that serves under its name is what the profile is of. */
-void server_known_restore(gpulet_server_t *server, server_model_t *current);
+/* It is not to come after all: the profile is to be of the one that serves under its name, if any.
+ */
+void server_known_abandon(gpulet_server_t *server, const server_model_t *coming);
 
 /* A plan is made for the model, and there is more of it to be measured. */
 bool server_model_unmeasured(const server_model_t *model);

@@ -318,9 +318,10 @@ void server_prepared_step(gpulet_server_t *server)
         finish(p, server, pid == p->pid ? status : -1);
         p->pid = 0;
     }
-    bool measures = server->calibration_wanted ||
-                    (server->calibration != NULL && !server_calibrate_waits(server));
-    if (server->ready && !server->draining && !server->stop && !server->switching && !measures &&
-        may_begin(p, server, gpulet_clock_ns()))
+    bool measures =
+        server->calibration != NULL ? !server_calibrate_waits(server) : server->calibration_wanted;
+    if (!server->ready || server->draining || server->stop || server->switching || measures)
+        p->waits_since_ns = 0;
+    else if (may_begin(p, server, gpulet_clock_ns()))
         begin_next(p, server);
 }

@@ -215,7 +215,8 @@ static void do_start(gpulet_profiler_t *p)
     p->state = PROFILER_STARTING;
     if (start_worker(p, &err) != GPULET_OK) {
         drop_worker(p);
-        report_problem(p, err.text);
+        for (; p->model < p->options.models_count; p->model++)
+            report_problem(p, err.text);
         p->state = PROFILER_NEXT_SIZE;
     }
 }

@@ -256,7 +256,7 @@ static server_model_t *asker(gpulet_server_t *server, const recall_job_t *job)
 {
     server_model_t *model = &server->models[job->id];
     bool same = job->id < server->models_count && model->role != SERVER_MODEL_FREE &&
-                strcmp(model->entry->key, job->model) == 0 &&
+                model->entry->problem == NULL && strcmp(model->entry->key, job->model) == 0 &&
                 strcmp(model->entry->file_key, job->file_key) == 0;
     return same && server_model_unmeasured(model) ? model : NULL;
 }
@@ -272,21 +272,14 @@ static void take_answer(gpulet_server_t *server, recall_job_t *job)
     if (!news)
         return;
     GPULET_LOG(INFO, "event=profile_from_store model=%s whole=%d", job->model, (int)job->whole);
-    server_follow_ask(server, GPULET_FOLLOW_PROFILE);
-}
-
-/* A plan that was given needs no profile. */
-static void want_measuring(gpulet_server_t *server)
-{
-    if (server->settings.plan == NULL)
-        server_calibrate_want(server);
+    if (!server_follow_fixed(server))
+        server_follow_ask(server, GPULET_FOLLOW_PROFILE);
 }
 
 static void on_job_end(gpulet_server_t *server, recall_job_t *job)
 {
-    server->recall->wanted -= job->wanted;
     if (asker(server, job) != NULL)
-        want_measuring(server);
+        server_calibrate_want(server);
     job_free(job);
 }
 
@@ -295,7 +288,10 @@ static void on_answer(gpulet_server_t *server, recall_job_t *job)
     server_recall_t *r = server->recall;
     bool looked = job->phase == RECALL_LOOK;
     r->looking -= looked;
+    r->wanted -= job->wanted;
     take_answer(server, job);
+    job->wanted = looked && !job->content_known && asker(server, job) != NULL;
+    r->wanted += job->wanted;
     if (looked && !job->content_known)
         hand_over(r, job, job->wanted ? RECALL_READ_WANTED : RECALL_READ);
     else
@@ -330,7 +326,7 @@ void server_recall_model(gpulet_server_t *server, const server_model_t *model)
         return;
     recall_job_t *job = r != NULL ? job_create(model) : NULL;
     if (job == NULL) {
-        want_measuring(server);
+        server_calibrate_want(server);
         return;
     }
     job->wanted = server_model_unmeasured(model);

@@ -43,10 +43,8 @@ static bool is_served_by(const gpulet_repository_t *fresh, const server_model_t 
 
 static void abandon(gpulet_server_t *server, server_model_t *coming)
 {
-    server_model_t *current = find(server, SERVER_MODEL_CURRENT, coming->entry);
     coming->role = SERVER_MODEL_GOING;
-    if (current != NULL)
-        server_known_restore(server, current);
+    server_known_abandon(server, coming);
     for (uint32_t i = 0; i < server->models_count; i++) {
         if (server->models[i].successor == coming)
             server->models[i].successor = NULL;

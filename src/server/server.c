@@ -84,6 +84,8 @@ static void on_stop_signal(evutil_socket_t signal_number, short what, void *cont
 {
     gpulet_server_t *server = context;
     (void)what;
+    if (server->draining && signal_number == SIGHUP)
+        return; /* a shell passes on what the terminal has told already */
     if (server->draining || !server->ready) {
         begin_stop(server); /* asked twice, or before anything was served: at once */
         (void)event_base_loopbreak(server->base);
@@ -314,8 +316,7 @@ static gpulet_status_t begin_first_plan(gpulet_server_t *server, gpulet_error_t 
         job.status = server_transition_begin(server, &job);
     gpulet_status_t st =
         job.status == GPULET_OK ? GPULET_OK : gpulet_fail(err, job.status, "%s", job.err.text);
-    if (server->settings.plan == NULL)
-        server_calibrate_want(server);
+    server_calibrate_want(server);
     server_planning_job_deinit(&job);
     return st;
 }

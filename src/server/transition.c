@@ -213,6 +213,7 @@ gpulet_status_t server_transition_begin(gpulet_server_t *server, server_plan_job
     t->plan_ns = job->plan_ns;
     t->note = job->note;
     t->models_seen = job->models_seen;
+    t->devices_seen = job->devices_seen;
     t->asks_seen = job->asks_seen;
     t->devices_before = devices_before;
     return GPULET_OK;
@@ -224,6 +225,7 @@ static void restore(gpulet_server_t *server, uint64_t now_ns)
     server_plan_job_t job = {.reason = server->transition.reason,
                              .wanted_ns = now_ns,
                              .models_seen = server->transition.models_seen,
+                             .devices_seen = server->transition.devices_seen,
                              .asks_seen = server->transition.asks_seen,
                              .note = server->note};
     job.status = gpulet_plan_clone(&job.plan, server->plan);

@@ -24,7 +24,7 @@ static gpulet_status_t fail_errno(const char *path, gpulet_error_t *err)
                        strerror(errno));
 }
 
-static gpulet_status_t check_key(int fd, const char *path, const char *file_key,
+static gpulet_status_t check_key(uint64_t *size, int fd, const char *path, const char *file_key,
                                  gpulet_error_t *err)
 {
     struct stat status;
@@ -32,15 +32,17 @@ static gpulet_status_t check_key(int fd, const char *path, const char *file_key,
     if (fstat(fd, &status) != 0)
         return fail_errno(path, err);
     gpulet_file_key(key, &status);
+    *size = (uint64_t)status.st_size;
     return strcmp(key, file_key) == 0
                ? GPULET_OK
                : gpulet_fail(err, GPULET_E_NOT_FOUND, "%s: changed meanwhile", path);
 }
 
-static gpulet_status_t add_all(gpulet_digest_t *digest, int fd, const char *path, char *piece,
-                               const gpulet_content_pace_t *pace, gpulet_error_t *err)
+/* Not to the end of one that grows for ever. */
+static gpulet_status_t add_all(gpulet_digest_t *digest, int fd, uint64_t size, const char *path,
+                               char *piece, const gpulet_content_pace_t *pace, gpulet_error_t *err)
 {
-    for (;;) {
+    for (uint64_t done = 0; done < size;) {
         ssize_t got = read(fd, piece, PIECE);
         if (got < 0 && errno == EINTR)
             continue;
@@ -48,10 +50,12 @@ static gpulet_status_t add_all(gpulet_digest_t *digest, int fd, const char *path
             return fail_errno(path, err);
         if (got == 0)
             return GPULET_OK;
+        done += (uint64_t)got;
         gpulet_digest_add(digest, piece, (size_t)got);
         if (pace != NULL && !pace->go_on(pace->context))
             return gpulet_fail(err, GPULET_E_CANCELLED, "%s: not read to its end", path);
     }
+    return GPULET_OK;
 }
 
 gpulet_status_t gpulet_content_digest(char out[GPULET_DIGEST_TEXT_MAX + 1], const char *path,
@@ -59,17 +63,18 @@ gpulet_status_t gpulet_content_digest(char out[GPULET_DIGEST_TEXT_MAX + 1], cons
                                       gpulet_error_t *err)
 {
     gpulet_digest_t digest;
+    uint64_t size = 0;
     char *piece = malloc(PIECE);
     if (piece == NULL)
         return gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
     /* Without waiting: a pipe that took the file's place is no reason to. */
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    gpulet_status_t st = fd < 0 ? fail_errno(path, err) : check_key(fd, path, file_key, err);
+    gpulet_status_t st = fd < 0 ? fail_errno(path, err) : check_key(&size, fd, path, file_key, err);
     gpulet_digest_init(&digest);
     if (st == GPULET_OK)
-        st = add_all(&digest, fd, path, piece, pace, err);
+        st = add_all(&digest, fd, size, path, piece, pace, err);
     if (st == GPULET_OK) /* else it was written to while it was read */
-        st = check_key(fd, path, file_key, err);
+        st = check_key(&size, fd, path, file_key, err);
     if (st == GPULET_OK)
         gpulet_digest_text(out, &digest);
     if (fd >= 0)

@@ -430,8 +430,8 @@ class Profile(Case):
                            "--batches", "1,2", store=store)
         self.gpulet(*words)
         with contextlib.closing(sqlite3.connect(store)) as db:
-            tables = [row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND sql LIKE '%units%'")]
-            self.assertEqual(len(tables), 2, tables)  # points, pairs
+            tables = [row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name IN ('point', 'pair')")]
+            self.assertEqual(len(tables), 2, tables)
             for table in tables:
                 db.execute("CREATE TRIGGER refuse_%s BEFORE INSERT ON %s BEGIN SELECT RAISE(ABORT, 'there is no room'); END" % (table, table))
             db.commit()
