@@ -17,7 +17,7 @@ enum {
     RUNS_MAX = 50,
     RESTS =
         3, /* a point that was measured between requests is followed by so many times its time */
-    TELL_S = 5 /* without a moment between requests it is said */
+    TELL_S = 3 /* without a moment between requests it is said */
 };
 
 struct server_calibration {

@@ -20,7 +20,8 @@ class Case(unittest.TestCase):
         os.makedirs(os.path.dirname(self.store))
 
     def serve(self, path=None, **options):
-        settings = {"calibrate": "true", "calibrate_seconds": 0.25, "fake_devices": "fake:2:1", "store": self.store}
+        settings = {"calibrate": "true", "calibrate_seconds": 0.25, "batch_max": 4, "fake_devices": "fake:2:1",
+                    "store": self.store}
         settings.update(options)
         server = Server(path or self.repository, **settings)
         self.addCleanup(server.kill)
@@ -79,7 +80,7 @@ class Known(Case):
 
     def profile(self, *words, device="fake:2:1"):
         code, _, err = run(GPULET, "profile", "--model-repository", self.repository.path, "--engine", "fake", "--device", "fake",
-                           "--fake-devices", device, "--store", self.store, "--out", self.repository.join(".files", "p.csv"),
+                           "--fake-devices", device, "--batch-max", "4", "--store", self.store, "--out", self.repository.join(".files", "p.csv"),
                            "--seconds", "0.5", *words)
         self.assertEqual(code, 0, err)
 
@@ -161,11 +162,11 @@ class Known(Case):
         self.stop(server)
 
     def test_measuring_that_was_broken_off_goes_on(self):
-        self.repository.add("a", latency_ms=30).add("b", latency_ms=30, latency_ms_per_item=1)
-        server = self.serve(calibrate_seconds=1.5)
+        self.repository.add("a", latency_ms=15).add("b", latency_ms=15, latency_ms_per_item=1)
+        server = self.serve(calibrate_seconds=1)
         wait_for(lambda: len(self.points(server)) >= 3, "some points")
         first = self.stop(server)
-        server = self.serve(calibrate_seconds=1.5)
+        server = self.serve(calibrate_seconds=1)
         self.measured(server)
         second = self.stop(server)
         # A point is told before it is stored, so the last one may be lost.
@@ -240,7 +241,7 @@ class Busy(Case):
     def test_nothing_is_measured_while_there_is_patience(self):
         server, load = self.begin(patience_s=1000)
         wait_for(lambda: "event=calibration_begin" in server.log(), "waiting")
-        time.sleep(1.5)
+        time.sleep(1)
         self.assertEqual(self.points(server), [])
         load.stop()
         self.measured(server)
