@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* FNV-1a, twice from different offsets. */
+/* FNV-1a, and beside it another from another offset that adds one at each step. */
 void gpulet_digest_init(gpulet_digest_t *digest)
 {
     *digest = (gpulet_digest_t){UINT64_C(14695981039346656037), UINT64_C(0x9e3779b97f4a7c15)};

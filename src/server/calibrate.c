@@ -15,8 +15,7 @@ enum {
     QUIET_MS = 200,
     RUNS_MIN = 3,
     RUNS_MAX = 50,
-    RESTS =
-        3, /* a point that was measured between requests is followed by so many times its time */
+    RESTS = 3, /* times as long as a point took that was measured between requests */
     TELL_S = 3 /* without a moment between requests it is said */
 };
 
