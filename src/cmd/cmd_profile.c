@@ -256,7 +256,9 @@ static gpulet_status_t load_known(profile_run_t *run, gpulet_error_t *err)
     }
     for (size_t i = 0; i < run->models_count && run->store != NULL && !run->settings->fresh; i++) {
         size_t points = 0;
-        gpulet_status_t st = gpulet_store_get_points(run->store, run->desc.type, run->measured_by,
+        char measured_by[GPULET_MEASURED_BY_MAX + 1];
+        gpulet_measured_by_shapes(measured_by, run->measured_by, &run->models[i]->warmup, NULL);
+        gpulet_status_t st = gpulet_store_get_points(run->store, run->desc.type, measured_by,
                                                      run->models[i]->file_key, run->models[i]->key,
                                                      run->profile, &points, err);
         if (st != GPULET_OK)
@@ -273,10 +275,13 @@ static gpulet_status_t tell_whole(profile_run_t *run, gpulet_error_t *err)
     if (run->store == NULL || run->problems > 0 || run->settings->sizes != NULL ||
         run->settings->batches != NULL)
         return GPULET_OK;
-    for (size_t i = 0; st == GPULET_OK && i < run->models_count; i++)
-        st = gpulet_store_put_whole(run->store, run->desc.type, run->measured_by,
+    for (size_t i = 0; st == GPULET_OK && i < run->models_count; i++) {
+        char measured_by[GPULET_MEASURED_BY_MAX + 1];
+        gpulet_measured_by_shapes(measured_by, run->measured_by, &run->models[i]->warmup, NULL);
+        st = gpulet_store_put_whole(run->store, run->desc.type, measured_by,
                                     run->models[i]->file_key, run->desc.units,
                                     gpulet_profiler_batch_max(run->models[i]), err);
+    }
     return st;
 }
 
@@ -323,10 +328,12 @@ static void on_row(void *context, const gpulet_profiler_row_t *row)
                   row->memory_mb, row->runs);
     gpulet_status_t st = gpulet_profile_add(run->profile, run->desc.type, row->model->key,
                                             row->units, 1, &point, true, &err);
-    if (st == GPULET_OK && run->store != NULL)
-        st = gpulet_store_put_point(run->store, run->desc.type, run->measured_by,
-                                    row->model->file_key, row->model->key, row->units, 1, &point,
-                                    &err);
+    if (st == GPULET_OK && run->store != NULL) {
+        char measured_by[GPULET_MEASURED_BY_MAX + 1];
+        gpulet_measured_by_shapes(measured_by, run->measured_by, &row->model->warmup, NULL);
+        st = gpulet_store_put_point(run->store, run->desc.type, measured_by, row->model->file_key,
+                                    row->model->key, row->units, 1, &point, &err);
+    }
     run->problems += st != GPULET_OK;
     if (st != GPULET_OK)
         (void)cmd_complain("profile", CMD_FAILED, err.text);

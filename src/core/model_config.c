@@ -18,6 +18,7 @@ void gpulet_model_config_deinit(gpulet_model_config_t *config)
     free(config->parameters);
     free(config->inputs);
     free(config->outputs);
+    free(config->warmup);
     free(config->versions);
     gpulet_app_destroy(config->app);
     gpulet_kept_destroy(config->kept);
@@ -295,6 +296,32 @@ static gpulet_status_t complete_side(const side_t *side, bool batched, gpulet_er
     return st;
 }
 
+/* What model_warmup says is said to clients' inputs, so it is their names and dims that it must
+ * fit. */
+static gpulet_status_t check_warmup(const side_t *inputs, const gpulet_config_io_t *warmup,
+                                    gpulet_error_t *err)
+{
+    char text[GPULET_ERROR_TEXT_MAX / 2];
+    char found[SHAPE_TEXT_SIZE];
+    const gpulet_config_io_t *item = find_item(inputs, warmup->name);
+    if (item == NULL) {
+        name_specs(text, sizeof(text), inputs);
+        return gpulet_fail(err, GPULET_E_INVALID,
+                           "model_warmup: inputs: expected one of the model's (%s), found '%s'",
+                           text, warmup->name);
+    }
+    if (warmup->type != GPULET_DATATYPE_INVALID && warmup->type != item->type)
+        return gpulet_fail(err, GPULET_E_INVALID,
+                           "model_warmup: input %s: data_type: expected %s, found %s", item->name,
+                           gpulet_datatype_name(item->type), gpulet_datatype_name(warmup->type));
+    if (!gpulet_shape_matches(&item->dims, &warmup->dims))
+        return gpulet_fail(err, GPULET_E_INVALID,
+                           "model_warmup: input %s: dims: expected %s, found %s", item->name,
+                           gpulet_shape_format(text, sizeof(text), &item->dims),
+                           gpulet_shape_format(found, sizeof(found), &warmup->dims));
+    return GPULET_OK;
+}
+
 gpulet_status_t gpulet_model_config_complete(gpulet_model_config_t *config,
                                              const gpulet_model_io_t *io,
                                              uint32_t batch_max_default, gpulet_error_t *err)
@@ -320,5 +347,69 @@ gpulet_status_t gpulet_model_config_complete(gpulet_model_config_t *config,
         return st;
     config->max_batch_size = batch;
     st = complete_side(&inputs, batch >= 1, err);
-    return st != GPULET_OK ? st : complete_side(&outputs, batch >= 1, err);
+    if (st == GPULET_OK)
+        st = complete_side(&outputs, batch >= 1, err);
+    for (size_t i = 0; st == GPULET_OK && i < config->warmup_count; i++)
+        st = check_warmup(&inputs, &config->warmup[i], err);
+    return st;
+}
+
+gpulet_status_t gpulet_config_io_engine_shape(gpulet_shape_t *out, const gpulet_config_io_t *io,
+                                              const gpulet_shape_t *shape, uint32_t lead)
+{
+    uint32_t from = 0;
+    *out = *shape;
+    if (!io->reshape_given)
+        return GPULET_OK;
+    if (io->reshape.rank + lead > GPULET_RANK_MAX)
+        return GPULET_E_TOO_LARGE;
+    out->rank = io->reshape.rank + lead;
+    for (uint32_t i = 0; i < io->reshape.rank; i++) {
+        int64_t dim = io->reshape.dims[i];
+        if (dim == -1) {
+            while (from < io->dims.rank && io->dims.dims[from] != -1)
+                from++;
+            dim = from < io->dims.rank ? shape->dims[lead + from] : 1;
+            from++;
+        }
+        out->dims[lead + i] = dim;
+    }
+    return GPULET_OK;
+}
+
+static const gpulet_config_io_t *find_warmup(const gpulet_model_config_t *config, const char *name)
+{
+    for (size_t i = 0; i < config->warmup_count; i++) {
+        if (strcmp(config->warmup[i].name, name) == 0)
+            return &config->warmup[i];
+    }
+    return NULL;
+}
+
+gpulet_status_t gpulet_model_config_warmup(gpulet_model_io_t *out,
+                                           const gpulet_model_config_t *config)
+{
+    const uint32_t lead = config->max_batch_size >= 1 ? 1 : 0;
+    *out = (gpulet_model_io_t){0};
+    if (config->warmup_count == 0)
+        return GPULET_OK;
+    out->inputs = calloc(config->warmup_count, sizeof(*out->inputs));
+    if (out->inputs == NULL)
+        return GPULET_E_NOMEM;
+    for (size_t i = 0; i < config->inputs_count; i++) {
+        const gpulet_config_io_t *io = &config->inputs[i];
+        const gpulet_config_io_t *warmup = find_warmup(config, io->name);
+        gpulet_shape_t sent = {.rank = lead, .dims = {-1}};
+        if (warmup == NULL || warmup->dims.rank + lead > GPULET_RANK_MAX)
+            continue;
+        gpulet_tensor_spec_t *spec = &out->inputs[out->inputs_count];
+        memcpy(sent.dims + lead, warmup->dims.dims, warmup->dims.rank * sizeof(sent.dims[0]));
+        sent.rank += warmup->dims.rank;
+        if (gpulet_config_io_engine_shape(&spec->shape, io, &sent, lead) != GPULET_OK)
+            continue;
+        memcpy(spec->name, io->name, sizeof(spec->name));
+        spec->type = io->type;
+        out->inputs_count++;
+    }
+    return GPULET_OK;
 }

@@ -49,6 +49,11 @@ typedef struct gpulet_model_config {
     size_t versions_count;
     int64_t *versions; /* owned; specific */
 
+    size_t warmup_count;
+    gpulet_config_io_t *warmup; /* owned; model_warmup: by an input's name, in the first sample that
+                                   has it, its dims when the model is tried and measured; no -1 in
+                                   them. Types may be INVALID: not said */
+
     bool dynamic_batching;           /* the block is there */
     uint32_t priority_levels;        /* 0: none */
     uint32_t default_priority_level; /* 0: none */
@@ -88,5 +93,18 @@ gpulet_status_t gpulet_model_config_complete(gpulet_model_config_t *config,
                                              const gpulet_model_io_t *io,
                                              uint32_t batch_max_default,
                                              gpulet_error_t *err) GPULET_MUST_USE;
+
+/* The shape that the engine sees of a tensor that a client sends with `shape`, both FULL: the
+ * unknown dimensions of a reshape are, in their order, those of the dims. lead: 1 when there is a
+ * batch dimension, else 0. E_TOO_LARGE: over GPULET_RANK_MAX dimensions. */
+gpulet_status_t gpulet_config_io_engine_shape(gpulet_shape_t *out, const gpulet_config_io_t *io,
+                                              const gpulet_shape_t *shape,
+                                              uint32_t lead) GPULET_MUST_USE;
+
+/* The inputs that model_warmup names, with the FULL shape that the engine is to see of them when
+ * the model is tried and measured, a batch dimension being -1; no outputs. The configuration is
+ * complete. The caller ends with gpulet_model_io_deinit. E_NOMEM. */
+gpulet_status_t gpulet_model_config_warmup(gpulet_model_io_t *out,
+                                           const gpulet_model_config_t *config) GPULET_MUST_USE;
 
 #endif

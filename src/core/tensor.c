@@ -101,6 +101,29 @@ const char *gpulet_shape_format(char *text, size_t text_size, const gpulet_shape
     return text;
 }
 
+static gpulet_status_t copy_specs(gpulet_tensor_spec_t **out, const gpulet_tensor_spec_t *specs,
+                                  uint32_t count)
+{
+    *out = calloc(count == 0 ? 1 : count, sizeof(**out));
+    if (*out == NULL)
+        return GPULET_E_NOMEM;
+    if (count > 0)
+        memcpy(*out, specs, count * sizeof(*specs));
+    return GPULET_OK;
+}
+
+gpulet_status_t gpulet_model_io_copy(gpulet_model_io_t *out, const gpulet_model_io_t *io)
+{
+    gpulet_model_io_t copy = {.inputs_count = io->inputs_count, .outputs_count = io->outputs_count};
+    gpulet_status_t st = copy_specs(&copy.inputs, io->inputs, io->inputs_count);
+    if (st == GPULET_OK)
+        st = copy_specs(&copy.outputs, io->outputs, io->outputs_count);
+    if (st != GPULET_OK)
+        gpulet_model_io_deinit(&copy);
+    *out = copy;
+    return st;
+}
+
 void gpulet_model_io_deinit(gpulet_model_io_t *io)
 {
     free(io->inputs);

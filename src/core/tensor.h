@@ -80,6 +80,9 @@ typedef struct gpulet_model_io {
     gpulet_tensor_spec_t *outputs; /* owned */
 } gpulet_model_io_t;
 
+/* Copies what it points to as well. E_NOMEM: out is empty. */
+gpulet_status_t gpulet_model_io_copy(gpulet_model_io_t *out,
+                                     const gpulet_model_io_t *io) GPULET_MUST_USE;
 /* Frees what io owns and clears it. A zeroed io is fine. */
 void gpulet_model_io_deinit(gpulet_model_io_t *io);
 

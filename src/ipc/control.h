@@ -89,7 +89,8 @@ typedef struct gpulet_control {
     const char *prepared; /* LOAD WIDEN: a file to load instead, "": none */
     const char *text; /* LOAD WIDEN: path; REGRANT: grant; READY: engine's version; failures: why */
     gpulet_control_start_t start; /* START */
-    gpulet_model_io_t io;         /* LOADED; decode allocates it: gpulet_control_deinit */
+    gpulet_model_io_t io; /* LOADED; LOAD: inputs that are of certain shapes when the model is tried
+                             and measured; decode allocates it: gpulet_control_deinit */
 } gpulet_control_t;
 
 /* What start.layout must be. */

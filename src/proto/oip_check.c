@@ -139,33 +139,17 @@ static gpulet_status_t check_batch(const checker_t *c, const gpulet_oip_input_t 
     return GPULET_OK;
 }
 
-/* The shape that the engine sees: reshape with its dynamic dimensions taken, in order, from those
- * of dims. */
 static gpulet_status_t engine_shape(const checker_t *c, gpulet_shape_t *out,
                                     const gpulet_config_io_t *spec, const gpulet_shape_t *shape)
 {
-    uint32_t lead = batched(c->config) ? 1 : 0;
-    uint32_t from = 0;
     uint64_t before = 0;
     uint64_t after = 0;
-    *out = *shape;
-    if (!spec->reshape_given)
-        return GPULET_OK;
-    if (spec->reshape.rank + lead > GPULET_RANK_MAX)
+    if (gpulet_config_io_engine_shape(out, spec, shape, batched(c->config) ? 1 : 0) != GPULET_OK)
         return gpulet_fail(c->err, GPULET_E_INVALID,
                            "input '%s' of model '%s' has too many dimensions", spec->name,
                            c->config->name);
-    out->rank = spec->reshape.rank + lead;
-    for (uint32_t i = 0; i < spec->reshape.rank; i++) {
-        int64_t dim = spec->reshape.dims[i];
-        if (dim == -1) {
-            while (from < spec->dims.rank && spec->dims.dims[from] != -1)
-                from++;
-            dim = from < spec->dims.rank ? shape->dims[lead + from] : 1;
-            from++;
-        }
-        out->dims[lead + i] = dim;
-    }
+    if (!spec->reshape_given)
+        return GPULET_OK;
     if (gpulet_shape_elements(&before, shape) != GPULET_OK ||
         gpulet_shape_elements(&after, out) != GPULET_OK || before != after)
         return gpulet_fail(

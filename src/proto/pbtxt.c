@@ -225,6 +225,17 @@ static gpulet_status_t begin_io(builder_t *b, bool input, gpulet_pbtxt_place_t p
     return GPULET_OK;
 }
 
+static gpulet_status_t begin_warmup(builder_t *b)
+{
+    gpulet_model_config_t *config = &b->config;
+    gpulet_config_io_t *grown = grow(config->warmup, config->warmup_count, sizeof(*grown));
+    if (grown == NULL)
+        return fail_memory(b);
+    config->warmup = grown;
+    b->io = &grown[config->warmup_count++];
+    return GPULET_OK;
+}
+
 static gpulet_status_t on_begin(void *context, const gpulet_pbtxt_field_t *field,
                                 gpulet_pbtxt_place_t place)
 {
@@ -233,6 +244,8 @@ static gpulet_status_t on_begin(void *context, const gpulet_pbtxt_field_t *field
     case GPULET_PBTXT_USE_INPUT:
     case GPULET_PBTXT_USE_OUTPUT:
         return begin_io(b, field->use == GPULET_PBTXT_USE_INPUT, place);
+    case GPULET_PBTXT_USE_WARMUP_INPUT:
+        return begin_warmup(b);
     case GPULET_PBTXT_USE_IO_RESHAPE:
         b->io->reshape_given = true;
         return GPULET_OK;
@@ -270,6 +283,32 @@ static gpulet_status_t end_io(builder_t *b, bool input, gpulet_pbtxt_place_t pla
             return gpulet_pbtxt_fail(&b->lexer, place, "%s '%s' is given twice", what, b->io->name);
     }
     b->io = NULL;
+    return GPULET_OK;
+}
+
+/* Of an input that several samples have, the first counts. */
+static gpulet_status_t end_warmup(builder_t *b, gpulet_pbtxt_place_t place)
+{
+    gpulet_model_config_t *config = &b->config;
+    const gpulet_config_io_t *io = b->io;
+    b->io = NULL;
+    if (io->name[0] == '\0')
+        return gpulet_pbtxt_fail(&b->lexer, place, "model_warmup: the input has no key");
+    for (uint32_t i = 0; i < io->dims.rank; i++) {
+        if (io->dims.dims[i] == -1)
+            return gpulet_pbtxt_fail(&b->lexer, place,
+                                     "model_warmup: input '%s': dims: expected sizes of at least 1",
+                                     io->name);
+    }
+    for (size_t i = 0; i + 1 < config->warmup_count; i++) {
+        if (strcmp(config->warmup[i].name, io->name) != 0)
+            continue;
+        config->warmup_count--;
+        return GPULET_OK;
+    }
+    if (config->warmup_count > GPULET_MODEL_IO_MAX)
+        return gpulet_pbtxt_fail(&b->lexer, place, "model_warmup: more than %d inputs",
+                                 GPULET_MODEL_IO_MAX);
     return GPULET_OK;
 }
 
@@ -364,6 +403,8 @@ static gpulet_status_t on_end(void *context, const gpulet_pbtxt_field_t *field,
     case GPULET_PBTXT_USE_INPUT:
     case GPULET_PBTXT_USE_OUTPUT:
         return end_io(b, field->use == GPULET_PBTXT_USE_INPUT, place);
+    case GPULET_PBTXT_USE_WARMUP_INPUT:
+        return end_warmup(b, place);
     case GPULET_PBTXT_USE_PARAMETER:
         return end_parameter(b, place);
     case GPULET_PBTXT_USE_VERSIONS_SPECIFIC:

@@ -24,6 +24,7 @@ typedef struct seen {
 /* What to do with the fields of a message: kept collects those that are not used. */
 typedef struct target {
     bool used;
+    bool told; /* all is kept, and what has a use is used beside that */
     gpulet_kept_t *kept;
 } target_t;
 
@@ -240,6 +241,11 @@ static gpulet_status_t read_text(parser_t *p, const gpulet_pbtxt_field_t *field,
     return GPULET_OK;
 }
 
+static bool is_told(const gpulet_pbtxt_field_t *field, target_t target)
+{
+    return target.told && field->use != GPULET_PBTXT_USE_NONE;
+}
+
 static gpulet_status_t parse_scalar(parser_t *p, const gpulet_pbtxt_field_t *field, target_t target)
 {
     gpulet_pbtxt_value_t value = {.place = p->lexer->place};
@@ -266,7 +272,9 @@ static gpulet_status_t parse_scalar(parser_t *p, const gpulet_pbtxt_field_t *fie
     if (target.used)
         return p->sink->scalar(p->sink->context, field, &value);
     st = gpulet_pbtxt_keep_scalar(target.kept, field, &value);
-    return st == GPULET_OK ? st : fail_kept(p, st, field, value.place);
+    if (st != GPULET_OK)
+        return fail_kept(p, st, field, value.place);
+    return is_told(field, target) ? p->sink->scalar(p->sink->context, field, &value) : GPULET_OK;
 }
 
 /* What is in it is used, or at least some of it. */
@@ -278,7 +286,7 @@ static gpulet_status_t parse_used(parser_t *p, const gpulet_pbtxt_field_t *field
         return fail_memory(p);
     gpulet_status_t st = p->sink->begin(p->sink->context, field, place);
     if (st == GPULET_OK)
-        st = parse_body(p, field->message, close, (target_t){true, kept});
+        st = parse_body(p, field->message, close, (target_t){true, false, kept});
     if (st == GPULET_OK)
         st = p->sink->end(p->sink->context, field, place);
     return st;
@@ -288,10 +296,15 @@ static gpulet_status_t parse_unused(parser_t *p, const gpulet_pbtxt_field_t *fie
                                     gpulet_pbtxt_place_t place, target_t target)
 {
     gpulet_kept_t inner = {.form = GPULET_KEPT_MESSAGE};
-    gpulet_status_t st = parse_body(p, field->message, close, (target_t){false, &inner});
+    const bool told = is_told(field, target);
+    gpulet_status_t st = told ? p->sink->begin(p->sink->context, field, place) : GPULET_OK;
+    if (st == GPULET_OK)
+        st = parse_body(p, field->message, close, (target_t){false, target.told, &inner});
     if (st == GPULET_OK &&
         (st = gpulet_pbtxt_keep_message(target.kept, field, &inner)) != GPULET_OK)
         st = fail_kept(p, st, field, place);
+    if (st == GPULET_OK && told)
+        st = p->sink->end(p->sink->context, field, place);
     gpulet_kept_deinit(&inner);
     return st;
 }
@@ -370,7 +383,9 @@ static gpulet_status_t parse_field(parser_t *p, const gpulet_pbtxt_message_t *me
     if (st != GPULET_OK)
         return st;
     assert(field != NULL);
-    target.used = target.used && field->use != GPULET_PBTXT_USE_NONE;
+    target.told = target.told || (target.used && field->use != GPULET_PBTXT_USE_NONE &&
+                                  gpulet_pbtxt_field_is_kept(field));
+    target.used = target.used && !gpulet_pbtxt_field_is_kept(field);
     if (gpulet_pbtxt_is_mark(p->lexer, ':')) {
         if ((st = advance(p)) != GPULET_OK)
             return st;
@@ -407,7 +422,7 @@ gpulet_status_t gpulet_pbtxt_parse_document(gpulet_pbtxt_lexer_t *lexer,
                                             const gpulet_pbtxt_sink_t *sink, gpulet_kept_t *kept)
 {
     parser_t parser = {lexer, sink, GPULET_BUF_INIT};
-    gpulet_status_t st = parse_body(&parser, message, '\0', (target_t){true, kept});
+    gpulet_status_t st = parse_body(&parser, message, '\0', (target_t){true, false, kept});
     gpulet_buf_deinit(&parser.text);
     return st;
 }

@@ -35,6 +35,11 @@
     UNUSED(name, MESSAGE, false, false, NULL, &message_##type, loss, otherwise)
 #define UNUSED_MESSAGES(type, name, loss, otherwise)                                               \
     UNUSED(name, MESSAGE, true, false, NULL, &message_##type, loss, otherwise)
+#define KEPT_MESSAGES(type, name, use, otherwise)                                                  \
+    {                                                                                              \
+        name, GPULET_PBTXT_KIND_MESSAGE, true, false, USE(use), NULL, &message_##type,             \
+            LOSS(SMALL), otherwise                                                                 \
+    }
 #define UNUSED_ONE_OF_MESSAGES(type, name, loss, otherwise)                                        \
     UNUSED(name, MESSAGE, false, true, NULL, &message_##type, loss, otherwise)
 
@@ -175,12 +180,13 @@ DEFINE_MESSAGE(ModelParameter, SCALAR(STRING, "string_value", PARAMETER_VALUE));
 DEFINE_MESSAGE(ParameterMap, SCALAR(STRING, "key", PARAMETER_KEY),
                MESSAGE(ModelParameter, "value", INSIDE));
 
-DEFINE_MESSAGE(WarmupInput, ENUM(DataType, "data_type", NONE), SCALARS(INT64, "dims", NONE),
+DEFINE_MESSAGE(WarmupInput, ENUM(DataType, "data_type", IO_TYPE), SCALARS(INT64, "dims", IO_DIMS),
                ONE_OF(BOOL, "zero_data"), ONE_OF(BOOL, "random_data"),
                ONE_OF(STRING, "input_data_file"));
-DEFINE_MESSAGE(WarmupInputMap, SCALAR(STRING, "key", NONE), MESSAGE(WarmupInput, "value", NONE));
+DEFINE_MESSAGE(WarmupInputMap, SCALAR(STRING, "key", IO_NAME),
+               MESSAGE(WarmupInput, "value", INSIDE));
 DEFINE_MESSAGE(ModelWarmup, SCALAR(STRING, "name", NONE), SCALAR(UINT32, "batch_size", NONE),
-               MESSAGES(WarmupInputMap, "inputs", NONE), SCALAR(UINT32, "count", NONE));
+               MESSAGES(WarmupInputMap, "inputs", WARMUP_INPUT), SCALAR(UINT32, "count", NONE));
 DEFINE_MESSAGE(ModelOperations, SCALARS(STRING, "op_library_filename", NONE));
 DEFINE_MESSAGE(ModelTransactionPolicy, UNUSED_SCALAR(BOOL, "decoupled", GRAVE_IF_TRUE, "false"));
 DEFINE_MESSAGE(Agent, SCALAR(STRING, "name", NONE), MESSAGES(StringMap, "parameters", NONE));
@@ -212,7 +218,7 @@ static const gpulet_pbtxt_field_t fields_ModelConfig[] = {
     UNUSED_MESSAGES(StringMap, "cc_model_filenames", SMALL, "{}"),
     UNUSED_MESSAGES(StringMap, "metric_tags", SMALL, "{}"),
     MESSAGES(ParameterMap, "parameters", PARAMETER),
-    UNUSED_MESSAGES(ModelWarmup, "model_warmup", SMALL, "[]"),
+    KEPT_MESSAGES(ModelWarmup, "model_warmup", WARMUP, "[]"),
     MESSAGE(ModelOperations, "model_operations", NONE),
     UNUSED_MESSAGE(ModelTransactionPolicy, "model_transaction_policy", SMALL,
                    "{\"decoupled\":false}"),
@@ -233,6 +239,11 @@ const gpulet_pbtxt_field_t *gpulet_pbtxt_field_find(const gpulet_pbtxt_message_t
             return &message->fields[i];
     }
     return NULL;
+}
+
+bool gpulet_pbtxt_field_is_kept(const gpulet_pbtxt_field_t *field)
+{
+    return field->use == GPULET_PBTXT_USE_NONE || field->use == GPULET_PBTXT_USE_WARMUP;
 }
 
 bool gpulet_pbtxt_field_is_map(const gpulet_pbtxt_field_t *field)

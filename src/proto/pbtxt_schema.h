@@ -59,7 +59,9 @@ typedef enum gpulet_pbtxt_use {
     GPULET_PBTXT_USE_STEP_INPUT,
     GPULET_PBTXT_USE_STEP_OUTPUT,
     GPULET_PBTXT_USE_STEP_KEY,
-    GPULET_PBTXT_USE_STEP_VALUE
+    GPULET_PBTXT_USE_STEP_VALUE,
+    GPULET_PBTXT_USE_WARMUP, /* a message that is kept as it stands, and its fields are used */
+    GPULET_PBTXT_USE_WARMUP_INPUT
 } gpulet_pbtxt_use_t;
 
 /* What it means that a field is not used. */
@@ -103,6 +105,8 @@ extern const gpulet_pbtxt_message_t gpulet_pbtxt_model_config;
 const gpulet_pbtxt_field_t *gpulet_pbtxt_field_find(const gpulet_pbtxt_message_t *message,
                                                     const char *name, size_t name_len);
 
+/* Whether what the field says is kept as it stands: it is not used, or it is used beside that. */
+bool gpulet_pbtxt_field_is_kept(const gpulet_pbtxt_field_t *field);
 /* Whether the field is a map: then JSON has an object in place of a list of entries. */
 bool gpulet_pbtxt_field_is_map(const gpulet_pbtxt_field_t *field);
 

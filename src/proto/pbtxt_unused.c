@@ -136,7 +136,7 @@ void gpulet_pbtxt_unused_show(gpulet_buf_t *out, const gpulet_pbtxt_message_t *m
 {
     for (size_t i = 0; i < message->fields_count; i++) {
         const gpulet_pbtxt_field_t *field = &message->fields[i];
-        if (field->use != GPULET_PBTXT_USE_NONE)
+        if (!gpulet_pbtxt_field_is_kept(field))
             continue;
         const gpulet_kept_t *given = gpulet_kept_find(kept, field->name, 0);
         if (given != NULL && says_nothing(field, given))
@@ -180,7 +180,7 @@ static void tell(gpulet_buf_t *out, bool *grave, const gpulet_pbtxt_message_t *m
                        child->name);
         if (child->form == GPULET_KEPT_MESSAGE) {
             tell(out, grave, field->message, child, path);
-        } else if (!says_nothing(field, child)) {
+        } else if (field->use == GPULET_PBTXT_USE_NONE && !says_nothing(field, child)) {
             add_name(out, path);
             *grave = *grave || child->grave;
         }

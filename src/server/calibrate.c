@@ -148,7 +148,9 @@ static void on_row(void *context, const gpulet_profiler_row_t *row)
         GPULET_LOG(ERROR, "event=profile_row_refused error=\"%s\"", err.text);
         model->failed_to_measure = true;
     } else if (server->keeper != NULL && !c->beside) {
-        server_keeper_point(server->keeper, device, server->measured_by, row->model->file_key,
+        char measured_by[GPULET_MEASURED_BY_MAX + 1];
+        gpulet_measured_by_shapes(measured_by, server->measured_by, &row->model->warmup, NULL);
+        server_keeper_point(server->keeper, device, measured_by, row->model->file_key,
                             row->model->key, row->units, &point);
     }
 }
@@ -297,6 +299,15 @@ static void warn_of_others(const server_calibration_t *c)
                    100 * gpulet_cpu_meter_others(meter));
 }
 
+static void keep_whole(gpulet_server_t *server, const server_model_t *model)
+{
+    char measured_by[GPULET_MEASURED_BY_MAX + 1];
+    const gpulet_device_desc_t *desc = &server->devices[0].desc;
+    gpulet_measured_by_shapes(measured_by, server->measured_by, &model->entry->warmup, NULL);
+    server_keeper_whole(server->keeper, desc->type, measured_by, model->entry->file_key,
+                        desc->units, model->batch_max);
+}
+
 /* Models whose place was taken meanwhile are left out. True when there are rough points. */
 static bool take_measured(server_calibration_t *c)
 {
@@ -310,9 +321,7 @@ static bool take_measured(server_calibration_t *c)
         rough |= model->rough;
         if (server->keeper != NULL && model->measured != NULL && !model->rough &&
             !model->failed_to_measure)
-            server_keeper_whole(server->keeper, server->devices[0].desc.type, server->measured_by,
-                                model->entry->file_key, server->devices[0].desc.units,
-                                model->batch_max);
+            keep_whole(server, model);
     }
     return rough;
 }

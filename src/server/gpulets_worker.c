@@ -32,6 +32,7 @@ static gpulet_status_t ask_load(server_gpulet_t *g, server_service_t *service, g
         .name = model->entry->key,
         .path = model->entry->path,
         .prepared = server_prepared_find(prepared, sizeof(prepared), server, model),
+        .warmup = &model->entry->warmup,
         .batch_fixed = model->batch_fixed,
         .batch_planned = service->batch_next,
         .timed_runs =

@@ -40,3 +40,28 @@ void gpulet_measured_by(char out[GPULET_MEASURED_BY_MAX + 1], const char *engine
     (void)snprintf(out, GPULET_MEASURED_BY_MAX + 1, "%.30s%s%s", engine, key[0] != '\0' ? " " : "",
                    key);
 }
+
+static void append_shapes(gpulet_buf_t *out, const gpulet_model_io_t *warmup)
+{
+    char shape[256];
+    for (uint32_t i = 0; warmup != NULL && i < warmup->inputs_count; i++)
+        gpulet_buf_printf(out, "%s%s", warmup->inputs[i].name,
+                          gpulet_shape_format(shape, sizeof(shape), &warmup->inputs[i].shape));
+}
+
+void gpulet_measured_by_shapes(char out[GPULET_MEASURED_BY_MAX + 1], const char *measured_by,
+                               const gpulet_model_io_t *warmup, const gpulet_model_io_t *other)
+{
+    char key[GPULET_DIGEST_TEXT_MAX + 1] = "";
+    gpulet_buf_t text = GPULET_BUF_INIT;
+    append_shapes(&text, warmup);
+    if (other != NULL && other->inputs_count > 0) {
+        gpulet_buf_append_str(&text, " beside ");
+        append_shapes(&text, other);
+    }
+    if (text.size > 0)
+        gpulet_digest_of(key, text.data);
+    gpulet_buf_deinit(&text);
+    (void)snprintf(out, GPULET_MEASURED_BY_MAX + 1, "%.70s%s%.40s", measured_by,
+                   key[0] != '\0' ? " " : "", key);
+}

@@ -37,6 +37,7 @@ typedef struct recall_job {
     uint32_t id; /* of the model, whose place another may have taken meanwhile */
     char *model;
     char *file_key;
+    char measured_by[GPULET_MEASURED_BY_MAX + 1];
     char *path;
     uint32_t batch_max;
     recall_phase_t phase;
@@ -84,7 +85,7 @@ static void job_free(recall_job_t *job)
     free(job);
 }
 
-static recall_job_t *job_create(const server_model_t *model)
+static recall_job_t *job_create(const server_recall_t *r, const server_model_t *model)
 {
     recall_job_t *job = calloc(1, sizeof(*job));
     if (job == NULL)
@@ -94,6 +95,7 @@ static recall_job_t *job_create(const server_model_t *model)
     job->model = strdup(model->entry->key);
     job->file_key = strdup(model->entry->file_key);
     job->path = strdup(model->entry->path);
+    gpulet_measured_by_shapes(job->measured_by, r->measured_by, &model->entry->warmup, NULL);
     if (job->model != NULL && job->file_key != NULL && job->path != NULL)
         return job;
     job_free(job);
@@ -130,11 +132,12 @@ static gpulet_status_t take_points(recall_job_t *job, server_recall_t *r, gpulet
     size_t count = 0;
     if (gpulet_profile_create(&job->profile) != GPULET_OK)
         return gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
-    gpulet_status_t st = gpulet_store_get_points(r->store, r->device, r->measured_by, job->file_key,
-                                                 job->model, job->profile, &count, err);
+    gpulet_status_t st =
+        gpulet_store_get_points(r->store, r->device, job->measured_by, job->file_key, job->model,
+                                job->profile, &count, err);
     if (st == GPULET_OK)
-        st = gpulet_store_get_whole(&job->whole, r->store, r->device, r->measured_by, job->file_key,
-                                    r->units, job->batch_max, err);
+        st = gpulet_store_get_whole(&job->whole, r->store, r->device, job->measured_by,
+                                    job->file_key, r->units, job->batch_max, err);
     if (st != GPULET_OK || count == 0) {
         gpulet_profile_destroy(job->profile);
         job->profile = NULL;
@@ -324,7 +327,7 @@ void server_recall_model(gpulet_server_t *server, const server_model_t *model)
     if (model->ensemble != NULL || model->entry->problem != NULL ||
         model->known == SERVER_KNOWN_GIVEN)
         return;
-    recall_job_t *job = r != NULL ? job_create(model) : NULL;
+    recall_job_t *job = r != NULL ? job_create(r, model) : NULL;
     if (job == NULL) {
         server_calibrate_want(server);
         return;
@@ -403,15 +406,17 @@ static gpulet_status_t take_stored(size_t *total, gpulet_server_t *server, serve
     const gpulet_repository_model_t *entry = model->entry;
     const gpulet_device_type_t *type = &server->device_set->types[0];
     gpulet_profile_t *points = NULL;
+    char measured_by[GPULET_MEASURED_BY_MAX + 1];
     bool whole = false;
     size_t count = 0;
+    gpulet_measured_by_shapes(measured_by, server->measured_by, &entry->warmup, NULL);
     if (gpulet_profile_create(&points) != GPULET_OK)
         return gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
-    gpulet_status_t st = gpulet_store_get_points(server->store, type->name, server->measured_by,
+    gpulet_status_t st = gpulet_store_get_points(server->store, type->name, measured_by,
                                                  entry->file_key, entry->key, points, &count, err);
     if (st == GPULET_OK)
-        st = gpulet_store_get_whole(&whole, server->store, type->name, server->measured_by,
-                                    entry->file_key, type->units, model->batch_max, err);
+        st = gpulet_store_get_whole(&whole, server->store, type->name, measured_by, entry->file_key,
+                                    type->units, model->batch_max, err);
     if (st == GPULET_OK && count > 0)
         (void)server_known_stored(server, model, points, whole);
     gpulet_profile_destroy(points);

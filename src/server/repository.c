@@ -300,6 +300,8 @@ static gpulet_status_t read_version(gpulet_repository_model_t *model, const sour
         st = model->config.app != NULL ? complete_ensemble(model, &err)
                                        : complete_model(model, source, &err);
     }
+    if (st == GPULET_OK && (st = gpulet_model_config_warmup(&model->warmup, &model->config)) != 0)
+        (void)gpulet_fail(&err, st, "out of memory");
     return st == GPULET_OK ? st : set_problem(model, err.text);
 }
 
@@ -442,6 +444,7 @@ void gpulet_repository_model_deinit(gpulet_repository_model_t *model)
 {
     gpulet_model_config_deinit(&model->config);
     gpulet_model_io_deinit(&model->io);
+    gpulet_model_io_deinit(&model->warmup);
     free(model->path);
     free(model->file_key);
     free(model->config_text);

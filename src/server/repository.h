@@ -21,6 +21,7 @@ typedef struct gpulet_repository_model {
     int64_t version;
     gpulet_model_config_t config;
     gpulet_model_io_t io;
+    gpulet_model_io_t warmup; /* gpulet_model_config_warmup */
     char *config_text; /* what its configuration was read from: config.pbtxt or what replaced it;
                           owned; NULL when it could not be read */
     char *problem;     /* why it cannot be served, NULL when it can; owned */

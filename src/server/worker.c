@@ -338,7 +338,9 @@ gpulet_status_t gpulet_worker_load(gpulet_worker_t *worker, const gpulet_worker_
                                    .ns = worker->load_limit_ns,
                                    .name = model->name,
                                    .text = model->path,
-                                   .prepared = model->prepared};
+                                   .prepared = model->prepared,
+                                   .io = model->warmup != NULL ? *model->warmup
+                                                               : (gpulet_model_io_t){0}};
     if (worker->state >= GPULET_WORKER_LOST)
         return gpulet_fail(err, GPULET_E_CLOSED, "the worker is gone");
     if (gpulet_worker_known_find(worker, model->model) != NULL)

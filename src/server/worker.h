@@ -120,8 +120,9 @@ typedef struct gpulet_worker_model {
     const char *path;
     int input_fd; /* the model's input segment (ipc/slab.h); not closed by the worker handle */
     uint64_t input_size;
-    const char *prepared;   /* a file to load in place of path; NULL: none */
-    uint32_t batch_fixed;   /* N: pad to N items; 0: none */
+    const char *prepared;            /* a file to load in place of path; NULL: none */
+    const gpulet_model_io_t *warmup; /* gpulet_model_config_warmup; NULL: nothing is said */
+    uint32_t batch_fixed;            /* N: pad to N items; 0: none */
     uint32_t batch_planned; /* the largest it will be asked for, to be ready for; 0: not known */
     uint32_t timed_runs;    /* of one item, at most so many, when nothing is known of its times */
     bool batched;           /* the first dimension of every tensor is the batch */

@@ -26,6 +26,7 @@ static void model_destroy(const gpulet_work_t *work, gpulet_work_model_t *m)
     work->ops->unload(m->engine_model);
     if (m->input_base != NULL)
         (void)munmap(m->input_base, (size_t)m->input_size);
+    gpulet_model_io_deinit(&m->warmup);
     free(m->name);
     free(m->path);
     free(m);
@@ -121,7 +122,9 @@ gpulet_status_t gpulet_work_model_create(gpulet_work_model_t **out, uint64_t *lo
     m->batched = message->batched;
     m->recipe = -1;
     uint64_t begun_ns = gpulet_clock_ns();
-    gpulet_status_t st = session_load(m, work, message, fd, err);
+    gpulet_status_t st = gpulet_model_io_copy(&m->warmup, &message->io);
+    st = st == GPULET_OK ? session_load(m, work, message, fd, err)
+                         : gpulet_fail(err, st, "out of memory");
     *load_ns = gpulet_clock_ns() - begun_ns;
     if (st != GPULET_OK) {
         model_destroy(work, m);

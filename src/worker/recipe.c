@@ -14,12 +14,29 @@ enum {
  */
 #define INPUT_BYTES_MAX (UINT64_C(1) << 28) /* of one */
 
+/* What the input is declared to be, with what its configuration says of dimensions that may be
+ * anything. */
+static gpulet_tensor_spec_t input_spec(const gpulet_work_model_t *model, uint32_t input)
+{
+    gpulet_tensor_spec_t spec = model->io->inputs[input];
+    for (uint32_t i = 0; i < model->warmup.inputs_count; i++) {
+        const gpulet_tensor_spec_t *said = &model->warmup.inputs[i];
+        if (strcmp(said->name, spec.name) != 0 || said->shape.rank != spec.shape.rank)
+            continue;
+        for (uint32_t d = 0; d < spec.shape.rank; d++) {
+            if (spec.shape.dims[d] < 0)
+                spec.shape.dims[d] = said->shape.dims[d];
+        }
+    }
+    return spec;
+}
+
 static bool has_dynamic(const gpulet_work_model_t *model)
 {
     for (uint32_t i = 0; i < model->io->inputs_count; i++) {
-        const gpulet_shape_t *shape = &model->io->inputs[i].shape;
-        for (uint32_t d = model->batched ? 1 : 0; d < shape->rank; d++) {
-            if (shape->dims[d] < 0)
+        const gpulet_tensor_spec_t spec = input_spec(model, i);
+        for (uint32_t d = model->batched ? 1 : 0; d < spec.shape.rank; d++) {
+            if (spec.shape.dims[d] < 0)
                 return true;
         }
     }
@@ -95,7 +112,8 @@ gpulet_status_t gpulet_work_recipe_make(gpulet_tensor_view_t *inputs, gpulet_wor
     const uint64_t mask = GPULET_WIRE_ALIGN - 1;
     uint64_t total = 0;
     for (uint32_t i = 0; i < io->inputs_count; i++) {
-        gpulet_status_t st = shape_make(&inputs[i], &io->inputs[i], model->batched, items, dynamic);
+        const gpulet_tensor_spec_t spec = input_spec(model, i);
+        gpulet_status_t st = shape_make(&inputs[i], &spec, model->batched, items, dynamic);
         if (st != GPULET_OK)
             return st;
         total += (inputs[i].size + mask) & ~mask;

@@ -113,6 +113,23 @@ class Known(Case):
         wait_for(lambda: "event=calibration_end" in server.log(), "measured")
         self.assertEqual({p[2] for p in self.stop(server)}, {2, 4})
 
+    def test_what_is_measured_with_other_shapes_is_measured_anew(self):
+        config = 'model_warmup { inputs { key: "IN" value { dims: %d } } }\n'
+        self.repository.add("a", latency_ms=1, inputs=("IN:UINT8:-1x-1",), outputs=("OUT:UINT8:-1x-1",), config=config % 3)
+        self.measure_all()
+        server = self.serve()
+        self.assertNotEqual(server.status()["planner"], "provisional", "it is known")
+        for dims, measured in ((5, True), (3, False)):
+            before = len(self.points(server))
+            self.repository.write("a/config.pbtxt", config % dims)
+            self.load(server, "a")
+            if measured:
+                wait_for(lambda: "event=calibration_end" in server.log(), "measured")
+            else:
+                wait_for(lambda: "event=profile_from_store model=a whole=1" in server.log().split("event=calibration_end")[1], "known again")
+            self.assertEqual(len(self.points(server)) > before, measured)
+        self.stop(server)
+
     def test_another_file_while_the_old_one_is_measured(self):
         self.repository.add("a", latency_ms=30)
         server = self.serve(calibrate_seconds=2)

@@ -184,6 +184,51 @@ class Prepared(Case):
         self.assertIn("--model-cache", server.log())
 
 
+class WarmUp(Case):
+    """Inputs that may have any size are made up in the sizes that model_warmup says."""
+
+    def add(self, a, b):
+        inputs = "".join('inputs { key: "%s" value { data_type: TYPE_FP32 dims: %d random_data: true } }' % i for i in (("A", a), ("B", b)))
+        self.repository.add("add", onnx("Add", [("A", ["N", "W"]), ("B", ["N", "V"])], [("C", ["N", "X"])]),
+                            config='model_warmup { name: "usual" batch_size: 1 %s }\n' % inputs)
+
+    def test_a_model_is_tried_with_them(self):
+        self.add(7, 7)
+        server = self.serve()
+        self.assertNotIn("event=warm_up_failed", server.log())
+        warmup, = server.get("/v2/models/add/config").json()["model_warmup"]
+        self.assertEqual(warmup["inputs"]["B"], {"data_type": "TYPE_FP32", "dims": [7], "random_data": True})
+        self.assertNotIn("model_warmup", server.log(), "it is said to be without effect")
+        server.stop()
+        self.add(7, 3)
+        server = self.serve()
+        self.assertIn("event=warm_up_failed model=add", server.log())
+        self.assertEqual(server.infer("add", infer_json(tensor("A", "FP32", [1, 1], [1]), tensor("B", "FP32", [1, 1], [2]))).status, 200)
+        server.stop()
+
+    def profile(self):
+        out = self.home.join("p.csv")
+        words = ["profile", "--model-repository", self.repository.path, "--store", self.home.join("store.db"), "--out", out, "--json",
+                 "--sizes", "1", "--batches", "1", "--seconds", "1", "--runs-max", "30"]
+        code, text, err = run(GPULET, *words, env=environment(self.home.path))
+        self.assertEqual(code, 0, err)
+        with open(out, encoding="utf-8") as f:
+            header, row = [line.strip().split(",") for line in f if line.strip() and not line.startswith("#")]
+        return json.loads(text)["known"], float(dict(zip(header, row))["latency_ms"])
+
+    def test_a_model_is_measured_with_them_and_known_by_them(self):
+        self.add(16, 16)
+        self.assertEqual(self.profile()[0], 0)
+        known, small = self.profile()
+        self.assertEqual(known, 1)
+        self.add(4000000, 4000000)
+        known, large = self.profile()
+        self.assertEqual(known, 0)
+        self.assertGreater(large, 10 * small)
+        self.add(16, 16)
+        self.assertEqual(self.profile(), (1, small))
+
+
 class OwnModels(Case):
     def test_a_model_of_one_node(self):
         self.repository.add("identity", IDENTITY)

@@ -116,6 +116,7 @@ class Model:
     sources: tuple = ()  # further files, in this folder, that the bytes depend on
     extra: dict = field(default_factory=dict)  # file beside config.pbtxt -> "module:function" as above
     on_request: bool = False  # made only when it is named
+    warmup: dict = field(default_factory=dict)  # FP32 input of any size -> dims that it is tried and measured with
     samples: str = ""  # file that the recipe writes into the samples folder, which it is then given
 
     steps: tuple = ()  # of an ensemble: (model, {its input: tensor}, {its output: tensor}); then there is no recipe
@@ -123,13 +124,21 @@ class Model:
     def config(self):
         kind = 'platform: "ensemble"' if self.steps else 'backend: "onnxruntime"'
         lines = [f'name: "{self.name}"', kind, f"max_batch_size: {self.batch_max}"]
-        text = "\n".join(lines) + "\n" + self.tensors + self._scheduling()
+        text = "\n".join(lines) + "\n" + self.tensors + self._scheduling() + self._warmup()
         parameters = {"slo_ms": self.slo_ms}
         if self.rate_rps:
             parameters["rate_rps"] = self.rate_rps
         for key, value in parameters.items():
             text += f'parameters {{ key: "{key}" value {{ string_value: "{value}" }} }}\n'
         return text.encode()
+
+    def _warmup(self):
+        if not self.warmup:
+            return ""
+        text = 'model_warmup {\n  name: "usual sizes"\n'
+        for name, dims in self.warmup.items():
+            text += f'  inputs {{ key: "{name}" value {{ data_type: TYPE_FP32 dims: {list(dims)} random_data: true }} }}\n'
+        return text + "}\n"
 
     def _scheduling(self):
         if not self.steps:
@@ -173,11 +182,11 @@ MODELS = [
     Model("ssd-mobilenet", "detector:ssd_mobilenet", 32, 300, 1, SSD_IO, **_SEEDED),
     Model("digits-mean", "small:digits_mean", 64, 10, 0, DIGITS_MEAN_IO, **_SEEDED),
     Model("crop-resize", "detector:crop_resize", 32, 50, 0, CROP_RESIZE_IO, **_SEEDED),
-    Model("ocr-det", "packaged:ocr_det", 8, 1000, **_PACKAGED),
-    Model("ocr-cls", "packaged:ocr_cls", 8, 1000, **_PACKAGED),
-    Model("ocr-rec", "packaged:ocr_rec", 8, 1000, 0, OCR_REC_IO,
+    Model("ocr-det", "packaged:ocr_det", 8, 1000, warmup={"x": (3, 256, 320)}, **_PACKAGED),
+    Model("ocr-cls", "packaged:ocr_cls", 8, 1000, warmup={"x": (3, 48, 192)}, **_PACKAGED),
+    Model("ocr-rec", "packaged:ocr_rec", 8, 1000, 0, OCR_REC_IO, warmup={"x": (3, 48, 320)},
           extra={"characters.txt": "packaged:ocr_characters"}, **_PACKAGED),
-    Model("vad", "packaged:vad", 0, 50, **_PACKAGED),
+    Model("vad", "packaged:vad", 0, 50, warmup={"input": (1, 576), "state": (2, 1, 128)}, **_PACKAGED),
     Model("digits-pair", "", 32, 50, 20, DIGITS_PAIR_IO, steps=(
         ("digits", {"image": "left"}, {"probabilities": "left_probabilities", "label": "left_label"}),
         ("digits", {"image": "right"}, {"probabilities": "right_probabilities"}),

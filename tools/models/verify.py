@@ -13,6 +13,7 @@ import numpy as np
 import onnxruntime
 
 from . import ocr
+from .catalog import MODELS
 
 BATCHES = (1, 3, 8)
 TEXT = "gpulet keeps its SLO"
@@ -42,8 +43,8 @@ def _inputs(session, name, batch, random):
     if len(session.get_inputs()) > 1:
         return {value.name: random.random((batch, *value.shape[1:]), dtype=np.float32) for value in session.get_inputs()}
     [value] = session.get_inputs()
-    free = {"ocr-det": (3, 256, 320), "ocr-cls": (3, 48, 192), "ocr-rec": (3, 48, 320)}
-    shape = free.get(name) or value.shape[1:]
+    usual = {model.name: model.warmup for model in MODELS}
+    shape = usual[name].get(value.name) or value.shape[1:]
     if name == "digits":
         return {value.name: random.integers(0, 17, (batch, *shape)).astype(np.float32)}
     return {value.name: random.standard_normal((batch, *shape), dtype=np.float32)}

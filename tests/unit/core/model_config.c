@@ -274,6 +274,70 @@ static void the_engine_sees_the_reshape(void **state)
     gpulet_model_config_deinit(&f.config);
 }
 
+static void warm(fixture_t *f, const char *name, gpulet_shape_t dims)
+{
+    gpulet_config_io_t *grown =
+        realloc(f->config.warmup, (f->config.warmup_count + 1) * sizeof(*grown));
+    assert_non_null(grown);
+    f->config.warmup = grown;
+    gpulet_config_io_t *item = &grown[f->config.warmup_count++];
+    memset(item, 0, sizeof(*item));
+    (void)snprintf(item->name, sizeof(item->name), "%s", name);
+    item->dims = dims;
+}
+
+static void the_engine_sees_the_warm_up_in_its_own_shapes(void **state)
+{
+    (void)state;
+    fixture_t f;
+    gpulet_model_io_t io;
+    gpulet_shape_t any = shape_of(3, -1, -1, -1);
+    init(&f, any, any);
+    gpulet_config_io_t *item = give(&f, "x", shape_of(3, 1, -1, -1));
+    item->reshape_given = true;
+    item->reshape = shape_of(2, -1, -1, 0);
+    warm(&f, "y", shape_of(2, 5, 6, 0));
+    warm(&f, "x", shape_of(3, 1, 48, 320));
+    expect(&f, BATCH_DEFAULT);
+    assert_int_equal(gpulet_model_config_warmup(&io, &f.config), GPULET_OK);
+    assert_int_equal(io.inputs_count, 2);
+    assert_int_equal(io.outputs_count, 0);
+    gpulet_shape_t x = shape_of(3, -1, 48, 320);
+    gpulet_shape_t y = shape_of(3, -1, 5, 6);
+    assert_string_equal(io.inputs[0].name, "x");
+    assert_true(gpulet_shape_equal(&io.inputs[0].shape, &x));
+    assert_true(gpulet_shape_equal(&io.inputs[1].shape, &y));
+    assert_int_equal(io.inputs[1].type, GPULET_DATATYPE_FP32);
+    gpulet_model_io_deinit(&io);
+    gpulet_model_config_deinit(&f.config);
+    init(&f, any, any);
+    expect(&f, BATCH_DEFAULT);
+    assert_int_equal(gpulet_model_config_warmup(&io, &f.config), GPULET_OK);
+    assert_int_equal(io.inputs_count, 0);
+    gpulet_model_io_deinit(&io);
+    gpulet_model_config_deinit(&f.config);
+}
+
+static void the_warm_up_must_fit_the_inputs(void **state)
+{
+    (void)state;
+    fixture_t f;
+    gpulet_shape_t shape = shape_of(3, -1, 3, -1);
+    init(&f, shape, shape);
+    warm(&f, "p", shape_of(2, 3, 4, 0));
+    expect_error(&f, "model_warmup: inputs: expected one of the model's (x, y), found 'p'");
+    init(&f, shape, shape);
+    warm(&f, "y", shape_of(2, 4, 4, 0));
+    expect_error(&f, "model_warmup: input y: dims: expected [3,-1], found [4,4]");
+    init(&f, shape, shape);
+    warm(&f, "y", shape_of(3, 1, 3, 4));
+    expect_error(&f, "model_warmup: input y: dims: expected [3,-1], found [1,3,4]");
+    init(&f, shape, shape);
+    warm(&f, "x", shape_of(2, 3, 4, 0));
+    f.config.warmup[0].type = GPULET_DATATYPE_INT64;
+    expect_error(&f, "model_warmup: input x: data_type: expected FP32, found INT64");
+}
+
 static void parameters_are_found_by_key(void **state)
 {
     (void)state;
@@ -305,6 +369,8 @@ int main(void)
         cmocka_unit_test(a_dynamic_dimension_may_be_narrowed),
         cmocka_unit_test(absent_inputs_are_added_but_outputs_may_be_chosen),
         cmocka_unit_test(the_engine_sees_the_reshape),
+        cmocka_unit_test(the_engine_sees_the_warm_up_in_its_own_shapes),
+        cmocka_unit_test(the_warm_up_must_fit_the_inputs),
         cmocka_unit_test(parameters_are_found_by_key),
     };
     return cmocka_run_group_tests_name("core.model_config", tests, NULL, NULL);

@@ -67,6 +67,10 @@ static void reads_a_whole_configuration(void **state)
     assert_int_equal(c.inputs[1].type, GPULET_DATATYPE_BYTES);
     assert_int_equal(c.inputs[1].dims.rank, 2);
     assert_true(c.inputs[1].optional);
+    assert_int_equal(c.warmup_count, 1);
+    assert_string_equal(c.warmup[0].name, "x");
+    assert_int_equal(c.warmup[0].type, GPULET_DATATYPE_FP32);
+    assert_int_equal(c.warmup[0].dims.rank, 1);
     assert_int_equal(c.outputs_count, 2);
     assert_int_equal(c.outputs[0].type, GPULET_DATATYPE_BF16);
     assert_string_equal(c.outputs[0].label_filename, "labels.txt");
@@ -172,6 +176,12 @@ static void names_what_is_wrong_and_where(void **state)
          "buckets: expected a number, found x"},
         {"model_warmup { inputs { value { zero_data: true random_data: true } } }",
          "field 'random_data' cannot stand beside 'zero_data'"},
+        {"model_warmup { inputs { value { dims: 1 } } }",
+         "f:1:23: model_warmup: the input has no key"},
+        {"model_warmup { inputs { key: \"x\" value { dims: [ 3, -1 ] } } }",
+         "f:1:23: model_warmup: input 'x': dims: expected sizes of at least 1"},
+        {"model_warmup { inputs { key: \"x\" value { dims: 0 } } }",
+         "f:1:48: dims: a dimension must be >= 1"},
         {PARAMETER("slo_ms", "fast"),
          "f:1:50: parameter slo_ms: expected a number above 0, found 'fast'"},
         {PARAMETER("slo_ms", "0"), "parameter slo_ms: expected a number above 0"},
@@ -201,6 +211,25 @@ static void names_what_is_wrong_and_where(void **state)
     }
 }
 
+static void of_an_input_the_first_sample_counts(void **state)
+{
+    static const char text[] = "model_warmup [ { inputs { key: 'x' value { dims: [ 3, 48 ] } } },\n"
+                               "  { batch_size: 8 inputs { value { dims: 7 } key: 'x' } inputs { "
+                               "key: 'y' value { dims: 5 } } "
+                               "} ]";
+    gpulet_model_config_t c;
+    gpulet_error_t err = {""};
+    (void)state;
+    if (parse(&c, text, &err) != GPULET_OK)
+        fail_msg("%s", err.text);
+    assert_int_equal(c.warmup_count, 2);
+    assert_int_equal(c.warmup[0].dims.rank, 2);
+    assert_int_equal(c.warmup[0].dims.dims[1], 48);
+    assert_string_equal(c.warmup[1].name, "y");
+    assert_int_equal(c.warmup[1].type, GPULET_DATATYPE_INVALID);
+    gpulet_model_config_deinit(&c);
+}
+
 static void limits_lengths_and_counts(void **state)
 {
     gpulet_buf_t text = GPULET_BUF_INIT;
@@ -218,6 +247,11 @@ static void limits_lengths_and_counts(void **state)
         gpulet_buf_printf(&text, "output { name: \"o%d\" }\n", i);
     assert_int_equal(parse(&c, text.data, &err), GPULET_E_INVALID);
     ASSERT_CONTAINS(err.text, "f:65:8: more than 64 outputs");
+    gpulet_buf_clear(&text);
+    for (int i = 0; i < 65; i++)
+        gpulet_buf_printf(&text, "model_warmup { inputs { key: \"i%d\" value { dims: 1 } } }\n", i);
+    assert_int_equal(parse(&c, text.data, &err), GPULET_E_INVALID);
+    ASSERT_CONTAINS(err.text, "f:65:23: model_warmup: more than 64 inputs");
     gpulet_buf_deinit(&text);
 }
 
@@ -337,6 +371,7 @@ int main(void)
         cmocka_unit_test(a_wrong_ensemble_is_refused_with_its_place),
         cmocka_unit_test(gives_defaults_to_an_empty_file),
         cmocka_unit_test(names_what_is_wrong_and_where),
+        cmocka_unit_test(of_an_input_the_first_sample_counts),
         cmocka_unit_test(limits_lengths_and_counts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

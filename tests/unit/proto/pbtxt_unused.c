@@ -65,8 +65,13 @@ static void shows_every_kind_of_value(void **state)
         {"instance_group { kind: 2 passive: 0 }", "[{\"kind\":\"KIND_CPU\",\"passive\":false}]"},
         {"sequence_batching { max_sequence_idle_microseconds: 18446744073709551615 }",
          "\"sequence_batching\":{\"max_sequence_idle_microseconds\":18446744073709551615}"},
-        {"model_warmup { inputs { key: \"x\" value { dims: -9223372036854775808 } } }",
-         "\"model_warmup\":[{\"inputs\":{\"x\":{\"dims\":[-9223372036854775808]}}}]"},
+        {"model_warmup { inputs { key: \"x\" value { dims: 3 dims: [ 224, 9223372036854775807 ] "
+         "random_data: true } } batch_size: 2 } model_warmup { count: 1 }",
+         "\"model_warmup\":[{\"inputs\":{\"x\":{\"dims\":[3,224,9223372036854775807],\"random_"
+         "data\":"
+         "true}},\"batch_size\":2},{\"count\":1}]"},
+        {"sequence_batching { state { initial_state { dims: -9223372036854775808 } } }",
+         "\"initial_state\":[{\"dims\":[-9223372036854775808]}]"},
         {"optimization { cuda { graphs: true } gather_kernel_buffer_threshold: 4294967295 }",
          "\"optimization\":{\"cuda\":{\"graphs\":true},\"gather_kernel_buffer_threshold\":"
          "4294967295}"},
