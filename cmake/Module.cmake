@@ -17,7 +17,8 @@ function(gpulet_program name)
 endfunction()
 
 # gpulet_test(unit.sched.batcher SOURCES t.c LINKS sched [TIMEOUT 60] [ARGS …]): one executable, one ctest
-# entry; the label is the first word of the name.
+# entry; the label is the first word of the name. Of the four that ctest runs at once each counts as two: they
+# compute, where end-to-end tests mostly wait.
 function(gpulet_test name)
     cmake_parse_arguments(ARG "" "TIMEOUT" "LINKS;SOURCES;DEPS;ARGS" ${ARGN})
     if(NOT ARG_TIMEOUT)
@@ -31,7 +32,8 @@ function(gpulet_test name)
     set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
     string(REGEX MATCH "^[a-z0-9]+" label ${name})
     add_test(NAME ${name} COMMAND ${name} ${ARG_ARGS} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
-    set_tests_properties(${name} PROPERTIES LABELS ${label} TIMEOUT ${ARG_TIMEOUT} SKIP_RETURN_CODE 77)
+    set_tests_properties(${name} PROPERTIES LABELS ${label} TIMEOUT ${ARG_TIMEOUT} SKIP_RETURN_CODE 77
+                         PROCESSORS 2)
 endfunction()
 
 # gpulet_fuzz(profile SOURCES target.c LINKS core): in the fuzz preset a libFuzzer program, everywhere a test

@@ -22,6 +22,17 @@ static void check_io(const gpulet_config_io_t *list, size_t count)
     }
 }
 
+static void check_warmup(const gpulet_model_config_t *config)
+{
+    check_io(config->warmup, config->warmup_count);
+    for (size_t i = 0; i < config->warmup_count; i++) {
+        for (uint32_t d = 0; d < config->warmup[i].dims.rank; d++)
+            assert(config->warmup[i].dims.dims[d] > 0);
+        for (size_t k = 0; k < i; k++)
+            assert(strcmp(config->warmup[k].name, config->warmup[i].name) != 0);
+    }
+}
+
 static void check_ensemble(const gpulet_model_config_t *config)
 {
     const gpulet_app_t *app = config->app;
@@ -72,6 +83,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     check_io(config.inputs, config.inputs_count);
     check_io(config.outputs, config.outputs_count);
+    check_warmup(&config);
     assert(config.max_batch_size >= 0 && config.slo_ms >= 0 && config.rate_rps >= 0);
     assert(isfinite(config.slo_ms) && isfinite(config.rate_rps) && config.versions_latest >= 1);
     if (config.app != NULL)
