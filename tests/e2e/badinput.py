@@ -13,8 +13,8 @@ from harness import (Closed, Repository, Server, binary, floats, head, identity_
 
 INFER = "/v2/models/identity/infer"
 GOOD = [float(i) for i in range(16)]
-
-
+# Where the protocol wants a whole number that is at least 0: as JSON, and as text of a header.
+NO_SIZES = ["NaN", "Infinity", "-Infinity", "1e999", "-1e999", "1e-999", "-16", "-1", "16.5", "0.5", "9" * 25, "9" * 400, "0x10", "016", "+16", "1_6"]
 
 
 def one(**changes):
@@ -142,6 +142,12 @@ JSON_CASES = {
     "a huge exponent": (infer_json(tensor("IN", "INT64", [1, 4], [0, 0, 0, 7])).replace(b"7]", b"1e999999999]"), 400, None, "ints"),
 }
 
+for size in NO_SIZES:
+    JSON_CASES["a dimension of %.30s" % size] = (one().replace(b"[1, 16]", b"[1, %s]" % size.encode()), 400, None)
+    JSON_CASES["a batch of %.30s" % size] = (one().replace(b"[1, 16]", b"[%s, 16]" % size.encode()), 400, None)
+    JSON_CASES["a dynamic dimension of %.30s" % size] = (
+        infer_json(tensor("IN", "UINT8", [1, 7], [1] * 7)).replace(b"[1, 7]", b"[1, %s]" % size.encode()), 400, None, "wide")
+
 
 def raw_case(size_said, data, model="identity", name="INPUT", datatype="FP32", shape=(1, 16), header=None, **more):
     text = infer_json(tensor(name, datatype, list(shape), size=size_said), **more)
@@ -177,6 +183,12 @@ BINARY_CASES = {
     "a huge dynamic shape": (raw_case(1 << 40, b"\0" * 10, "wide", "IN", "UINT8", (1, 1 << 40)), (400, 413), None),
     "a shape that overflows": (raw_case(8, b"\0" * 8, "wide", "IN", "UINT8", (8, 1 << 61)), (400, 413), None),
 }
+
+for size in NO_SIZES:
+    text = infer_json(tensor("INPUT", "FP32", [1, 16], size=64)).replace(b"64", size.encode())
+    BINARY_CASES["a size of %.30s" % size] = ((text + b"\0" * 64, {"Inference-Header-Content-Length": str(len(text))}, "identity"), 400, None)
+    if size != "016":  # in a header it is a number
+        BINARY_CASES["a JSON part of %.30s" % size] = (raw_case(64, b"\0" * 64, header=size), 400, None)
 
 
 def request(*lines, body=b""):
@@ -235,6 +247,10 @@ WIRE_CASES = {
     "another coding": (post("Content-Encoding: br", "Content-Length: 5", body=b"abcde"), (501,)),
     "another expectation": (post("Expect: miracles", "Content-Length: 5", body=b"abcde"), (417,)),
 }
+
+for size in NO_SIZES + ["", "1e1", "5.0", "5 5", "5;", "five", "\u00b2"]:
+    if size != "016":
+        WIRE_CASES["a length of %.30s" % size] = (post("Content-Length: " + size, body=b"abcde"), (413,) if set(size) == {"9"} else (400,))
 
 
 def gzip_tampered():
@@ -481,38 +497,81 @@ class Bad(unittest.TestCase):
 
 
 class Limits(unittest.TestCase):
+    def serve(self, **options):
+        repository = Repository().add("identity").add("pair", inputs=("A:FP32:-1x4", "B:FP32:-1x4"), outputs=("X:FP32:-1x4",))
+        self.addCleanup(repository.close)
+        server = Server(repository, **options)
+        self.addCleanup(server.kill)
+        return server
+
     def test_too_many_connections_are_answered_and_closed(self):
-        repository = Repository().add("identity")
-        server = Server(repository, http_connections_max=4)
-        try:
-            clients = [server.client() for _ in range(4)]
-            for c in clients:
-                identity_infer(server, c)
+        server = self.serve(http_connections_max=4)
+        clients = [server.client() for _ in range(4)]
+        for c in clients:
+            identity_infer(server, c)
+        body = identity_body()
+        # Whoever is too many is told so, whatever it sends: what nobody reads must not cost it the answer.
+        for sent in (b"", head("GET", "/v2"), head("POST", INFER, body) + body, b"\0" * 100000) * 5:
             with server.client() as c:
                 try:
-                    c.send(head("GET", "/v2"))
-                    r = c.read_response()
-                except (Closed, OSError):
-                    r = None
-                if r is not None:
-                    self.assertEqual((r.status, r.error(), r.header("retry-after")), (429, "too many connections", "1"))
-                    self.assertEqual(r.header("content-type"), "application/json")
-                    self.assertTrue(c.is_closed())
-            for c in clients:
-                identity_infer(server, c)
-                c.close()
+                    c.send(sent)
+                except (BrokenPipeError, ConnectionResetError):
+                    pass
+                r = c.read_response()
+                self.assertEqual((r.status, r.error(), r.header("retry-after")), (429, "too many connections", "1"))
+                self.assertEqual(r.header("content-type"), "application/json")
+                self.assertTrue(c.is_closed())
+        for c in clients:
+            identity_infer(server, c)
+            c.close()
 
-            def again():
-                try:
-                    identity_infer(server)
-                    return True
-                except (Closed, OSError, AssertionError):
-                    return False
-            wait_for(again, "served again")
+        def again():
+            with server.client() as c:
+                return c.request("GET", "/v2").status == 200
+        wait_for(again, "served again")
+        server.stop()
+
+    def infer(self, server, model, body, headers=None):
+        return server.infer(model, body, headers=headers).status
+
+    def test_how_deep_json_may_be_is_a_setting(self):
+        flat, nested = identity_body(), one(data=[GOOD])
+        deep = b'{"unknown":' + b"[" * 60 + b"]" * 60 + b"," + identity_body()[1:]
+        for depth, statuses in ((None, (200, 200, 400)), (4, (200, 400, 400)), (100, (200, 200, 200))):
+            server = self.serve(http_json_depth_max=depth)
+            self.assertEqual(tuple(self.infer(server, "identity", body) for body in (flat, nested, deep)), statuses, depth)
             server.stop()
-        finally:
-            server.kill()
-            repository.close()
+
+    def test_how_many_tensors_a_request_may_have_is_a_setting(self):
+        two = infer_json(tensor("A", "FP32", [1, 4], [0] * 4), tensor("B", "FP32", [1, 4], [0] * 4))
+        asked = identity_body(outputs=[{"name": "OUTPUT"}])
+        asked_twice = identity_body(outputs=[{"name": "OUTPUT"}, {"name": "OTHER"}])
+        server = self.serve(http_tensors_max=1)
+        self.assertEqual([self.infer(server, "identity", body) for body in (identity_body(), asked)], [200, 200])
+        for model, body, which in (("pair", two, "inputs"), ("identity", asked_twice, "outputs")):
+            r = server.infer(model, body)
+            self.assertEqual((r.status, r.error()), (400, "unable to parse '%s': more than 1" % which))
+        server.stop()
+        server = self.serve(http_tensors_max=2)
+        self.assertEqual(self.infer(server, "pair", two), 200)
+        server.stop()
+
+    def test_how_large_a_head_may_be_is_a_setting(self):
+        for bytes_max, statuses in ((None, [200, 200, 431]), (1024, [200, 431, 431]), (65536, [200, 200, 200])):
+            server = self.serve(http_head_bytes_max=bytes_max)
+            found = [server.get("/v2", headers={"X": "y" * size}).status for size in (500, 2000, 40000)]
+            self.assertEqual(found, statuses, bytes_max)
+            server.stop()
+
+    def test_how_long_a_connection_may_be_idle_is_a_setting(self):
+        server = self.serve(http_idle_timeout_ms=300)
+        silent, used = server.client(), server.client()
+        identity_infer(server, used)
+        for c in (silent, used):  # the default is longer than a client of these tests waits
+            self.assertTrue(c.is_closed())
+            c.close()
+        identity_infer(server)
+        server.stop()
 
     def test_inputs_beyond_the_shared_memory_are_503_and_later_ones_are_served(self):
         repository = Repository().add("wide", script(("IN:UINT8:-1x-1",), ("OUT:UINT8:-1x1",), latency_ms=50)).add("identity")

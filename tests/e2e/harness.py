@@ -197,6 +197,11 @@ def command_of(pid):
         return ""
 
 
+def rss_mb(pid):
+    with open("/proc/%d/status" % pid) as f:
+        return int(re.search(r"VmRSS:\s+(\d+) kB", f.read()).group(1)) / 1024
+
+
 class Server:
     """A gpuletd of its own. Arguments given replace the defaults of the tests."""
 
@@ -331,8 +336,11 @@ class Server:
         return len(os.listdir("/proc/%d/fd" % self.pid))
 
     def rss_mb(self):
-        with open("/proc/%d/status" % self.pid) as f:
-            return int(re.search(r"VmRSS:\s+(\d+) kB", f.read()).group(1)) / 1024
+        return rss_mb(self.pid)
+
+    def all_rss_mb(self):
+        """With its workers."""
+        return sum(rss_mb(pid) for pid in [self.pid] + self.worker_pids())
 
     def wait_quiet(self):
         """No connection but our own, no request open: the state that an fd count is taken in."""

@@ -1,9 +1,11 @@
 """More is asked than can be done: what is refused is refused at once and counted, what is accepted is in time."""
+import socket
 import threading
 import time
 import unittest
 
-from harness import Closed, Load, Repository, Server, head, identity_body, identity_infer, main, parameters, plan_json, sanitized, wait_for
+from harness import (Closed, Load, Repository, Server, binary, head, identity_body, identity_infer, main, parameters, plan_json, sanitized,
+                     wait_for)
 
 
 SLO_MS = 120  # of the model that is asked for more than it can do
@@ -170,6 +172,27 @@ class Overload(unittest.TestCase):
         identity_infer(server, model="busy")
         server.stop()
 
+    def test_memory_is_flat_in_overload(self):
+        """Many times as much is asked as can be done: what is refused leaves nothing behind."""
+        config = "max_batch_size: 1\n" + parameters(slo_ms=100)
+        server = self.serve(("busy", config, {"latency_ms": 20, "inputs": ("INPUT:UINT8:-1x-1",), "outputs": ("OUTPUT:UINT8:-1x8",)}))
+        body, headers = binary([("INPUT", "UINT8", [1, 20000], b"\7" * 20000)])
+
+        def one(thread, number, client):
+            return str(client.request("POST", "/v2/models/busy/infer", body, headers).status)
+        load = Load(server.port, 32, one)
+        figures = []
+        for count in (3000, 9000):
+            wait_for(lambda: load.count() >= count or load.problems, "requests")  # pylint: disable=cell-var-from-loop
+            figures.append(server.all_rss_mb())
+        counts = load.stop()
+        print("%.1f MiB after a third, %.1f at the end, %s" % (*figures, counts))
+        self.assertLessEqual(set(counts), {"200", "503"})
+        self.assertGreater(counts["503"], 2 * counts["200"], "no overload")
+        if not sanitized():
+            self.assertLess(figures[1], 1.1 * figures[0])
+        server.stop()
+
     def test_a_model_that_is_served_late_is_never_refused(self):
         server = self.serve(("late", "max_batch_size: 1\n" + parameters(slo_ms=40, late="serve"), {"latency_ms": 10}))
         responses = self.receive(self.send("late", 50))
@@ -245,6 +268,25 @@ class Overload(unittest.TestCase):
         stats = server.get("/v2/models/slow/stats").json()["model_stats"][0]
         self.assertEqual(stats["execution_count"], 6)
         self.assertEqual(server.model_status("slow")["cancelled"], 4)
+        server.stop()
+
+    def test_a_client_that_sends_no_more_is_answered_if_its_request_runs_and_told_so_if_it_waits(self):
+        """Half a close looks like a whole one: what waits is called off, with an answer in case somebody still reads."""
+        server = self.serve(("slow", "max_batch_size: 1\n", {"latency_ms": 200}))
+        clients = self.fill("slow", 1)
+        wait_for(lambda: server.model_status("slow")["running"] + server.model_status("slow")["in_time"] > 0, "the first one runs")
+        clients[0].socket.shutdown(socket.SHUT_WR)
+        clients += self.fill("slow", 8)
+        for c in clients[5:]:
+            c.socket.shutdown(socket.SHUT_WR)
+        for number, c in enumerate(clients[5:], 4):
+            r = c.read_response()
+            self.assertEqual((r.status, r.error()), (400, "[request id: %d] the client is gone" % number))
+            self.assertTrue(c.is_closed())
+            c.close()
+        self.assertEqual([r.status for r in self.receive(clients[:5])], [200] * 5)
+        self.assertEqual(server.model_status("slow")["cancelled"], 4)
+        identity_infer(server, model="slow")
         server.stop()
 
     def test_a_high_priority_overtakes(self):

@@ -1,10 +1,12 @@
 """The promises of the first page, each at a small scale: what an objective buys, and what a neighbour cannot take."""
+import os
 import re
+import signal
 import threading
 import time
 import unittest
 
-from harness import Load, Repository, Server, identity_body, identity_infer, main, parameters, plan_json, sanitized, wait_for
+from harness import Load, Repository, Server, identity_body, identity_infer, main, parameters, plan_json, sanitized, skip, wait_for
 
 
 class Promises(unittest.TestCase):
@@ -112,28 +114,59 @@ class Promises(unittest.TestCase):
         self.assertEqual(len({g["pid"] for g in gpulets} | {server.pid}), 3)
         server.stop()
 
+    def cores_of(self, pid):
+        """[the set of cores of a thread] of all threads."""
+        found = []
+        for task in os.listdir("/proc/%d/task" % pid):
+            with open("/proc/%d/task/%s/status" % (pid, task)) as f:
+                ranges = re.search(r"Cpus_allowed_list:\s+(\S+)", f.read()).group(1).split(",")
+            ends = [[int(end) for end in r.split("-")] for r in ranges]
+            found.append({core for end in ends for core in range(end[0], end[-1] + 1)})
+        return found
+
+    def test_each_gpu_let_has_cores_of_its_own(self):
+        repository = Repository().add("a").add("b")
+        self.addCleanup(repository.close)
+        options = {"device": "cpu", "lend": "false"}  # a loan would be of the neighbour's cores
+        server = Server(repository, **options)
+        self.addCleanup(server.kill)
+        units = server.status()["devices"][0]["units"]
+        server.stop()
+        if units < 2:
+            skip("needs two cores")
+        plan = plan_json([(1, 0, [("a", 1, 5)]), (1, 1, [("b", 1, 5)])], device="cpu")
+        server = Server(repository, plan=repository.write(".plan.json", plan), **options)
+        self.addCleanup(server.kill)
+        for model in ("a", "b"):
+            identity_infer(server, model=model)
+        self.disjoint(server)
+        victim = server.worker_pids()[0]
+        os.kill(victim, signal.SIGKILL)
+        wait_for(lambda: victim not in server.worker_pids() and len(server.worker_pids()) == 2 and
+                 all(g["state"] == "serving" for g in server.status()["gpulets"]), "replaced")
+        self.disjoint(server)
+        server.stop()
+
+    def disjoint(self, server):
+        """No thread of a worker may run where one of the other does."""
+        one, other = [set().union(*self.cores_of(pid)) for pid in server.worker_pids()]
+        self.assertTrue(one and other)
+        self.assertEqual(one & other, set())
+
     def test_memory_is_flat(self):
         server = self.serve([(100, 0, [("a", 1, 1)])], ("a", {}, {}))
 
         def one(thread, number, client):
             return str(client.request("POST", "/v2/models/a/infer", identity_body()).status)
-
-        def rest():
-            return sum(self.rss_mb(pid) for pid in [server.pid] + server.worker_pids())
         rests = []
         for _ in range(3):
             load = Load(server.port, 8, one)
             wait_for(lambda: load.count() >= 1500 or load.problems, "requests")
             self.assertEqual(set(load.stop()), {"200"})
-            rests.append(rest())
+            rests.append(server.all_rss_mb())
         if not sanitized():
             self.assertLess(rests[2] - rests[0], 4, rests)
         server.stop()
-
-    @staticmethod
-    def rss_mb(pid):
-        with open("/proc/%d/status" % pid) as f:
-            return int(re.search(r"VmRSS:\s+(\d+) kB", f.read()).group(1)) / 1024
 
 
 if __name__ == "__main__":
