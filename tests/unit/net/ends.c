@@ -247,6 +247,31 @@ static void tells_those_over_the_limit_of_connections(void **state)
     world_close(&world);
 }
 
+/* Connections that are told so take descriptors as well: of a flood only so many are, the others
+ * are closed without a word. */
+static void tells_only_so_many_at_one_time(void **state)
+{
+    enum { TOLD = 64 };
+    world_t world;
+    peer_t first;
+    peer_t told[TOLD];
+    peer_t more;
+    (void)state;
+    world_open(&world, &(gpulet_http_limits_t){.connections_max = 1});
+    peer_open(&first, &world);
+    for (int i = 0; i < TOLD; i++)
+        peer_open(&told[i], &world);
+    peer_open(&more, &world);
+    peer_expect_end(&more);
+    for (int i = 0; i < TOLD; i++) {
+        peer_expect(&told[i], 429, "{\"error\":\"too many connections\"}");
+        peer_close(&told[i]);
+    }
+    peer_close(&more);
+    peer_close(&first);
+    world_close(&world);
+}
+
 static void tells_the_application_of_a_half_closed_client_and_still_answers(void **state)
 {
     world_t world;
@@ -473,6 +498,7 @@ int main(void)
         cmocka_unit_test(ends_bodies_that_do_not_come_and_idle_connections),
         cmocka_unit_test(does_not_time_the_application),
         cmocka_unit_test(tells_those_over_the_limit_of_connections),
+        cmocka_unit_test(tells_only_so_many_at_one_time),
         cmocka_unit_test(tells_the_application_of_a_half_closed_client_and_still_answers),
         cmocka_unit_test(tells_the_application_of_a_client_that_died),
         cmocka_unit_test(tells_the_application_of_a_body_that_breaks_off),
