@@ -9,19 +9,41 @@ static void write_gauge(gpulet_buf_t *out, const char *name, const char *help, d
     gpulet_buf_printf(out, "%s %.15g\n", name, value);
 }
 
-static void write_cpu(gpulet_buf_t *out, gpulet_server_t *server)
+/* X(field, name, help). tools/metrics-table reads these too: no machine has all of them. */
+#define HOST_METRIC_MAP(X)                                                                         \
+    X(utilization, "nv_cpu_utilization", "CPU utilization rate [0.0 - 1.0]")                       \
+    X(memory_total, "nv_cpu_memory_total_bytes", "CPU total memory (RAM), in bytes")               \
+    X(memory_used, "nv_cpu_memory_used_bytes", "CPU used memory (RAM), in bytes")
+#define DEVICE_METRIC_MAP(X)                                                                       \
+    X(utilization, "nv_gpu_utilization", "GPU utilization rate [0.0 - 1.0]")                       \
+    X(memory_total, "nv_gpu_memory_total_bytes", "GPU total memory, in bytes")                     \
+    X(memory_used, "nv_gpu_memory_used_bytes", "GPU used memory, in bytes")                        \
+    X(power_usage, "nv_gpu_power_usage", "GPU power usage in watts")                               \
+    X(power_limit, "nv_gpu_power_limit", "GPU power management limit in watts")
+
+typedef struct host_values {
+    double utilization; /* negative, as all of them: not known */
+    double memory_total;
+    double memory_used;
+} host_values_t;
+
+static void write_host(gpulet_buf_t *out, gpulet_server_t *server)
 {
+    host_values_t host = {-1.0, -1.0, -1.0};
     uint64_t total = 0;
     uint64_t used = 0;
     server_machine_sample(&server->machine, gpulet_clock_ns());
     if (server->machine.utilization_known)
-        write_gauge(out, "nv_cpu_utilization", "CPU utilization rate [0.0 - 1.0]",
-                    server->machine.utilization);
-    if (server_machine_memory(&total, &used) != GPULET_OK)
-        return;
-    write_gauge(out, "nv_cpu_memory_total_bytes", "CPU total memory (RAM), in bytes",
-                (double)total);
-    write_gauge(out, "nv_cpu_memory_used_bytes", "CPU used memory (RAM), in bytes", (double)used);
+        host.utilization = server->machine.utilization;
+    if (server_machine_memory(&total, &used) == GPULET_OK) {
+        host.memory_total = (double)total;
+        host.memory_used = (double)used;
+    }
+#define HOST_METRIC_WRITE(field, name, help)                                                       \
+    if (host.field >= 0)                                                                           \
+        write_gauge(out, name, help, host.field);
+    HOST_METRIC_MAP(HOST_METRIC_WRITE)
+#undef HOST_METRIC_WRITE
 }
 
 static double utilization(const gpulet_device_telemetry_t *t)
@@ -52,11 +74,9 @@ typedef struct device_metric {
 } device_metric_t;
 
 static const device_metric_t device_metrics[] = {
-    {"nv_gpu_utilization", "GPU utilization rate [0.0 - 1.0]", utilization},
-    {"nv_gpu_memory_total_bytes", "GPU total memory, in bytes", memory_total},
-    {"nv_gpu_memory_used_bytes", "GPU used memory, in bytes", memory_used},
-    {"nv_gpu_power_usage", "GPU power usage in watts", power_usage},
-    {"nv_gpu_power_limit", "GPU power management limit in watts", power_limit},
+#define DEVICE_METRIC_ROW(field, name, help) {name, help, field},
+    DEVICE_METRIC_MAP(DEVICE_METRIC_ROW)
+#undef DEVICE_METRIC_ROW
 };
 
 /* Drivers take their time: however often it is asked, they are asked once a second. */
@@ -90,7 +110,7 @@ static void write_device_metric(gpulet_buf_t *out, const gpulet_server_t *server
 void server_metrics_machine(gpulet_buf_t *out, gpulet_server_t *server)
 {
     const uint64_t now_ns = gpulet_clock_ns();
-    write_cpu(out, server);
+    write_host(out, server);
     if (server->backend->telemetry == NULL)
         return;
     for (uint32_t i = 0; i < server->devices_count; i++)

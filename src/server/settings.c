@@ -130,9 +130,13 @@ const gpulet_option_t gpulet_settings_table[] = {
     {"patience-s", GPULET_OPTION_F64, AT(patience_s), "60", 0, 1e9, "S",
      "wait so long for a pause in the requests, then measure and prepare models beside them", NULL},
     {"requests-max", GPULET_OPTION_U64, AT(requests_max), "16384", 16, 1000000, "N",
-     "requests waiting and running; more are answered 503", "Serving"},
+     "requests waiting and running; more are answered 503, and from three quarters of it on those "
+     "without a deadline or with late: serve",
+     "Serving"},
     {"input-mb", GPULET_OPTION_U64, AT(input_mb), "256", 1, 65536, "MIB",
-     "shared memory for the waiting inputs of a model (address space, used as needed)", NULL},
+     "shared memory for the waiting inputs of a model; requests of over 1 MiB have as much for all "
+     "models together; sizes are rounded up to powers of two (address space, used as needed)",
+     NULL},
     {"output-mb", GPULET_OPTION_U64, AT(output_mb), "256", 1, 65536, "MIB",
      "shared memory for the answers of a worker (address space, used as needed)", NULL},
     {"commit-ahead-us", GPULET_OPTION_F64, AT(commit_ahead_us), "500", 0, 1e6, "US",
