@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/buf.h"
@@ -119,6 +120,54 @@ static void pool_threads_are_one_less_and_inherit_the_mask(void **state)
     assert_true(narrow >= 2);
     OPS->unload(model);
     assert_int_equal(count_tasks(), tasks);
+}
+
+static uint64_t cpu_ns(void)
+{
+    struct timespec t;
+    assert_int_equal(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t), 0);
+    return (uint64_t)t.tv_sec * GPULET_NS_PER_S + (uint64_t)t.tv_nsec;
+}
+
+/* The share of a core that the process uses in pauses after runs that keep both threads busy. */
+static double use_of_pauses(bool spin)
+{
+    enum { ITEMS = 256, WIDTH = 512, PAUSES = 15 };
+    const struct timespec pause = {.tv_nsec = 20000000};
+    const gpulet_engine_load_options_t options = {
+        .name = "model", .path = test_engine.path, .threads = 2, .units = 2, .spin = spin};
+    gpulet_engine_model_t *model = NULL;
+    uint64_t used_ns = 0;
+    uint64_t passed_ns = 0;
+    assert_int_equal(OPS->load(&model, test_engine.engine, &options, NULL), GPULET_OK);
+    float *values = calloc((size_t)ITEMS * WIDTH, sizeof(*values));
+    assert_non_null(values);
+    for (int i = 0; i < PAUSES; i++) {
+        gpulet_tensor_view_t input =
+            view_of(GPULET_DATATYPE_FP32, values, (size_t)ITEMS * WIDTH * 4, 2, ITEMS, WIDTH);
+        gpulet_engine_output_t output = {.owner = NULL};
+        assert_int_equal(OPS->run(model, &input, &output, NULL), GPULET_OK);
+        OPS->output_release(model, &output);
+        uint64_t cpu_begin_ns = cpu_ns();
+        uint64_t begin_ns = gpulet_clock_ns();
+        (void)nanosleep(&pause, NULL);
+        used_ns += cpu_ns() - cpu_begin_ns;
+        passed_ns += gpulet_clock_ns() - begin_ns;
+    }
+    free(values);
+    OPS->unload(model);
+    return (double)used_ns / (double)passed_ns;
+}
+
+static void threads_do_not_spin_unless_told_to(void **state)
+{
+    of_the_host_only();
+    (void)state;
+    gpulet_test_onnx_matmul_chain(make_path("chain.onnx"), 512, 4);
+    double calm = use_of_pauses(false);
+    double spinning = use_of_pauses(true);
+    print_message("of a core in pauses: %.4f, spinning %.4f\n", calm, spinning);
+    assert_true(calm < 0.1);
 }
 
 /* A library without CUDA, or a machine without it, says so in the library's own words. */
@@ -422,6 +471,7 @@ int run_ort_cases(void)
         cmocka_unit_test(opening_and_loading_starts_no_telemetry),
         cmocka_unit_test(says_why_a_provider_cannot_be_had),
         cmocka_unit_test(pool_threads_are_one_less_and_inherit_the_mask),
+        cmocka_unit_test(threads_do_not_spin_unless_told_to),
         cmocka_unit_test(says_what_is_wrong_with_a_model),
         cmocka_unit_test(refuses_what_the_protocol_cannot_say),
         cmocka_unit_test(reads_weights_that_lie_beside_the_model),
