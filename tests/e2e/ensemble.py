@@ -1,6 +1,7 @@
 """Ensembles: graphs of models that are one model to clients, run inside the server."""
 import json
 import os
+import socket
 import threading
 import unittest
 
@@ -371,7 +372,14 @@ class Ends(Ensembles):
             c.send(head("POST", "/v2/models/e/infer", body) + body)
         # Later ones may still wait for their first step behind what runs: the first is answered after three seconds at the earliest.
         wait_for(lambda: s.model_status("e")["offered"] == 6, "all six read")
-        for c in clients:
+        for c in clients[:3]:
+            c.close()
+        for c in clients[3:]:  # looks the same, but these still read
+            c.socket.shutdown(socket.SHUT_WR)
+        for c in clients[3:]:
+            r = c.read_response()
+            self.assertEqual((r.status, r.error()), (400, "the client is gone"))
+            self.assertTrue(c.is_closed())
             c.close()
         wait_for(lambda: s.model_status("e")["cancelled"] == 6, "all six cancelled")
         self.wait_idle()
