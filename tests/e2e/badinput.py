@@ -13,7 +13,7 @@ from harness import (Closed, Repository, Server, binary, floats, head, identity_
 
 INFER = "/v2/models/identity/infer"
 GOOD = [float(i) for i in range(16)]
-# Where the protocol wants a whole number that is at least 0: as JSON, and as text of a header.
+# None of these is a size, in JSON or as the text of a header (there 016 is one).
 NO_SIZES = ["NaN", "Infinity", "-Infinity", "1e999", "-1e999", "1e-999", "-16", "-1", "16.5", "0.5", "9" * 25, "9" * 400, "0x10", "016", "+16", "1_6"]
 
 
