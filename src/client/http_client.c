@@ -83,6 +83,19 @@ gpulet_status_t gpulet_url_resolve(gpulet_url_t *url, gpulet_error_t *err)
     return GPULET_OK;
 }
 
+void gpulet_url_append_segment(gpulet_buf_t *out, const char *name)
+{
+    static const char plain[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
+    while (*name != '\0') {
+        size_t size = strspn(name, plain);
+        gpulet_buf_append(out, name, size);
+        name += size;
+        if (*name != '\0')
+            gpulet_buf_printf(out, "%%%02X", (unsigned)(unsigned char)*name++);
+    }
+}
+
 gpulet_status_t gpulet_client_create(gpulet_client_t **out, const gpulet_url_t *url,
                                      gpulet_error_t *err)
 {

@@ -28,6 +28,8 @@ typedef struct gpulet_url {
 gpulet_status_t gpulet_url_parse(gpulet_url_t *out, const char *text,
                                  gpulet_error_t *err) GPULET_MUST_USE;
 gpulet_status_t gpulet_url_resolve(gpulet_url_t *url, gpulet_error_t *err) GPULET_MUST_USE;
+/* Appends a name, whatever is in it, as one segment of a path. */
+void gpulet_url_append_segment(gpulet_buf_t *out, const char *name);
 
 typedef struct gpulet_client gpulet_client_t;
 

@@ -6,7 +6,7 @@
 
 #include <jansson.h>
 
-#include "base/parse.h"
+#include "proto/oip.h"
 
 enum { TIMEOUT_MS = 10000, ELEMENTS_MAX = 1 << 28 };
 
@@ -73,9 +73,11 @@ gpulet_status_t gpulet_model_info_fetch(gpulet_model_info_t *out, const gpulet_u
     int http = 0;
     memset(out, 0, sizeof(*out));
     (void)snprintf(out->name, sizeof(out->name), "%s", model);
-    gpulet_buf_printf(&path, "/v2/models/%s", model);
-    gpulet_status_t st =
-        gpulet_client_fetch(&http, &body, url, "GET", path.data, NULL, 0, TIMEOUT_MS, err);
+    gpulet_buf_append_str(&path, "/v2/models/");
+    gpulet_url_append_segment(&path, model);
+    gpulet_status_t st = path.failed ? gpulet_fail(err, GPULET_E_NOMEM, "out of memory")
+                                     : gpulet_client_fetch(&http, &body, url, "GET", path.data,
+                                                           NULL, 0, TIMEOUT_MS, err);
     if (st == GPULET_OK && http != 200)
         st = gpulet_fail(err, GPULET_E_NOT_FOUND, "model '%s': the server answers %d: %.200s",
                          model, http, body.size > 0 ? body.data : "");
@@ -181,8 +183,9 @@ static gpulet_status_t append_input(gpulet_buf_t *json, gpulet_buf_t *tail,
     gpulet_status_t st = fill_shape(&full, spec, shape);
     if (st != GPULET_OK || (st = gpulet_shape_elements(&elements, &full)) != GPULET_OK)
         return st;
-    gpulet_buf_printf(json, "{\"name\":\"%s\",\"datatype\":\"%s\",\"shape\":[", spec->name,
-                      gpulet_datatype_name(spec->type));
+    gpulet_buf_append_str(json, "{\"name\":");
+    gpulet_json_string(json, spec->name, strlen(spec->name));
+    gpulet_buf_printf(json, ",\"datatype\":\"%s\",\"shape\":[", gpulet_datatype_name(spec->type));
     for (uint32_t i = 0; i < full.rank; i++)
         gpulet_buf_printf(json, "%s%lld", i > 0 ? "," : "", (long long)full.dims[i]);
     gpulet_buf_append_char(json, ']');
@@ -217,9 +220,10 @@ gpulet_status_t gpulet_request_make(gpulet_buf_t *out, const gpulet_model_info_t
                 info->name, info->io.inputs[i].name);
     }
     gpulet_buf_append_str(&json, binary ? "],\"parameters\":{\"binary_data_output\":true}}" : "]}");
-    gpulet_buf_printf(
-        out, "POST %s/v2/models/%s/infer HTTP/1.1\r\nHost: %s%s%s:%s\r\nUser-Agent: gpulet\r\n",
-        url->base, info->name, v6 ? "[" : "", url->host, v6 ? "]" : "", url->port);
+    gpulet_buf_printf(out, "POST %s/v2/models/", url->base);
+    gpulet_url_append_segment(out, info->name);
+    gpulet_buf_printf(out, "/infer HTTP/1.1\r\nHost: %s%s%s:%s\r\nUser-Agent: gpulet\r\n",
+                      v6 ? "[" : "", url->host, v6 ? "]" : "", url->port);
     if (binary)
         gpulet_buf_printf(
             out,

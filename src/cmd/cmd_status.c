@@ -200,7 +200,9 @@ static int change_model(status_settings_t *s, const char *model, const char *ver
     gpulet_buf_t body = GPULET_BUF_INIT;
     gpulet_error_t err = {"out of memory"};
     int exit_code = CMD_DONE;
-    gpulet_buf_printf(&path, "/v2/repository/models/%s/%s", model, verb);
+    gpulet_buf_append_str(&path, "/v2/repository/models/");
+    gpulet_url_append_segment(&path, model);
+    gpulet_buf_printf(&path, "/%s", verb);
     if (path.failed || ask(&body, s, "POST", path.data, &err) != GPULET_OK)
         exit_code = cmd_complain("models", CMD_FAILED, err.text);
     gpulet_buf_deinit(&path);

@@ -390,6 +390,30 @@ class WithServer(Case):
         self.gpulet("bench", "--url", self.url, "--model", "quick", "--duration-s", "0.2", code=1)
 
 
+class OddNames(Case):
+    def test_names_that_need_escapes_reach_the_server_as_they_are(self):
+        for name in ("odd name+é%", "a?b#c", 'quo"te'):
+            self.repository.add(name, inputs=('the "in" \\:FP32:-1x2',), outputs=("OUT:FP32:-1x2",))
+        server = Server(self.repository)
+        self.addCleanup(server.kill)
+        url = "http://127.0.0.1:%d" % server.port
+        with server.client() as c:
+            self.assertEqual(c.request("GET", "/v2/models/odd%20name%2B%C3%A9%25").json()["inputs"][0]["name"], 'the "in" \\')
+        for name in ("odd name+é%", "a?b#c", 'quo"te'):
+            for more in ([], ["--tensors-json"]):
+                report = json.loads(self.gpulet("bench", "--url", url, "--model", name, "--rate-rps", "50", "--duration-s", "0.3", "--warmup-s", "0",
+                                                "--json", *more))
+                m = report["models"][0]
+                self.assertEqual((m["model"], m["failed"], m["error"]), (name, 0, ""))
+                self.assertGreater(m["in_time"], 0)
+            for verb, state in (("unload", "UNAVAILABLE"), ("load", "READY")):
+                self.gpulet("models", verb, name, "--url", url)
+                index = json.loads(self.gpulet("models", "--url", url, "--json"))
+                self.assertEqual([m["state"] for m in index if m["name"] == name], [state])
+                server.note_workers()
+        server.stop()
+
+
 class Profile(Case):
     def words(self, *more, store="none"):
         return ["profile", "--model-repository", self.repository.path, "--engine", "fake", "--device", "fake", "--fake-devices", "fake:4:1",

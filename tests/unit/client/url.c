@@ -90,6 +90,26 @@ static void an_unknown_host_is_named(void **state)
     assert_non_null(strstr(err.text, "no-such-host.invalid"));
 }
 
+static void any_name_is_one_segment_of_a_path(void **state)
+{
+    static const char *const cases[][2] = {
+        {"resnet50", "resnet50"},
+        {"a-B_c.9~", "a-B_c.9~"},
+        {"odd name+\xc3\xa9%", "odd%20name%2B%C3%A9%25"},
+        {"a/b?c#d", "a%2Fb%3Fc%23d"},
+        {"x\r\nHost: y", "x%0D%0AHost%3A%20y"},
+        {"", ""},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        gpulet_buf_t out = GPULET_BUF_INIT;
+        gpulet_buf_append_char(&out, '/');
+        gpulet_url_append_segment(&out, cases[i][0]);
+        assert_string_equal(out.data + 1, cases[i][1]);
+        gpulet_buf_deinit(&out);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -97,6 +117,7 @@ int main(void)
         cmocka_unit_test(what_is_no_url_is_refused_and_quoted),
         cmocka_unit_test(texts_that_are_too_long_are_refused),
         cmocka_unit_test(an_unknown_host_is_named),
+        cmocka_unit_test(any_name_is_one_segment_of_a_path),
     };
     return cmocka_run_group_tests_name("client.url", tests, NULL, NULL);
 }
