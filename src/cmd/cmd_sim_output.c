@@ -7,6 +7,7 @@
 #include "client/load.h"
 #include "cmd/cmd_sim.h"
 #include "core/csv.h"
+#include "proto/json_write.h"
 
 static double quantile_ms(const gpulet_hist_t *hist, double q)
 {
@@ -91,14 +92,9 @@ gpulet_status_t cmd_sim_put_json(gpulet_buf_t *out, const sim_settings_t *s,
         (void)json_object_set_new(root, "peak_rps", json_real(peak->rate_rps));
         (void)json_object_set_new(root, "peak_runs", json_integer((json_int_t)peak->runs));
     }
-    char *text = root != NULL ? json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(9)) : NULL;
-    json_decref(root);
-    if (text == NULL)
-        return GPULET_E_NOMEM;
-    gpulet_buf_append_str(out, text);
+    gpulet_status_t st = gpulet_json_write(out, root, true);
     gpulet_buf_append_char(out, '\n');
-    free(text);
-    return gpulet_buf_status(out);
+    return st == GPULET_OK ? gpulet_buf_status(out) : st;
 }
 
 /* The table of `gpulet bench`, which counts the same things. */

@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "proto/json_write.h"
 #include "server/admin_request.h"
 #include "server/follow.h"
 #include "server/gpulets.h"
@@ -36,13 +37,12 @@ static bool wait_for(gpulet_server_t *server, gpulet_http_request_t *http, uint6
 
 static void respond_json(gpulet_http_request_t *http, int status, json_t *root)
 {
-    char *text = root != NULL ? json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
-    json_decref(root);
-    if (text == NULL)
+    gpulet_buf_t out = GPULET_BUF_INIT;
+    if (gpulet_json_write(&out, root, false) != GPULET_OK)
         server_respond_error(http, 503, "out of memory");
     else
-        gpulet_http_respond_text(http, status, "application/json", text, strlen(text));
-    free(text);
+        gpulet_http_respond_text(http, status, "application/json", out.data, out.size);
+    gpulet_buf_deinit(&out);
 }
 
 static void respond_outcome(gpulet_http_request_t *http, server_outcome_t outcome,

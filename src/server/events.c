@@ -6,6 +6,8 @@
 
 #include <jansson.h>
 
+#include "core/text.h"
+
 struct server_events {
     uint64_t next; /* sequence number */
     server_event_t ring[SERVER_EVENTS_MAX];
@@ -80,10 +82,9 @@ void server_events_count(server_events_t *events, gpulet_follow_reason_t reason,
 
 static void write_number(gpulet_buf_t *out, const char *name, double value)
 {
-    if (isfinite(value))
-        gpulet_buf_printf(out, ",\"%s\":%.6g", name, value);
-    else
-        gpulet_buf_printf(out, ",\"%s\":null", name);
+    char text[GPULET_TEXT_NUMBER_SIZE];
+    gpulet_buf_printf(out, ",\"%s\":%s", name,
+                      isfinite(value) ? gpulet_text_number(text, value) : "null");
 }
 
 /* A text may have been cut inside a character. */

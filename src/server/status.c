@@ -1,11 +1,11 @@
 /* GET /gpulet/v1/status: what the server does now, for `gpulet status` and people. */
 #include <math.h>
-#include <stdlib.h>
 
 #include <jansson.h>
 
 #include "base/clock.h"
 #include "base/version.h"
+#include "proto/json_write.h"
 #include "server/follow.h"
 
 /* A reason may hold a path, or have been cut inside a character. */
@@ -164,11 +164,5 @@ gpulet_status_t server_status_write(gpulet_buf_t *out, gpulet_server_t *server)
                   "connections", (int)gpulet_http_server_connections(server->http), "devices",
                   devices, "gpulets", gpulets, "models", models);
     add_plan(root, server, now_ns);
-    char *text = root != NULL ? json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
-    json_decref(root);
-    if (text == NULL)
-        return GPULET_E_NOMEM;
-    gpulet_buf_append_str(out, text);
-    free(text);
-    return gpulet_buf_status(out);
+    return gpulet_json_write(out, root, false);
 }
