@@ -59,10 +59,16 @@ gpulet_status_t gpulet_load_run(gpulet_load_result_t *results, double *seconds_o
                                 const gpulet_load_options_t *options,
                                 gpulet_error_t *err) GPULET_MUST_USE;
 
+/* What a server said of itself; NAN: it did not. */
+typedef struct gpulet_load_server {
+    double devices_time_avg;
+    double replans;
+} gpulet_load_server_t;
+
 /* The document of docs/formats.md, and a table for people. */
 gpulet_status_t gpulet_load_report_json(gpulet_buf_t *out, const gpulet_load_result_t *results,
-                                        size_t count, double seconds,
-                                        uint64_t seed) GPULET_MUST_USE;
+                                        size_t count, double seconds, uint64_t seed,
+                                        const gpulet_load_server_t *server) GPULET_MUST_USE;
 void gpulet_load_report_table(gpulet_buf_t *out, const char *kind,
                               const gpulet_load_result_t *results, size_t count, double seconds);
 

@@ -1,8 +1,9 @@
-#include <stdlib.h>
+#include <math.h>
 
 #include <jansson.h>
 
 #include "client/load.h"
+#include "proto/json_write.h"
 
 static double quantile_ms(const gpulet_hist_t *hist, double q)
 {
@@ -16,8 +17,22 @@ static json_t *text_json(const char *text)
     return value != NULL ? value : json_string("(not UTF-8)");
 }
 
+/* The fields of a simulation's report that only the server can know. */
+static void add_server(json_t *root, const gpulet_load_server_t *server)
+{
+    /* A hash of the brain's every decision: no server tells them. */
+    (void)json_object_set_new(root, "trace_hash", json_null());
+    (void)json_object_set_new(
+        root, "devices_time_avg",
+        isnan(server->devices_time_avg) ? json_null() : json_real(server->devices_time_avg));
+    (void)json_object_set_new(root, "replans",
+                              isnan(server->replans) ? json_null()
+                                                     : json_integer((json_int_t)server->replans));
+}
+
 gpulet_status_t gpulet_load_report_json(gpulet_buf_t *out, const gpulet_load_result_t *results,
-                                        size_t count, double seconds, uint64_t seed)
+                                        size_t count, double seconds, uint64_t seed,
+                                        const gpulet_load_server_t *server)
 {
     uint64_t offered = 0;
     uint64_t in_time = 0;
@@ -45,14 +60,10 @@ gpulet_status_t gpulet_load_report_json(gpulet_buf_t *out, const gpulet_load_res
                              offered > 0 ? (double)in_time / (double)offered : 1.0, "goodput_rps",
                              seconds > 0 ? (double)in_time / seconds : 0.0, "answered_rps",
                              seconds > 0 ? (double)answered / seconds : 0.0);
-    char *text = root != NULL ? json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(9)) : NULL;
-    json_decref(root);
-    if (text == NULL)
-        return GPULET_E_NOMEM;
-    gpulet_buf_append_str(out, text);
+    add_server(root, server);
+    gpulet_status_t st = gpulet_json_write(out, root, true);
     gpulet_buf_append_char(out, '\n');
-    free(text);
-    return gpulet_buf_status(out);
+    return st == GPULET_OK ? gpulet_buf_status(out) : st;
 }
 
 void gpulet_load_report_table(gpulet_buf_t *out, const char *kind,

@@ -6,6 +6,8 @@
 #include "base/process.h"
 #include "client/load.h"
 #include "cmd/cmd.h"
+#include "cmd/cmd_attainment.h"
+#include "cmd/cmd_bench_look.h"
 #include "core/csv.h"
 #include "core/workload.h"
 #include "sim/load.h"
@@ -29,6 +31,7 @@ typedef struct bench_settings {
     uint64_t dim;
     char *shapes;
     double multiple;
+    double min_attainment;
     bool tensors_json;
     bool json;
     bool quiet;
@@ -74,6 +77,7 @@ const gpulet_option_t cmd_bench_options[] = {
      NULL},
     {"protocol", GPULET_OPTION_STRING, AT(protocol), "http", ANY, "NAME", "http", NULL},
     {"seed", GPULET_OPTION_U64, AT(seed), "1", ANY, "N", "of arrivals and data", NULL},
+    CMD_MIN_ATTAINMENT(bench_settings_t),
     {"json", GPULET_OPTION_BOOL, AT(json), NULL, ANY, NULL, "one JSON document on stdout",
      "Output"},
     {"quiet", GPULET_OPTION_BOOL, AT(quiet), NULL, ANY, NULL, "no progress line", NULL},
@@ -153,15 +157,48 @@ static size_t fill_models(gpulet_load_model_t *models, const bench_settings_t *s
     return count;
 }
 
-static gpulet_status_t run(const bench_settings_t *s, const bench_files_t *files,
-                           gpulet_error_t *err)
+static int judge(const bench_settings_t *s, const gpulet_load_result_t *results, size_t count)
+{
+    cmd_attainment_t attainment;
+    cmd_attainment_begin(&attainment, s->min_attainment);
+    for (size_t i = 0; i < count; i++)
+        cmd_attainment_add(&attainment, results[i].name, results[i].in_time, results[i].offered);
+    return cmd_attainment_end(&attainment, "bench");
+}
+
+/* Puts the load on the server, and what came of it into out. */
+static gpulet_status_t put_load(gpulet_buf_t *out, gpulet_load_result_t *results,
+                                const bench_settings_t *s, const gpulet_load_options_t *options,
+                                gpulet_error_t *err)
+{
+    cmd_bench_look_t before;
+    cmd_bench_look_t after;
+    double seconds = 0;
+    if (s->json)
+        cmd_bench_look(&before, s->url);
+    gpulet_status_t st = gpulet_load_run(results, &seconds, options, err);
+    if (st != GPULET_OK)
+        return st;
+    if (s->json) {
+        cmd_bench_look(&after, s->url);
+        const gpulet_load_server_t server = cmd_bench_between(&before, &after);
+        st =
+            gpulet_load_report_json(out, results, options->models_count, seconds, s->seed, &server);
+    } else {
+        gpulet_load_report_table(out, "model", results, options->models_count, seconds);
+        st = gpulet_buf_status(out);
+    }
+    return st == GPULET_OK ? st : gpulet_fail(err, st, "out of memory");
+}
+
+static int run(const bench_settings_t *s, const bench_files_t *files, gpulet_error_t *err)
 {
     size_t most =
         files->workload != NULL && files->workload->count > 0 ? files->workload->count : 1;
     gpulet_load_model_t *models = calloc(most, sizeof(*models));
     gpulet_load_result_t *results = calloc(most, sizeof(*results));
     gpulet_buf_t out = GPULET_BUF_INIT;
-    double seconds = 0;
+    int exit_code = CMD_FAILED;
     gpulet_status_t st = models != NULL && results != NULL
                              ? GPULET_OK
                              : gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
@@ -181,18 +218,16 @@ static gpulet_status_t run(const bench_settings_t *s, const bench_files_t *files
             .seed = s->seed,
             .progress = !s->quiet && !s->json,
         };
-        st = gpulet_load_run(results, &seconds, &options, err);
-        if (st == GPULET_OK && s->json)
-            st = gpulet_load_report_json(&out, results, options.models_count, seconds, s->seed);
-        else if (st == GPULET_OK)
-            gpulet_load_report_table(&out, "model", results, options.models_count, seconds);
+        st = put_load(&out, results, s, &options, err);
+        if (st == GPULET_OK)
+            exit_code = judge(s, results, options.models_count);
     }
     if (st == GPULET_OK)
-        (void)fputs(out.data != NULL ? out.data : "", stdout);
+        (void)fputs(out.data, stdout);
     gpulet_buf_deinit(&out);
     free(models);
     free(results);
-    return st;
+    return exit_code;
 }
 
 int cmd_bench(int argc, char **argv)
@@ -213,10 +248,9 @@ int cmd_bench(int argc, char **argv)
         if (st == GPULET_OK && s.rates != NULL)
             st = read_rates(&files, &s, &err);
         gpulet_process_short_slices();
-        if (st == GPULET_OK)
-            st = run(&s, &files, &err);
-        if (st != GPULET_OK)
-            exit_code = cmd_complain("bench", CMD_FAILED, err.text);
+        exit_code = st == GPULET_OK ? run(&s, &files, &err) : CMD_FAILED;
+        if (exit_code == CMD_FAILED)
+            (void)cmd_complain("bench", exit_code, err.text);
     }
     gpulet_workload_destroy(files.workload);
     gpulet_sim_rates_destroy(files.rates);

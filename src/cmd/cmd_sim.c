@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/parse.h"
 #include "cmd/cmd.h"
+#include "cmd/cmd_attainment.h"
 #include "core/csv.h"
 #include "sim/random.h"
 
@@ -101,6 +102,7 @@ const gpulet_option_t cmd_sim_options[] = {
      "the highest multiple of the workload that keeps misses below --miss-max", "Questions"},
     {"miss-max", GPULET_OPTION_F64, AT(miss_max), "0.01", 1e-6, 1, "PART",
      "part of the requests that may miss", NULL},
+    CMD_MIN_ATTAINMENT(sim_settings_t),
     {"series", GPULET_OPTION_STRING, AT(series), NULL, ANY, "FILE",
      "write what happened in each window (CSV)", "Output"},
     {"series-s", GPULET_OPTION_F64, AT(series_s), "20", 0.01, 1e6, "S", "windows of the series",
@@ -375,6 +377,22 @@ static gpulet_status_t put_out(const sim_settings_t *s, const gpulet_sim_result_
     return st;
 }
 
+/* Of a model what clients asked of it: what applications asked of it is theirs. */
+static int judge(const sim_settings_t *s, const gpulet_sim_result_t *result)
+{
+    cmd_attainment_t attainment;
+    cmd_attainment_begin(&attainment, s->min_attainment);
+    for (size_t i = 0; i < result->models_count; i++) {
+        const gpulet_sim_model_t *m = &result->models[i];
+        cmd_attainment_add(&attainment, m->name, m->in_time - m->staged.in_time,
+                           m->offered - m->staged.offered - (m->cancelled - m->staged.cancelled));
+    }
+    for (size_t i = 0; i < result->apps_count; i++)
+        cmd_attainment_add(&attainment, result->apps[i].name, result->apps[i].in_time,
+                           result->apps[i].offered - result->apps[i].cancelled);
+    return cmd_attainment_end(&attainment, "sim");
+}
+
 static int simulate(const sim_settings_t *s, const inputs_t *in, gpulet_error_t *err)
 {
     gpulet_sim_result_t result = {0};
@@ -391,10 +409,9 @@ static int simulate(const sim_settings_t *s, const inputs_t *in, gpulet_error_t 
     double wall_s = (double)(gpulet_clock_ns() - begin_ns) / 1e9;
     if (st == GPULET_OK)
         st = put_out(s, &result, s->peak ? &peak : NULL, wall_s, err);
+    int exit_code = st == GPULET_OK ? judge(s, &result) : CMD_FAILED;
     gpulet_sim_result_deinit(&result);
-    if (st != GPULET_OK)
-        return CMD_FAILED;
-    return s->peak && peak.multiple <= 0 ? CMD_NO : CMD_DONE;
+    return exit_code == CMD_DONE && s->peak && peak.multiple <= 0 ? CMD_NO : exit_code;
 }
 
 /* A world of the checks once more. */
@@ -414,9 +431,10 @@ static int simulate_world(const sim_settings_t *s, gpulet_error_t *err)
         st = gpulet_sim_run(&result, &world.options, err);
     if (st == GPULET_OK)
         st = put_out(s, &result, NULL, (double)(gpulet_clock_ns() - begin_ns) / 1e9, err);
+    int exit_code = st == GPULET_OK ? judge(s, &result) : CMD_FAILED;
     gpulet_sim_result_deinit(&result);
     gpulet_sim_world_deinit(&world);
-    return st == GPULET_OK ? CMD_DONE : CMD_FAILED;
+    return exit_code;
 }
 
 static int answer(const sim_settings_t *s, gpulet_error_t *err)

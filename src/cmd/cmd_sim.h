@@ -44,6 +44,7 @@ typedef struct sim_settings {
     char *world;
     bool peak;
     double miss_max;
+    double min_attainment;
     char *series;
     double series_s;
     bool json;

@@ -65,7 +65,8 @@ class General(Case):
         self.gpulet(code=2)
         self.assertIn("dance", self.gpulet("dance", code=2))
         for words, mentions in ((("plan",), "--profiles"), (("plan", "--no-such"), "no-such"), (("plan", "--latency-margin", "x"), "latency-margin"),
-                                (("bench", "--rate-rps", "-5", "--model", "m"), "rate-rps"), (("profile",), "--model-repository"), (("fit",), "--pairs"), (("fit", "--pairs", "p", "--kind", "best"), "auto"),
+                                (("bench", "--rate-rps", "-5", "--model", "m"), "rate-rps"), (("bench", "--min-attainment", "0", "--model", "m"), "min-attainment"),
+                                (("sim", "--min-attainment", "1.5"), "min-attainment"), (("profile",), "--model-repository"), (("fit",), "--pairs"), (("fit", "--pairs", "p", "--kind", "best"), "auto"),
                                 (("fit", "--pairs", "p"), "--profiles"), (("fit", "--pairs", "p", "--train", "1"), "train"),
                                 (("status", "word"), "word"), (("status", "--url", "ftp://nothing"), "--url"), (("models", "--url", "host:0"), "--url"),
                                 (("models", "load", "m", "--url", "host:x"), "--url"), (("bench", "--model", "m", "--url", "ftp://nothing"), "--url"),
@@ -273,35 +274,70 @@ class Plan(Case):
                 self.assertIn("standard output: No space left", done.stderr)
 
 
-class LongObjective(Case):
-    def test_bench_waits_as_long_as_an_answer_may_take(self):
-        class Slow(http.server.BaseHTTPRequestHandler):
-            def answer(self, body):
-                self.send_response(200)
+class Foreign(Case):
+    """A server that is none of ours, with one model."""
+
+    def serve(self, infer, pages=lambda path: None):
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def answer(self, body, status=200):
+                self.send_response(status)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
 
             def do_GET(self):
                 tensor = {"datatype": "FP32", "shape": [-1, 4]}
-                self.answer(json.dumps({"name": "m", "inputs": [dict(tensor, name="I")], "outputs": [dict(tensor, name="O")]}).encode())
+                page = {"name": "m", "inputs": [dict(tensor, name="I")], "outputs": [dict(tensor, name="O")]} if self.path == "/v2/models/m" \
+                    else pages(self.path)
+                self.answer(json.dumps(page or {}).encode(), 200 if page else 404)
 
             def do_POST(self):
                 self.rfile.read(int(self.headers["Content-Length"]))
-                time.sleep(6)
+                infer()
                 self.answer(b"{}")
 
             def log_message(self, *_):
                 pass
 
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Slow)
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         self.addCleanup(server.server_close)
         self.addCleanup(server.shutdown)
-        m = json.loads(self.gpulet("bench", "--url", "http://127.0.0.1:%d" % server.server_port, "--model", "m", "--rate-rps", "20", "--arrivals",
-                                   "uniform", "--slo-ms", "7000", "--duration-s", "0.2", "--warmup-s", "0", "--json"))["models"][0]
+        return ["bench", "--url", "http://127.0.0.1:%d" % server.server_port, "--model", "m", "--rate-rps", "20", "--arrivals", "uniform",
+                "--duration-s", "0.2", "--warmup-s", "0", "--json"]
+
+    def test_bench_waits_as_long_as_an_answer_may_take(self):
+        words = self.serve(lambda: time.sleep(6))
+        m = json.loads(self.gpulet(*words, "--slo-ms", "7000"))["models"][0]
         self.assertGreater(m["offered"], 2)
         self.assertEqual((m["in_time"], m["failed"]), (m["offered"], 0), m["error"])
+
+    def test_what_a_server_does_not_say_of_itself_is_null(self):
+        report = json.loads(self.gpulet(*self.serve(lambda: None)))
+        self.assertEqual([report[key] for key in ("trace_hash", "devices_time_avg", "replans")], [None] * 3)
+        self.assertEqual(report["models"][0]["failed"], 0)
+
+    def test_what_a_server_says_of_itself_before_and_after_is_compared(self):
+        calm = {"uptime_s": 100.5, "replans": 7, "devices_used": 2, "next": 12, "transition": None}
+        under_way = {"reason": "burst", "since_ms": 5.0, "starting": 1, "loading": 0}
+        cases = (({"uptime_s": 110.5}, (2.0, 0)),
+                 ({"uptime_s": 110.5, "replans": 9, "next": 14}, (None, 2)),
+                 ({"uptime_s": 110.5, "next": 13}, (None, 0)),  # there may have been more devices for a while
+                 ({"uptime_s": 110.5, "devices_used": 3}, (None, 0)),
+                 ({"uptime_s": 110.5, "transition": under_way}, (None, 0)),
+                 ({"uptime_s": 9.5}, (None, None)))  # another process
+        for change, expected in cases:
+            looks = [calm, {**calm, **change}]
+
+            def pages(path):
+                said = looks[0]
+                if path.startswith("/gpulet/v1/events"):
+                    return {"events": [], "next": looks.pop(0)["next"]}
+                return {"version": "1", "ready": True, "draining": False, "planner": "optimal", "feasible": True, "devices": [], "gpulets": [],
+                        "models": [], **said} if path == "/gpulet/v1/status" else None
+            report = json.loads(self.gpulet(*self.serve(lambda: None, pages)))
+            self.assertEqual(looks, [])
+            self.assertEqual((report["devices_time_avg"], report["replans"]), expected, change)
 
 
 class WithServer(Case):
@@ -336,8 +372,9 @@ class WithServer(Case):
         fields = {"model", "offered", "in_time", "late", "rejected", "failed", "latency_ms_p50", "latency_ms_p99", "latency_ms_p999"}
         report = json.loads(self.gpulet("bench", "--url", self.url, "--model", "quick", "--rate-rps", "100", "--duration-s", "1",
                                         "--warmup-s", "0.2", "--slo-ms", "1000", "--seed", "7", "--json"))
-        self.assertLessEqual({"seed", "models", "attainment", "goodput_rps"}, set(report))
-        self.assertEqual(report["seed"], 7)
+        self.assertLessEqual({"seed", "trace_hash", "models", "attainment", "goodput_rps", "devices_time_avg", "replans"}, set(report))
+        self.assertEqual((report["seed"], report["trace_hash"]), (7, None))
+        self.assertIsInstance(report["replans"], int)
         m = report["models"][0]
         self.assertLessEqual(fields, set(m))
         self.assertEqual(m["offered"], m["in_time"] + m["late"] + m["rejected"] + m["failed"])
@@ -383,6 +420,19 @@ class WithServer(Case):
             offered.append({m["model"]: m["offered"] for m in live["models"]})
             self.assertEqual(offered[-1], {m["model"]: m["offered"] for m in simulated["models"]})
         self.assertNotEqual(offered[0], offered[1])
+
+    def test_bench_says_no_when_too_little_is_answered_in_time(self):
+        workload = self.write("w.csv", "model,rate_rps,slo_ms\nquick,40,100000\nslow,20,0.01\n")
+        words = [GPULET, "bench", "--url", self.url, "--workload", workload, "--duration-s", "0.5", "--warmup-s", "0", "--quiet"]
+        for more in ([], ["--json"]):
+            code, out, err = run(*words, *more, "--min-attainment", "0.01")
+            self.assertEqual((code, err.count("\n")), (3, 1), err)
+            self.assertRegex(err, r"^gpulet bench: --min-attainment 0.01 is missed by slow: 0.0000 \(0 of \d+ in time\)$")
+            self.assertIn("quick", out)
+            code, _, err = run(*words, *more)
+            self.assertEqual((code, err), (0, ""))
+        self.assertEqual({m["model"] for m in json.loads(run(*words, "--json", "--min-attainment", "1")[1])["models"]}, {"quick", "slow"})
+        self.gpulet("bench", "--url", self.url, "--model", "quick", "--rate-rps", "40", "--duration-s", "0.5", "--min-attainment", "0.01")
 
     def test_bench_failures(self):
         self.gpulet("bench", "--url", self.url, "--model", "nobody", "--duration-s", "0.2", code=1)

@@ -77,6 +77,18 @@ class Answers(Case):
         self.assertEqual(hashes[0], hashes[1])
         self.assertNotEqual(hashes[0], hashes[2])
 
+    def test_too_little_in_time_is_no_and_the_answer_is_whole(self):
+        words = ("--duration-s", "10")
+        calm = self.sim(*words, "--min-attainment", "0.9")
+        self.assertGreater(calm["attainment"], 0.9)
+        late = self.write("late.csv", "model,rate_rps,slo_ms\na,100,60\nb,40,0.001\n")
+        answers = self.sim(*words, "--min-attainment", "0.9", code=3, workload=late)
+        self.assertLessEqual(FIELDS, set(answers))
+        code, _, err = run(*self.words(*words, "--min-attainment", "0.9", workload=late))
+        self.assertEqual((code, err.count("\n")), (3, 1), err)
+        self.assertRegex(err, r"^gpulet sim: --min-attainment 0.9 is missed by b: 0.0000 \(0 of \d+ in time\)$")
+        self.sim(*words, workload=late)
+
     def test_a_table_for_people(self):
         found, out, err = run(*self.words("--duration-s", "5"))
         self.assertEqual(found, 0, err)
@@ -164,6 +176,12 @@ class Applications(Case):
         r = self.sim(arrivals=self.write("t.csv", "time_s,model,items\n0,x,1\n1,x,2\n2,a,1\n2.5,b,1\n"))
         self.assertEqual([(a["offered"], a["slo_ms"]) for a in r["apps"]], [(3, 200)])
         self.assertEqual([(m["model"], m["offered"] - m["by_apps"]) for m in r["models"]], [("a", 1), ("b", 1)])
+
+    def test_one_that_misses_is_named_its_models_are_not(self):
+        apps = self.write("late.yaml", "apps:\n  app: {slo_ms: 0.01, rate_rps: 50, stages: {x: {model: a}, y: {model: b, after: [x]}}}\n")
+        code, _, err = run(*self.words("--duration-s", "5", "--min-attainment", "0.5", apps=apps))
+        self.assertEqual(code, 3, err)
+        self.assertRegex(err, r"is missed by app: 0.0000 \(0 of \d+ in time\)$")
 
     def test_the_peak_and_a_table_for_people(self):
         r = self.sim("--peak", "--duration-s", "10")
