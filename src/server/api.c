@@ -539,10 +539,12 @@ gpulet_status_t server_api_open(gpulet_server_t *server, gpulet_error_t *err)
     gpulet_http_limits_t limits = {
         .connections_max = (uint32_t)s->http_connections_max,
         .head_bytes_max = (uint32_t)s->http_head_bytes_max,
+        .headers_max = (uint32_t)s->http_headers_max,
         .body_bytes_max = s->http_body_mb_max << 20,
         .head_timeout_ms = (uint32_t)s->http_head_timeout_ms,
         .body_timeout_ms = (uint32_t)s->http_body_timeout_ms,
         .idle_timeout_ms = (uint32_t)s->http_idle_timeout_ms,
+        .send_timeout_ms = (uint32_t)s->http_send_timeout_ms,
     };
     gpulet_http_handler_t api = {server,  on_request,  on_body_filled, on_body,
                                  on_gone, on_finished, format_error};

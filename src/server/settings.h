@@ -19,12 +19,14 @@ typedef struct gpulet_settings {
     uint64_t metrics_port;
     uint64_t http_connections_max;
     uint64_t http_head_bytes_max;
+    uint64_t http_headers_max;
     uint64_t http_body_mb_max;
     uint64_t http_json_depth_max;
     uint64_t http_tensors_max;
     uint64_t http_head_timeout_ms;
     uint64_t http_body_timeout_ms;
     uint64_t http_idle_timeout_ms;
+    uint64_t http_send_timeout_ms;
     char *device;
     char *fake_devices;
     char *fake_gone;

@@ -499,10 +499,38 @@ class Bad(unittest.TestCase):
 class Limits(unittest.TestCase):
     def serve(self, **options):
         repository = Repository().add("identity").add("pair", inputs=("A:FP32:-1x4", "B:FP32:-1x4"), outputs=("X:FP32:-1x4",))
+        repository.add("big", outputs=("OUTPUT:FP32:-1x1048576",))
         self.addCleanup(repository.close)
         server = Server(repository, **options)
         self.addCleanup(server.kill)
         return server
+
+    def check_fields_max(self, server, most):
+        for count, status in ((most, 200), (most + 1, 431)):
+            with server.client() as c:
+                c.send(request("GET /v2 HTTP/1.1", "Host: t", *["X%d: y" % i for i in range(count - 1)]))
+                r = c.read_response()
+                self.assertEqual(r.status, status, (count, r))
+                self.assertTrue(r.header("content-type").startswith("application/json"), r)
+                self.assertTrue(status == 200 or c.is_closed(), count)
+
+    def test_header_fields(self):
+        for settings, most in (({}, 100), ({"http_headers_max": 12}, 12), ({"http_headers_max": 300}, 300)):
+            server = self.serve(**settings)
+            self.check_fields_max(server, most)
+            identity_infer(server)
+            server.stop()
+
+    def test_an_answer_that_nobody_takes_is_given_up(self):
+        server = self.serve(http_send_timeout_ms=200)
+        body, headers = binary([("INPUT", "FP32", [16, 16], floats([0.0] * 256))])
+        with server.client() as c:  # more than sockets hold
+            c.send(head("POST", "/v2/models/big/infer", body, headers) + body)
+            wait_for(lambda: server.model_status("big")["in_time"] == 1, "answered")
+            wait_for(lambda: server.status()["connections"] == 1, "the connection closed", 20)
+            with self.assertRaises(Closed):
+                c.read_response()
+        server.stop()
 
     def test_too_many_connections_are_answered_and_closed(self):
         server = self.serve(http_connections_max=4)

@@ -443,12 +443,14 @@ class WithServer(Case):
 class OddNames(Case):
     def test_names_that_need_escapes_reach_the_server_as_they_are(self):
         for name in ("odd name+é%", "a?b#c", 'quo"te'):
-            self.repository.add(name, inputs=('the "in" \\:FP32:-1x2',), outputs=("OUT:FP32:-1x2",))
+            self.repository.add(name, config=parameters(slo_ms="123456.7891"), inputs=('the "in" \\:FP32:-1x2',), outputs=("OUT:FP32:-1x2",))
         server = Server(self.repository)
         self.addCleanup(server.kill)
         url = "http://127.0.0.1:%d" % server.port
         with server.client() as c:
             self.assertEqual(c.request("GET", "/v2/models/odd%20name%2B%C3%A9%25").json()["inputs"][0]["name"], 'the "in" \\')
+        for m in server.status()["models"]:
+            self.assertEqual(m["slo_ms"], 123456.7891)
         for name in ("odd name+é%", "a?b#c", 'quo"te'):
             for more in ([], ["--tensors-json"]):
                 report = json.loads(self.gpulet("bench", "--url", url, "--model", name, "--rate-rps", "50", "--duration-s", "0.3", "--warmup-s", "0",
