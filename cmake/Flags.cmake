@@ -1,4 +1,5 @@
 # Everything a compilation needs, carried by one target that every module links.
+set(GPULET_PRESET "none" CACHE STRING "the preset's name, for --version")
 set(GPULET_SANITIZE "" CACHE STRING "value for -fsanitize=, empty for none")
 option(GPULET_WERROR "treat warnings as errors" OFF)
 option(GPULET_FUZZ "instrument for libFuzzer and build the fuzz targets (clang)" OFF)

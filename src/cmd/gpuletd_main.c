@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/process.h"
-#include "base/version.h"
+#include "cmd/cmd_version.h"
 #include "server/server.h"
 
 static int print_help(void)
@@ -42,7 +42,7 @@ int main(int argc, char **argv)
         if (settings.help)
             (void)print_help();
         else
-            (void)printf("gpuletd %s (%s, %s)\n", GPULET_VERSION, GPULET_COMMIT, GPULET_BUILD);
+            cmd_version_print("gpuletd");
         gpulet_settings_deinit(&settings);
         return 0;
     }

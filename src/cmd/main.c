@@ -5,8 +5,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/version.h"
 #include "cmd/cmd.h"
+#include "cmd/cmd_version.h"
 
 const cmd_row_t cmd_rows[] = {
     {"plan", "", "how many devices a workload needs, and how to cut them", cmd_plan_options,
@@ -142,7 +142,7 @@ int main(int argc, char **argv)
         return end_output("", CMD_DONE);
     }
     if (strcmp(argv[1], "--version") == 0) {
-        (void)printf("gpulet %s (%s, %s)\n", GPULET_VERSION, GPULET_COMMIT, GPULET_BUILD);
+        cmd_version_print("gpulet");
         return end_output("", CMD_DONE);
     }
     const cmd_row_t *row = cmd_find(argv[1]);

@@ -5,7 +5,7 @@
 #include <unistd.h>
 
 #include "base/options.h"
-#include "base/version.h"
+#include "cmd/cmd_version.h"
 #include "worker/main_loop.h"
 #include "worker/prepare.h"
 
@@ -71,7 +71,7 @@ static int run(const worker_settings_t *settings, int words)
     if (settings->help)
         return print_help();
     if (settings->version) {
-        (void)printf("gpulet-worker %s (%s, %s)\n", GPULET_VERSION, GPULET_COMMIT, GPULET_BUILD);
+        cmd_version_print("gpulet-worker");
         return 0;
     }
     if (settings->parent != 0 && words == 0 && settings->prepare != NULL && settings->into != NULL)

@@ -12,7 +12,7 @@ import threading
 import time
 import unittest
 
-from harness import (GPULET, Crowd, Repository, Server, identity_infer, main, parameters, run)
+from harness import (BIN, GPULET, Crowd, Repository, Server, identity_infer, main, parameters, run, sanitized)
 
 DEVICES = """types:
   card:
@@ -59,7 +59,19 @@ class General(Case):
             text = self.gpulet(command, "--help")
             self.assertIn("Usage: gpulet " + command, text)
             self.assertIn("--json", text)
-        self.assertRegex(self.gpulet("--version"), r"^gpulet \d+\.\d+\.\d+")
+
+    def test_the_three_programs_say_what_they_are_built_of(self):
+        for program in ("gpulet", "gpuletd", "gpulet-worker"):
+            code, out, err = run(os.path.join(BIN, program), "--version")
+            self.assertEqual((code, err), (0, ""))
+            self.assertRegex(out, r"^%s \d+\.\d+\.\d+ \([0-9A-Za-z.-]+, preset [a-z]+, [A-Za-z]+, sanitizers: (none|[a-z,]+)\)\n" % program)
+            devices, engines = (dict(line.split(": ") for line in out.splitlines()[1:])[key].split() for key in ("devices", "engines"))
+            self.assertLessEqual({"cpu", "mps", "fake"}, set(devices))
+            self.assertLessEqual({"ort", "fake"}, set(engines))
+            self.assertEqual("sanitizers: none" not in out, sanitized())
+            folder = os.path.basename(os.path.dirname(os.path.abspath(BIN)))
+            if folder in ("dev", "release", "asan", "tsan", "cov"):
+                self.assertIn("preset %s," % folder, out)
 
     def test_wrong_usage_is_2_and_says_what_was_wrong(self):
         self.gpulet(code=2)
