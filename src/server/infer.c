@@ -183,6 +183,7 @@ static gpulet_status_t decode_json_inputs(server_infer_t *infer, gpulet_error_t 
 
 static gpulet_status_t check_bytes_inputs(server_infer_t *infer, gpulet_error_t *err)
 {
+    infer->named = true;
     for (uint32_t i = 0; i < infer->request.inputs_count; i++) {
         const gpulet_oip_input_t *input = &infer->request.inputs[i];
         uint64_t elements = 0;
@@ -232,8 +233,10 @@ static gpulet_status_t parse_and_check(server_infer_t *infer, gpulet_error_t *er
     if (st != GPULET_OK)
         return st;
     infer->request_parsed = true;
-    return gpulet_oip_request_check(&infer->layout, &infer->request, &infer->model->entry->config,
-                                    err);
+    st = gpulet_oip_request_check(&infer->layout, &infer->request, &infer->model->entry->config,
+                                  err);
+    infer->named = st != GPULET_OK;
+    return st;
 }
 
 /* Names the first input whose bytes are not all there. */
@@ -280,6 +283,7 @@ static gpulet_status_t make_raw_json(server_infer_t *infer, uint64_t size, gpule
 {
     const gpulet_model_config_t *config = &infer->model->entry->config;
     gpulet_buf_t json = GPULET_BUF_INIT;
+    infer->named = true;
     if (config->inputs_count != 1)
         return gpulet_fail(err, GPULET_E_INVALID,
                            "Raw request must only have 1 input (found %zu) to be deduced but got "

@@ -40,6 +40,8 @@ struct server_infer {
     gpulet_ticket_t ticket;
     bool raw; /* Inference-Header-Content-Length: 0 */
     bool request_parsed;
+    bool named; /* errors name the request even if it has no id, as those of Triton's core do: all
+                   but those of reading it */
     gpulet_oip_request_t request;
     gpulet_oip_layout_t layout;
     char *json;

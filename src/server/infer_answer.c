@@ -8,9 +8,24 @@
 #include "base/clock.h"
 #include "server/ensemble.h"
 
-enum { RETRY_AFTER_TEXT = 32 };
+enum {
+    RETRY_AFTER_TEXT = 32,
+    MESSAGE_SIZE = GPULET_ERROR_TEXT_MAX + GPULET_OIP_ID_MAX + 32 /* with the request's id */
+};
 
 /* ---- answers that are no result ---- */
+
+/* Clients look for the id in this form (docs/protocol.md). */
+static void name_request(char out[static MESSAGE_SIZE], const server_infer_t *infer,
+                         const char *text)
+{
+    const char *id = infer->request_parsed ? infer->request.id : "";
+    if (id[0] != '\0' || infer->named)
+        (void)snprintf(out, MESSAGE_SIZE, "[request id: %s] %s",
+                       id[0] != '\0' ? id : "<id_unknown>", text);
+    else
+        (void)snprintf(out, MESSAGE_SIZE, "%s", text);
+}
 
 void server_infer_fail(server_infer_t *infer, gpulet_status_t status, const char *text)
 {
@@ -31,9 +46,8 @@ void server_infer_cut_off(server_infer_t *infer)
 void server_infer_fail_ran(server_infer_t *infer, gpulet_status_t status, const char *text,
                            const server_ran_t *ran)
 {
-    char message[GPULET_ERROR_TEXT_MAX + GPULET_OIP_ID_MAX + 32];
+    char message[MESSAGE_SIZE];
     server_model_t *model = infer->model;
-    const char *id = infer->request_parsed ? infer->request.id : "";
     if (!infer->is_stage)
         server_infer_log_failure(infer, status == GPULET_E_CANCELLED, text, ran);
     infer->state = INFER_ANSWERED;
@@ -43,10 +57,7 @@ void server_infer_fail_ran(server_infer_t *infer, gpulet_status_t status, const 
         server_ensemble_stage_failed(infer, status, text);
         return;
     }
-    if (id[0] != '\0')
-        (void)snprintf(message, sizeof(message), "[request id: %s] %s", id, text);
-    else
-        (void)snprintf(message, sizeof(message), "%s", text);
+    name_request(message, infer, text);
     server_respond_status(infer->http, status, message);
 }
 
@@ -344,7 +355,8 @@ void server_infer_refuse(server_infer_t *infer, gpulet_reject_t reason, uint64_t
         [GPULET_REJECT_TOO_LARGE] = "the request has more items than a batch may have",
         [GPULET_REJECT_SHUTDOWN] = "the server is shutting down",
     };
-    char body[1024];
+    char text[GPULET_ERROR_TEXT_MAX];
+    char message[MESSAGE_SIZE];
     char after[RETRY_AFTER_TEXT];
     server_model_t *model = infer->model;
     const uint64_t total_ns = gpulet_clock_ns() - infer->arrival_ns;
@@ -356,11 +368,12 @@ void server_infer_refuse(server_infer_t *infer, gpulet_reject_t reason, uint64_t
     infer->state = INFER_ANSWERED;
     model->fail.count++;
     model->fail.ns += total_ns;
-    (void)snprintf(body, sizeof(body), "%s (model '%s', %s%s%sreason %s)", texts[reason],
+    (void)snprintf(text, sizeof(text), "%s (model '%s', %s%s%sreason %s)", texts[reason],
                    model->entry->name, step != NULL ? "step '" : "", step != NULL ? step : "",
                    step != NULL ? "', " : "", gpulet_reject_text(reason));
     gpulet_buf_clear(&infer->head);
-    gpulet_oip_error_write(&infer->head, body);
+    name_request(message, infer, text);
+    gpulet_oip_error_write(&infer->head, message);
     (void)snprintf(after, sizeof(after), "%llu",
                    (unsigned long long)((retry_after_ns + GPULET_NS_PER_S - 1) / GPULET_NS_PER_S +
                                         (retry_after_ns == 0)));

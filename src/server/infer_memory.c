@@ -130,6 +130,7 @@ void server_infer_finished(server_infer_t *infer)
     if (infer->request_parsed)
         gpulet_oip_request_deinit(&infer->request);
     infer->request_parsed = false;
+    infer->named = false;
     if (infer->json_capacity > JSON_CLASS_MAX_KEPT) {
         free(infer->json);
         infer->json = NULL;

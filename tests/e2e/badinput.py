@@ -343,6 +343,24 @@ class Bad(unittest.TestCase):
     def test_the_id_stands_in_the_message(self):
         r = self.server.infer("identity", infer_json(tensor("X", "FP32", [1, 16], GOOD), id="my-17"))
         self.assertEqual((r.status, r.error()), (400, "[request id: my-17] unexpected inference input 'X' for model 'identity'"))
+        r = self.server.infer("identity", infer_json(tensor("X", "FP32", [1, 16], GOOD)))
+        self.assertEqual(r.error(), "[request id: <id_unknown>] unexpected inference input 'X' for model 'identity'")
+        r = self.server.infer("pair", b"1234", headers={"Inference-Header-Content-Length": "0"})
+        self.assertTrue(r.error().startswith("[request id: <id_unknown>] Raw request must only have 1 input"), r)
+        body, headers = binary([("TEXT", "BYTES", [1, 2], b"\xff" * 16)])
+        r = self.server.infer("strings", body, headers=headers)
+        self.assertTrue(r.status == 400 and r.error().startswith("[request id: <id_unknown>] "), r)
+        for name, id in (("<id_unknown>", {}), ("mine", {"id": "mine"})):
+            r = self.server.infer("slow", infer_json(tensor("INPUT", "FP32", [1, 16], GOOD), parameters={"timeout": 1}, **id))
+            self.assertEqual(r.status, 503, r)
+            self.assertTrue(r.error().startswith("[request id: %s] " % name), r)
+
+    def test_what_reading_finds_wrong_has_no_unknown_id(self):
+        body, headers = binary([("INPUT", "FP32", [1, 16], floats(GOOD))])
+        for r in (self.server.infer("identity", b"{"), self.server.infer("identity", infer_json(tensor("INPUT", "FP32", [1, 16], GOOD[:-1]))),
+                  self.server.infer("identity", body + b"x", headers=headers), self.server.infer("nobody", identity_body())):
+            self.assertIn(r.status, (400, 404))
+            self.assertNotIn("request id", r.error())
 
     def test_bad_requests_on_the_wire(self):
         for case, (data, statuses) in WIRE_CASES.items():

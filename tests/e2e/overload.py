@@ -217,7 +217,7 @@ class Overload(unittest.TestCase):
         self.assertGreaterEqual(len(refused), 10)
         self.assertGreaterEqual(30 - len(refused), 4)
         for r in refused:
-            self.assertTrue(r.error().startswith("Exceeds maximum queue size"), r)
+            self.assertRegex(r.error(), r"^\[request id: \d+\] Exceeds maximum queue size")
             self.assertGreaterEqual(int(r.header("retry-after")), 1)
         self.assertEqual(self.misses("short"), {"queue_full": len(refused)})
         identity_infer(server, model="short")
