@@ -39,7 +39,7 @@ typedef struct gpulet_oip_input {
     char name[GPULET_TENSOR_NAME_MAX + 1];
     gpulet_datatype_t type;
     gpulet_shape_t shape;
-    bool binary; /* parameters.binary_data_size was there */
+    bool binary; /* parameters.binary_data_size was there, or goes without saying */
     uint64_t binary_size;
     const char *
         json_data; /* the text of the "data" array, brackets included; NULL when absent; borrowed */
@@ -73,6 +73,9 @@ gpulet_status_t gpulet_oip_request_parse(gpulet_oip_request_t *out, const char *
                                          size_t json_size, const gpulet_oip_limits_t *limits,
                                          gpulet_error_t *err) GPULET_MUST_USE;
 void gpulet_oip_request_deinit(gpulet_oip_request_t *request);
+/* tail_size: bytes that follow the JSON part. A single input that says nothing of its data has them
+ * all; to be called before the check. */
+void gpulet_oip_request_take_tail(gpulet_oip_request_t *request, uint64_t tail_size);
 
 /* What stands where once a request has been held against its model. Index i is the model's input i.
  */

@@ -323,6 +323,15 @@ static gpulet_status_t check_outputs(const checker_t *c)
     return st;
 }
 
+void gpulet_oip_request_take_tail(gpulet_oip_request_t *request, uint64_t tail_size)
+{
+    gpulet_oip_input_t *input = request->inputs;
+    if (tail_size == 0 || request->inputs_count != 1 || input->binary || input->json_data != NULL)
+        return;
+    input->binary = true;
+    input->binary_size = tail_size;
+}
+
 gpulet_status_t gpulet_oip_request_check(gpulet_oip_layout_t *out,
                                          const gpulet_oip_request_t *request,
                                          const gpulet_model_config_t *config, gpulet_error_t *err)

@@ -224,7 +224,8 @@ static void read_next_tensor(server_infer_t *infer)
     server_infer_submit(infer);
 }
 
-static gpulet_status_t parse_and_check(server_infer_t *infer, gpulet_error_t *err)
+static gpulet_status_t parse_and_check(server_infer_t *infer, uint64_t tail_size,
+                                       gpulet_error_t *err)
 {
     gpulet_oip_limits_t limits = {(uint32_t)infer->server->settings.http_json_depth_max,
                                   (uint32_t)infer->server->settings.http_tensors_max};
@@ -233,6 +234,7 @@ static gpulet_status_t parse_and_check(server_infer_t *infer, gpulet_error_t *er
     if (st != GPULET_OK)
         return st;
     infer->request_parsed = true;
+    gpulet_oip_request_take_tail(&infer->request, tail_size);
     st = gpulet_oip_request_check(&infer->layout, &infer->request, &infer->model->entry->config,
                                   err);
     infer->named = st != GPULET_OK;
@@ -257,7 +259,7 @@ static gpulet_status_t fail_short(const server_infer_t *infer, uint64_t tail_siz
 static bool begin_tensors(server_infer_t *infer, uint64_t tail_size)
 {
     gpulet_error_t err;
-    gpulet_status_t st = parse_and_check(infer, &err);
+    gpulet_status_t st = parse_and_check(infer, tail_size, &err);
     if (st == GPULET_OK && infer->layout.binary_total > tail_size)
         st = fail_short(infer, tail_size, &err);
     if (st == GPULET_OK && infer->layout.binary_total < tail_size)

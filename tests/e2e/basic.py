@@ -272,6 +272,21 @@ class Inference(Basic):
         r = self.infer("identity", floats(values[:15]), {"Inference-Header-Content-Length": "0"})
         self.assertEqual(r.status, 400, r)
 
+    def test_a_single_input_needs_no_size(self):
+        for model, name, datatype, raw in (("identity", "INPUT", "FP32", floats([float(i) for i in range(32)])),
+                                           ("strings", "TEXT", "BYTES", strings(b"a", b"", b"bcd", b"e"))):
+            start = infer_json(tensor(name, datatype, [2, 16 if datatype == "FP32" else 2]), parameters={"binary_data_output": True})
+            length = {"Inference-Header-Content-Length": str(len(start))}
+            for body, headers in ((start + raw, {}), (gzip.compress(start + raw), {"Content-Encoding": "gzip"})):
+                (output,) = self.good(self.infer(model, body, dict(length, **headers))).outputs().values()
+                self.assertEqual((output[0], output[2]), (datatype, raw))
+            for wrong in (raw[:-1], raw + b"x"):
+                self.assertEqual(self.infer(model, start + wrong, length).status, 400)
+            self.assertIn("has neither 'data' nor binary data", self.infer(model, start, length).error())
+        start = infer_json(tensor("A", "FP32", [1, 4]), tensor("B", "FP32", [1, 4], size=16))
+        r = self.infer("pair", start + floats([0.0] * 8), {"Inference-Header-Content-Length": str(len(start))})
+        self.assertIn("has neither 'data' nor binary data", r.error())
+
     def test_every_datatype_as_binary_and_as_json(self):
         formats = {"BOOL": "?", "UINT8": "B", "INT8": "b", "UINT16": "H", "INT16": "h", "UINT32": "I", "INT32": "i", "FP32": "f",
                    "UINT64": "Q", "INT64": "q", "FP64": "d"}

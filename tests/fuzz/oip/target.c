@@ -1,5 +1,6 @@
 /* Requests, tensor data and string tensors. The first byte chooses: below 0x40 a request, which is
- * then held against a model and decoded; below 0xc0 a "data" array of the datatype in the low bits,
+ * then held against a model and decoded, alone and with as many bytes behind it as the second byte
+ * says; below 0xc0 a "data" array of the datatype in the low bits,
  * with the number of elements in the second byte; else the check of a BYTES tensor of that many
  * elements. What is decoded must be written and read back to the same bytes. */
 #include <assert.h>
@@ -47,6 +48,10 @@ static void check_and_decode(const gpulet_oip_request_t *request)
     if (gpulet_oip_request_check(&layout, request, &config, NULL) != GPULET_OK)
         return;
     assert(layout.items >= 1 && layout.outputs_count >= 1 && layout.outputs_count <= 2);
+    uint64_t binary_total = 0;
+    for (uint32_t i = 0; i < request->inputs_count; i++)
+        binary_total += request->inputs[i].binary ? request->inputs[i].binary_size : 0;
+    assert(layout.binary_total == binary_total);
     for (uint32_t i = 0; i < 3; i++) {
         uint64_t elements = 0;
         if (layout.request_input[i] == UINT32_MAX)
@@ -65,7 +70,18 @@ static void check_and_decode(const gpulet_oip_request_t *request)
     }
 }
 
-static void run_request(const char *text, size_t size)
+/* With bytes behind it: they are an input's if nobody else says so, and only one can be meant. */
+static void run_tail(gpulet_oip_request_t *request, uint64_t tail_size)
+{
+    bool taken = request->inputs_count == 1 && !request->inputs[0].binary &&
+                 request->inputs[0].json_data == NULL && tail_size > 0;
+    gpulet_oip_request_take_tail(request, tail_size);
+    if (taken)
+        assert(request->inputs[0].binary && request->inputs[0].binary_size == tail_size);
+    check_and_decode(request);
+}
+
+static void run_request(const char *text, size_t size, uint64_t tail_size)
 {
     gpulet_oip_limits_t limits = GPULET_OIP_LIMITS_DEFAULT;
     gpulet_oip_request_t request;
@@ -81,6 +97,7 @@ static void run_request(const char *text, size_t size)
                 input->json_data + input->json_data_size <= text + size));
     }
     check_and_decode(&request);
+    run_tail(&request, tail_size);
     gpulet_oip_request_deinit(&request);
 }
 
@@ -152,7 +169,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const char *text = (const char *)data + 2;
     gpulet_datatype_t type = (gpulet_datatype_t)(data[0] % GPULET_DATATYPE_COUNT);
     if (data[0] < 0x40)
-        run_request(text, size - 2);
+        run_request(text, size - 2, data[1]);
     else if (data[0] < 0xc0)
         run_decode(type, data[1], text, size - 2);
     else

@@ -39,17 +39,24 @@ static int setup(void **state)
     return 0;
 }
 
-static gpulet_status_t check(gpulet_oip_layout_t *layout, const char *json, gpulet_error_t *err)
+static gpulet_status_t check_with_tail(gpulet_oip_layout_t *layout, const char *json,
+                                       uint64_t tail_size, gpulet_error_t *err)
 {
     gpulet_oip_limits_t limits = GPULET_OIP_LIMITS_DEFAULT;
     gpulet_oip_request_t request;
     char *copy = exact_copy(json, strlen(json));
     assert_int_equal(gpulet_oip_request_parse(&request, copy, strlen(json), &limits, err),
                      GPULET_OK);
+    gpulet_oip_request_take_tail(&request, tail_size);
     gpulet_status_t st = gpulet_oip_request_check(layout, &request, &config, err);
     gpulet_oip_request_deinit(&request);
     free(copy);
     return st;
+}
+
+static gpulet_status_t check(gpulet_oip_layout_t *layout, const char *json, gpulet_error_t *err)
+{
+    return check_with_tail(layout, json, 0, err);
 }
 
 #define X(dims, size)                                                                              \
@@ -166,6 +173,53 @@ static void answers_with_the_texts_that_clients_know(void **state)
     }
 }
 
+#define BARE_X "{\"name\":\"x\",\"shape\":[2,16],\"datatype\":\"FP32\"}"
+
+static void a_single_input_that_says_nothing_has_the_bytes_behind(void **state)
+{
+    gpulet_oip_layout_t l;
+    (void)state;
+    inputs[1].optional = true;
+    assert_int_equal(check_with_tail(&l, "{" BINARY "\"inputs\":[" BARE_X "]}", 128, NULL),
+                     GPULET_OK);
+    assert_int_equal(l.bytes[0], 128);
+    assert_int_equal(l.binary_total, 128);
+}
+
+static void bytes_behind_are_taken_in_no_other_case(void **state)
+{
+    static const struct {
+        const char *json;
+        uint64_t tail_size;
+        const char *text;
+    } cases[] = {
+        {"{" BINARY "\"inputs\":[" BARE_X "]}", 0, "has neither 'data' nor binary data"},
+        {"{" BINARY "\"inputs\":[" BARE_X "]}", 127,
+         "input byte size mismatch for input 'x' for model 'm'. Expected 128, got 127"},
+        {"{" BINARY "\"inputs\":[" BARE_X "]}", 129,
+         "input byte size mismatch for input 'x' for model 'm'. Expected 128, got 129"},
+        {"{" BINARY "\"inputs\":[" BARE_X "]}", UINT64_MAX, "input byte size mismatch"},
+        {"{" BINARY "\"inputs\":[" BARE_X "," GOOD_S "]}", 128,
+         "has neither 'data' nor binary data"},
+        {"{" BINARY "\"inputs\":[" BARE_X ",{\"name\":\"s\",\"shape\":[2,1],\"datatype\":"
+         "\"BYTES\"}]}",
+         128, "has neither 'data' nor binary data"},
+    };
+    gpulet_oip_layout_t l;
+    (void)state;
+    inputs[1].optional = true;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        gpulet_error_t err = {""};
+        assert_int_equal(check_with_tail(&l, cases[i].json, cases[i].tail_size, &err),
+                         GPULET_E_INVALID);
+        ASSERT_CONTAINS(err.text, cases[i].text);
+    }
+    /* What says how much it has keeps to that; the rest is too much, or too little. */
+    assert_int_equal(check_with_tail(&l, "{" BINARY "\"inputs\":[" GOOD_X "]}", 500, NULL),
+                     GPULET_OK);
+    assert_int_equal(l.binary_total, 128);
+}
+
 static void refuses_half_floats_in_json(void **state)
 {
     gpulet_oip_layout_t l;
@@ -247,6 +301,8 @@ int main(void)
         cmocka_unit_test_setup(lays_out_a_good_request, setup),
         cmocka_unit_test_setup(answers_the_outputs_in_the_order_asked, setup),
         cmocka_unit_test_setup(answers_with_the_texts_that_clients_know, setup),
+        cmocka_unit_test_setup(a_single_input_that_says_nothing_has_the_bytes_behind, setup),
+        cmocka_unit_test_setup(bytes_behind_are_taken_in_no_other_case, setup),
         cmocka_unit_test_setup(refuses_half_floats_in_json, setup),
         cmocka_unit_test_setup(serves_a_model_without_batches, setup),
         cmocka_unit_test_setup(reshapes_for_the_engine, setup),
