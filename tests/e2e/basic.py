@@ -408,6 +408,12 @@ class Http(Basic):
                 unpacked = {"gzip": gzip.decompress, "deflate": zlib.decompress}[coding](r.body)
                 self.assertEqual(unpacked, plain)
 
+    def test_answers_that_are_binary_small_or_large_are_not_compressed(self):
+        for model, body in (("identity", identity_body(items=32, parameters={"binary_data_output": True})), ("identity", identity_body()),
+                            ("big", infer_json(tensor("IN", "FP32", [1, 16], [0.5] * 16)))):
+            r = self.good(self.infer(model, body, {"Accept-Encoding": "gzip"}))
+            self.assertIsNone(r.header("content-encoding"), r)
+
     def test_chunked_bodies(self):
         body = identity_body(items=2)
         data, headers = binary([("INPUT", "FP32", [2, 16], floats([2.0] * 32))])
