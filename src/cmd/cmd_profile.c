@@ -367,6 +367,7 @@ gpulet_measurer_options_t cmd_profile_workers(const profile_run_t *run)
                                        .engine = s->engine,
                                        .ort_library = s->ort_library,
                                        .fake_profile = s->fake_profile,
+                                       .device_type = run->desc.type,
                                        .log_level = s->log_level,
                                        .load_limit_s = LOAD_LIMIT_S};
 }
@@ -393,6 +394,7 @@ static gpulet_status_t measure(profile_run_t *run, gpulet_error_t *err)
         .engine = w.engine,
         .ort_library = w.ort_library,
         .fake_profile = w.fake_profile,
+        .device_type = w.device_type,
         .log_level = w.log_level,
         .load_limit_s = w.load_limit_s,
         .context = run,

@@ -413,3 +413,92 @@ gpulet_status_t gpulet_model_config_warmup(gpulet_model_io_t *out,
     }
     return GPULET_OK;
 }
+
+/* ---- without a model file ---- */
+
+bool gpulet_model_config_lists_tensors(const gpulet_model_config_t *config)
+{
+    return config->inputs_count + config->outputs_count > 0;
+}
+
+static gpulet_status_t describe_item(gpulet_tensor_spec_t *out, const char *what,
+                                     const gpulet_config_io_t *item, bool batched,
+                                     gpulet_error_t *err)
+{
+    const gpulet_shape_t *dims = engine_dims(item);
+    if (item->type == GPULET_DATATYPE_INVALID)
+        return gpulet_fail(
+            err, GPULET_E_INVALID,
+            "%s %s: data_type: expected one, since no model file says it, found none", what,
+            item->name);
+    if (!has_dims(item))
+        return gpulet_fail(err, GPULET_E_INVALID,
+                           "%s %s: dims: expected some, since no model file says them, found none",
+                           what, item->name);
+    if (dims->rank + batched > GPULET_RANK_MAX)
+        return gpulet_fail(err, GPULET_E_INVALID,
+                           "%s %s: dims: expected at most %d beside the batch, found %u", what,
+                           item->name, GPULET_RANK_MAX - 1, dims->rank);
+    memcpy(out->name, item->name, sizeof(out->name));
+    out->type = item->type;
+    out->shape.rank = dims->rank + batched;
+    out->shape.dims[0] = -1;
+    memcpy(out->shape.dims + batched, dims->dims, dims->rank * sizeof(dims->dims[0]));
+    return GPULET_OK;
+}
+
+static gpulet_status_t describe_items(gpulet_model_io_t *out, const gpulet_model_config_t *config,
+                                      gpulet_error_t *err)
+{
+    const bool batched = config->max_batch_size > 0;
+    gpulet_status_t st = GPULET_OK;
+    for (size_t i = 0; i < config->inputs_count && st == GPULET_OK; i++)
+        st = describe_item(&out->inputs[out->inputs_count++], "input", &config->inputs[i], batched,
+                           err);
+    for (size_t i = 0; i < config->outputs_count && st == GPULET_OK; i++)
+        st = describe_item(&out->outputs[out->outputs_count++], "output", &config->outputs[i],
+                           batched, err);
+    return st;
+}
+
+gpulet_status_t gpulet_model_config_describe(gpulet_model_io_t *out,
+                                             const gpulet_model_config_t *config,
+                                             gpulet_error_t *err)
+{
+    if (config->inputs_count == 0 || config->outputs_count == 0)
+        return gpulet_fail(err, GPULET_E_INVALID,
+                           "%s: expected at least one, since no model file names any, found none",
+                           config->inputs_count == 0 ? "input" : "output");
+    gpulet_model_io_t io = {.inputs = calloc(config->inputs_count, sizeof(*io.inputs)),
+                            .outputs = calloc(config->outputs_count, sizeof(*io.outputs))};
+    gpulet_status_t st = io.inputs != NULL && io.outputs != NULL
+                             ? describe_items(&io, config, err)
+                             : gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
+    if (st != GPULET_OK) {
+        gpulet_model_io_deinit(&io);
+        return st;
+    }
+    *out = io;
+    return GPULET_OK;
+}
+
+static void narrow_shape(gpulet_shape_t *shape, const gpulet_shape_t *dims, bool batched)
+{
+    if (dims->rank + batched != shape->rank)
+        return;
+    for (uint32_t d = batched; d < shape->rank; d++) {
+        if (shape->dims[d] == -1)
+            shape->dims[d] = dims->dims[d - batched];
+    }
+}
+
+void gpulet_model_config_narrow(gpulet_model_io_t *io, const gpulet_model_config_t *config)
+{
+    for (size_t i = 0; i < config->outputs_count; i++) {
+        for (uint32_t k = 0; k < io->outputs_count; k++) {
+            if (strcmp(io->outputs[k].name, config->outputs[i].name) == 0)
+                narrow_shape(&io->outputs[k].shape, engine_dims(&config->outputs[i]),
+                             config->max_batch_size > 0);
+        }
+    }
+}

@@ -83,6 +83,18 @@ void gpulet_model_config_deinit(gpulet_model_config_t *config);
 /* NULL when there is none. */
 const char *gpulet_model_config_parameter(const gpulet_model_config_t *config, const char *key);
 
+/* Whether it lists inputs or outputs at all. */
+bool gpulet_model_config_lists_tensors(const gpulet_model_config_t *config);
+/* What the model takes and gives by its configuration alone, where no model file says it: then each
+ * side must be listed, with datatypes and dims. Errors name the field. The caller deinits out. */
+gpulet_status_t gpulet_model_config_describe(gpulet_model_io_t *out,
+                                             const gpulet_model_config_t *config,
+                                             gpulet_error_t *err) GPULET_MUST_USE;
+/* Gives dynamic dimensions of the outputs the sizes that the configuration, which is complete,
+ * says.
+ */
+void gpulet_model_config_narrow(gpulet_model_io_t *io, const gpulet_model_config_t *config);
+
 /* Completes and checks the configuration against what the model file declares (Triton's
  * auto-complete for ONNX): inputs and outputs that are absent are taken from io; those given must
  * exist there with the same datatype and fitting dims; max_batch_size, when not given, is

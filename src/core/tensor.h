@@ -80,7 +80,7 @@ typedef struct gpulet_model_io {
     gpulet_tensor_spec_t *outputs; /* owned */
 } gpulet_model_io_t;
 
-/* Copies what it points to as well. E_NOMEM: out is empty. */
+/* Copies what it points to as well. E_NOMEM: out is empty. The caller deinits the copy. */
 gpulet_status_t gpulet_model_io_copy(gpulet_model_io_t *out,
                                      const gpulet_model_io_t *io) GPULET_MUST_USE;
 /* Frees what io owns and clears it. A zeroed io is fine. */

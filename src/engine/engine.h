@@ -16,7 +16,7 @@
 #include "base/status.h"
 #include "core/tensor.h"
 
-enum { GPULET_ENGINE_ABI = 2, GPULET_ENGINE_PREPARED_PATH_MAX = 4096 };
+enum { GPULET_ENGINE_ABI = 3, GPULET_ENGINE_PREPARED_PATH_MAX = 4096 };
 
 typedef struct gpulet_engine gpulet_engine_t; /* an open engine; each backend's first member is
                                                  `const gpulet_engine_ops_t *ops` */
@@ -31,7 +31,10 @@ typedef struct gpulet_engine_options {
 
 typedef struct gpulet_engine_load_options {
     const char *name; /* the model's name (fake looks it up in its profile) */
-    const char *path; /* the model's file */
+    const char *path; /* the model's file; "": it has none (fake) */
+    /* What the model takes and gives where its file does not say it to the engine, NULL where it
+     * does (fake); borrowed for the call. */
+    const gpulet_model_io_t *io;
     uint32_t threads; /* cores of the gpu-let, ≥ 1; the calling thread is one of them */
     uint32_t units;   /* size of the gpu-let in device units (fake) */
     /* Pool threads run only while nothing else wants their cores (SCHED_IDLE): they may be put on

@@ -32,14 +32,15 @@ enum {
     F_IO = 1 << 16,
     F_PREPARED = 1 << 17,
     F_COLD_RUNS = 1 << 18,
-    F_COLD = 1 << 19
+    F_COLD = 1 << 19,
+    F_WARMUP = 1 << 20
 };
 
 static const uint32_t fields_of[GPULET_CONTROL_KINDS] = {
     [GPULET_CONTROL_START] = F_START,
     [GPULET_CONTROL_EVENTS] = 0,
     [GPULET_CONTROL_LOAD] = F_MODEL | F_BATCH | F_BATCHED | F_RUNS | F_RUNS_MAX | F_SIZE | F_NS |
-                            F_NAME | F_TEXT | F_PREPARED | F_IO,
+                            F_NAME | F_TEXT | F_PREPARED | F_IO | F_WARMUP,
     [GPULET_CONTROL_UNLOAD] = F_MODEL,
     [GPULET_CONTROL_MEASURE] = F_MODEL | F_BATCH | F_RUNS | F_RUNS_MAX | F_COLD_RUNS | F_NS,
     [GPULET_CONTROL_FORGET] = F_SEGMENT,
@@ -194,6 +195,7 @@ static void pass_start(cursor_t *c, gpulet_control_start_t *s)
     pass_text(c, &s->engine);
     pass_text(c, &s->ort_library);
     pass_text(c, &s->fake_profile);
+    pass_text(c, &s->device_type);
     pass_text(c, &s->log_level);
 }
 
@@ -236,6 +238,8 @@ static void pass_message(cursor_t *c, gpulet_control_t *m, uint32_t fields)
         pass_specs(c, &m->io.inputs_count, &m->io.inputs);
         pass_specs(c, &m->io.outputs_count, &m->io.outputs);
     }
+    if ((fields & F_WARMUP) != 0)
+        pass_specs(c, &m->warmup.inputs_count, &m->warmup.inputs);
 }
 
 /* ---- public
@@ -288,6 +292,7 @@ gpulet_status_t gpulet_control_decode(gpulet_control_t *out, const uint8_t *data
 void gpulet_control_deinit(gpulet_control_t *message)
 {
     gpulet_model_io_deinit(&message->io);
+    gpulet_model_io_deinit(&message->warmup);
 }
 
 gpulet_status_t gpulet_control_send(int socket_fd, const uint8_t *data, size_t size, int fd,

@@ -15,7 +15,7 @@
 #include "core/tensor.h"
 
 enum {
-    GPULET_CONTROL_MESSAGE_MAX = 65536, /* bytes of a packet */
+    GPULET_CONTROL_MESSAGE_MAX = 98304, /* bytes of a packet */
     GPULET_CONTROL_TEXT_MAX = 4096,     /* bytes of one string */
     GPULET_CONTROL_MAGIC = 0x6c757067
 };
@@ -63,6 +63,7 @@ typedef struct gpulet_control_start {
     const char *engine;
     const char *ort_library;  /* "": none */
     const char *fake_profile; /* "": none */
+    const char *device_type;  /* that the gpu-let is of; "": not told */
     const char *log_level;
 } gpulet_control_start_t;
 
@@ -89,8 +90,10 @@ typedef struct gpulet_control {
     const char *prepared; /* LOAD WIDEN: a file to load instead, "": none */
     const char *text; /* LOAD WIDEN: path; REGRANT: grant; READY: engine's version; failures: why */
     gpulet_control_start_t start; /* START */
-    gpulet_model_io_t io; /* LOADED; LOAD: inputs that are of certain shapes when the model is tried
-                             and measured; decode allocates it: gpulet_control_deinit */
+    gpulet_model_io_t io; /* LOADED; LOAD: what it takes and gives, nothing where its file says it;
+                             decode allocates it: gpulet_control_deinit */
+    gpulet_model_io_t warmup; /* LOAD: inputs that are of certain shapes when the model is tried and
+                                 measured; no outputs; likewise */
 } gpulet_control_t;
 
 /* What start.layout must be. */

@@ -15,7 +15,7 @@
 #include "core/tensor.h"
 
 enum {
-    GPULET_WIRE_VERSION = 7,
+    GPULET_WIRE_VERSION = 8,
     GPULET_WIRE_REQUESTS_MAX = 256, /* requests in a batch */
     GPULET_WIRE_ERROR_MAX = 239,
     GPULET_WIRE_AHEAD_MAX = 16, /* batches that a worker may hold */

@@ -198,6 +198,7 @@ static gpulet_status_t start_profiler(server_calibration_t *c)
         .worker_program = server->worker_program,
         .engine = s->engine,
         .ort_library = s->ort_library,
+        .device_type = server->devices[0].desc.type,
         .log_level = s->log_level,
         .load_limit_s = s->load_limit_s,
         .context = c,

@@ -21,6 +21,20 @@ enum {
 
 /* ---- worker callbacks ---- */
 
+/* Nothing but the profile knows how long a model takes that is not there. */
+static void warn_of_no_times(const server_gpulet_t *g, const gpulet_repository_model_t *entry)
+{
+    const gpulet_server_t *server = g->server;
+    const char *type = server->devices[g->device].desc.type;
+    if (entry->rehearsed && (server->profile_given == NULL ||
+                             !gpulet_profile_has_model(server->profile_given, type, entry->key)))
+        GPULET_LOG(WARNING,
+                   "event=rehearsed_without_times gpulet=%s model=%s device=%s hint=\"it takes no "
+                   "time unless its file is a script: name a profile of this device type with "
+                   "--profiles\"",
+                   g->name, entry->key, type);
+}
+
 static gpulet_status_t ask_load(server_gpulet_t *g, server_service_t *service, gpulet_error_t *err)
 {
     gpulet_server_t *server = g->server;
@@ -31,6 +45,7 @@ static gpulet_status_t ask_load(server_gpulet_t *g, server_service_t *service, g
         .model = model->id,
         .name = model->entry->key,
         .path = model->entry->path,
+        .io = gpulet_repository_told(model->entry),
         .prepared = server_prepared_find(prepared, sizeof(prepared), server, model),
         .warmup = &model->entry->warmup,
         .batch_fixed = model->batch_fixed,
@@ -41,6 +56,7 @@ static gpulet_status_t ask_load(server_gpulet_t *g, server_service_t *service, g
     if (st == GPULET_OK) {
         value.input_fd = gpulet_slab_fd(model->inputs->slab);
         value.input_size = gpulet_slab_size(model->inputs->slab);
+        warn_of_no_times(g, model->entry);
         st = gpulet_worker_load(g->worker, &value, err);
     }
     return st;
@@ -354,6 +370,7 @@ gpulet_status_t server_gpulet_start(server_gpulet_t *g, gpulet_error_t *err)
         .engine = settings->engine,
         .ort_library = settings->ort_library,
         .fake_profile = settings->profiles,
+        .device_type = server->devices[g->device].desc.type,
         .log_level = settings->log_level,
         .units = g->units,
         .batch_ahead = 2,

@@ -29,6 +29,7 @@ typedef struct gpulet_measurer_options {
     const char *engine;
     const char *ort_library;  /* may be NULL */
     const char *fake_profile; /* may be NULL */
+    const char *device_type;  /* of the device; may be NULL */
     const char *log_level;
     double load_limit_s;
 } gpulet_measurer_options_t;

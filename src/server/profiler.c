@@ -377,6 +377,7 @@ gpulet_status_t gpulet_profiler_start(gpulet_profiler_t **out,
         .engine = options->engine,
         .ort_library = options->ort_library,
         .fake_profile = options->fake_profile,
+        .device_type = options->device_type,
         .log_level = options->log_level,
         .load_limit_s = options->load_limit_s,
     };

@@ -52,6 +52,7 @@ typedef struct gpulet_profiler_options {
     const char *engine;
     const char *ort_library;
     const char *fake_profile;
+    const char *device_type;
     const char *log_level;
     double load_limit_s;
 

@@ -290,12 +290,14 @@ static void on_answer(gpulet_server_t *server, recall_job_t *job)
 {
     server_recall_t *r = server->recall;
     bool looked = job->phase == RECALL_LOOK;
+    /* A model that is rehearsed may have no file. */
+    bool unread = looked && !job->content_known && job->path[0] != '\0';
     r->looking -= looked;
     r->wanted -= job->wanted;
     take_answer(server, job);
-    job->wanted = looked && !job->content_known && asker(server, job) != NULL;
+    job->wanted = unread && asker(server, job) != NULL;
     r->wanted += job->wanted;
-    if (looked && !job->content_known)
+    if (unread)
         hand_over(r, job, job->wanted ? RECALL_READ_WANTED : RECALL_READ);
     else
         on_job_end(server, job);

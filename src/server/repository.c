@@ -127,6 +127,16 @@ static gpulet_status_t read_config(gpulet_model_config_t *out, const source_t *s
                               source->config != NULL ? "the configuration given" : path, err);
 }
 
+static bool is_fake(const source_t *source)
+{
+    return strcmp(source->engine, "fake") == 0;
+}
+
+static bool needs_no_file(const gpulet_model_config_t *config, const source_t *source)
+{
+    return config->app != NULL || (is_fake(source) && gpulet_model_config_lists_tensors(config));
+}
+
 /* What the file itself declares: mapped, so that only the framing of a large file is read. */
 static gpulet_status_t describe_onnx(gpulet_model_io_t *out, const char *path, gpulet_error_t *err)
 {
@@ -153,21 +163,73 @@ static gpulet_status_t describe_onnx(gpulet_model_io_t *out, const char *path, g
     return GPULET_OK;
 }
 
-static gpulet_status_t describe_fake(gpulet_model_io_t *out, const char *path, gpulet_error_t *err)
+/* What the engine that only sleeps cannot read by itself. */
+static gpulet_status_t describe_rehearsed(gpulet_repository_model_t *model, gpulet_fake_file_t file,
+                                          gpulet_error_t *err)
+{
+    const bool listed = gpulet_model_config_lists_tensors(&model->config);
+    gpulet_status_t st = GPULET_E_INVALID;
+    if (file == GPULET_FAKE_FILE_OTHER)
+        st = describe_onnx(&model->io, model->path, err);
+    for (uint32_t i = 0; st == GPULET_OK && i < model->io.outputs_count; i++) {
+        if (model->io.outputs[i].type == GPULET_DATATYPE_INVALID)
+            st = gpulet_fail(err, GPULET_E_UNSUPPORTED, "%s: output '%s': no datatype is declared",
+                             model->path, model->io.outputs[i].name);
+    }
+    if (st == GPULET_E_INVALID && listed)
+        st = gpulet_model_config_describe(&model->io, &model->config, err);
+    else if (st == GPULET_E_INVALID)
+        gpulet_error_prefix(err, "config.pbtxt lists no input and the file is no script");
+    model->rehearsed = st == GPULET_OK;
+    return st;
+}
+
+static gpulet_status_t describe_fake(gpulet_repository_model_t *model, gpulet_error_t *err)
 {
     gpulet_fake_script_t script;
-    gpulet_status_t st = gpulet_fake_script_load(&script, path, err);
+    gpulet_status_t st = model->path[0] == '\0'
+                             ? gpulet_fake_script_parse(&script, "", 0, err)
+                             : gpulet_fake_script_load(&script, model->path, err);
     if (st != GPULET_OK)
         return st;
-    *out = script.io;
-    memset(&script.io, 0, sizeof(script.io));
+    if (script.file == GPULET_FAKE_FILE_OTHER ||
+        (!script.names_tensors && gpulet_model_config_lists_tensors(&model->config))) {
+        st = describe_rehearsed(model, script.file, err);
+    } else {
+        model->io = script.io;
+        memset(&script.io, 0, sizeof(script.io));
+    }
     gpulet_fake_script_deinit(&script);
-    return GPULET_OK;
+    return st;
+}
+
+static gpulet_status_t note_file(gpulet_repository_model_t *model, const char *path,
+                                 const struct stat *status, gpulet_error_t *err)
+{
+    char file_key[GPULET_FILE_KEY_MAX + 1];
+    gpulet_file_key(file_key, status);
+    model->path = strdup(path);
+    model->file_key = strdup(file_key);
+    return model->path != NULL && model->file_key != NULL
+               ? GPULET_OK
+               : gpulet_fail(err, GPULET_E_NOMEM, "%s: out of memory", path);
+}
+
+/* The folder stands for the file that is not in it: it changes when one comes. */
+static gpulet_status_t note_no_file(gpulet_repository_model_t *model, const char *folder,
+                                    gpulet_error_t *err)
+{
+    char path[PATH_SIZE];
+    struct stat status;
+    (void)snprintf(path, sizeof(path), "%s/%lld", folder, (long long)model->version);
+    if (stat(path, &status) != 0 && stat(folder, &status) != 0)
+        return gpulet_fail(err, GPULET_E_NOT_FOUND, "%s: %s", folder, strerror(errno));
+    return note_file(model, "", &status, err);
 }
 
 /* A model whose data lies outside is a folder model.onnx/ with model.onnx in it. */
 static gpulet_status_t locate_file(gpulet_repository_model_t *model, const char *folder,
-                                   gpulet_error_t *err)
+                                   bool may_be_absent, gpulet_error_t *err)
 {
     char path[PATH_SIZE];
     struct stat status;
@@ -179,60 +241,36 @@ static gpulet_status_t locate_file(gpulet_repository_model_t *model, const char 
         size_t used = strlen(path);
         (void)snprintf(path + used, sizeof(path) - used, "/model.onnx");
     }
-    if (stat(path, &status) != 0)
+    if (stat(path, &status) != 0) {
+        if (errno == ENOENT && may_be_absent)
+            return note_no_file(model, folder, err);
         return gpulet_fail(err, GPULET_E_NOT_FOUND, "%s: %s", path, strerror(errno));
+    }
     if (!S_ISREG(status.st_mode)) /* opening a pipe would wait for ever */
         return gpulet_fail(err, GPULET_E_INVALID, "%s: not a file", path);
-    char file_key[GPULET_FILE_KEY_MAX + 1];
-    gpulet_file_key(file_key, &status);
-    model->path = strdup(path);
-    model->file_key = strdup(file_key);
-    return model->path != NULL && model->file_key != NULL
-               ? GPULET_OK
-               : gpulet_fail(err, GPULET_E_NOMEM, "%s: out of memory", path);
+    return note_file(model, path, &status, err);
 }
 
 static gpulet_status_t complete_model(gpulet_repository_model_t *model, const source_t *source,
                                       gpulet_error_t *err)
 {
-    bool fake = strcmp(source->engine, "fake") == 0;
-    gpulet_status_t st = locate_file(model, source->folder, err);
+    gpulet_status_t st =
+        locate_file(model, source->folder, needs_no_file(&model->config, source), err);
     if (st != GPULET_OK)
         return st;
-    st = fake ? describe_fake(&model->io, model->path, err)
-              : describe_onnx(&model->io, model->path, err);
-    if (st != GPULET_OK)
-        return st;
-    return gpulet_model_config_complete(&model->config, &model->io, source->batch_max_default, err);
+    st = is_fake(source) ? describe_fake(model, err) : describe_onnx(&model->io, model->path, err);
+    if (st == GPULET_OK)
+        st = gpulet_model_config_complete(&model->config, &model->io, source->batch_max_default,
+                                          err);
+    if (st == GPULET_OK && model->rehearsed)
+        gpulet_model_config_narrow(&model->io, &model->config);
+    return st;
 }
 
-/* An ensemble has no file: what it takes and gives is what its configuration says. */
-static gpulet_status_t describe_ensemble(gpulet_model_io_t *out,
-                                         const gpulet_model_config_t *config, gpulet_error_t *err)
-{
-    const bool batched = config->max_batch_size > 0;
-    out->inputs = calloc(config->inputs_count, sizeof(*out->inputs));
-    out->outputs = calloc(config->outputs_count, sizeof(*out->outputs));
-    if (out->inputs == NULL || out->outputs == NULL)
-        return gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
-    for (size_t i = 0; i < config->inputs_count + config->outputs_count; i++) {
-        const bool input = i < config->inputs_count;
-        const gpulet_config_io_t *io =
-            input ? &config->inputs[i] : &config->outputs[i - config->inputs_count];
-        gpulet_tensor_spec_t *spec =
-            input ? &out->inputs[out->inputs_count++] : &out->outputs[out->outputs_count++];
-        memcpy(spec->name, io->name, sizeof(spec->name));
-        spec->type = io->type;
-        spec->shape.rank = io->dims.rank + batched;
-        spec->shape.dims[0] = -1;
-        memcpy(spec->shape.dims + batched, io->dims.dims, io->dims.rank * sizeof(io->dims.dims[0]));
-    }
-    return GPULET_OK;
-}
-
+/* An ensemble has no file. */
 static gpulet_status_t complete_ensemble(gpulet_repository_model_t *model, gpulet_error_t *err)
 {
-    gpulet_status_t st = describe_ensemble(&model->io, &model->config, err);
+    gpulet_status_t st = gpulet_model_config_describe(&model->io, &model->config, err);
     if (st != GPULET_OK)
         return st;
     (void)snprintf(model->config.app->name, sizeof(model->config.app->name), "%s", model->name);
@@ -324,8 +362,8 @@ static gpulet_status_t read_versions(gpulet_repository_t *repository, const sour
     read_policy(&policy, &policy_known, source, why);
     if (policy_known)
         why->text[0] = '\0'; /* that there is no file is no mistake */
-    /* The version folder of an ensemble is empty, and what keeps repositories may not keep it. */
-    if (policy_known && policy.app != NULL && list->count == 0)
+    /* An empty version folder may not be kept by what keeps repositories. */
+    if (policy_known && needs_no_file(&policy, source) && list->count == 0)
         list->versions[list->count++] = 1;
     for (size_t i = 0; i < list->count && st == GPULET_OK; i++) {
         if (policy_known ? !policy_serves(&policy, list, i) : i > 0)
@@ -431,6 +469,11 @@ gpulet_status_t gpulet_repository_read_one(gpulet_repository_t *out, const char 
         return st;
     gpulet_repository_deinit(out);
     return gpulet_fail(err, st, "too many versions or out of memory");
+}
+
+const gpulet_model_io_t *gpulet_repository_told(const gpulet_repository_model_t *model)
+{
+    return model->rehearsed ? &model->io : NULL;
 }
 
 void gpulet_repository_take(gpulet_repository_model_t *out, gpulet_repository_t *repository,

@@ -328,19 +328,21 @@ static void debt_undo(gpulet_worker_t *worker)
 gpulet_status_t gpulet_worker_load(gpulet_worker_t *worker, const gpulet_worker_model_t *model,
                                    gpulet_error_t *err)
 {
-    const gpulet_control_t load = {.kind = GPULET_CONTROL_LOAD,
-                                   .model = model->model,
-                                   .batch = model->batch_fixed,
-                                   .batched = model->batched,
-                                   .runs = model->batch_planned,
-                                   .runs_max = model->timed_runs,
-                                   .size = model->input_size,
-                                   .ns = worker->load_limit_ns,
-                                   .name = model->name,
-                                   .text = model->path,
-                                   .prepared = model->prepared,
-                                   .io = model->warmup != NULL ? *model->warmup
-                                                               : (gpulet_model_io_t){0}};
+    gpulet_control_t load = {.kind = GPULET_CONTROL_LOAD,
+                             .model = model->model,
+                             .batch = model->batch_fixed,
+                             .batched = model->batched,
+                             .runs = model->batch_planned,
+                             .runs_max = model->timed_runs,
+                             .size = model->input_size,
+                             .ns = worker->load_limit_ns,
+                             .name = model->name,
+                             .text = model->path,
+                             .prepared = model->prepared};
+    if (model->io != NULL)
+        load.io = *model->io;
+    if (model->warmup != NULL)
+        load.warmup = *model->warmup;
     if (worker->state >= GPULET_WORKER_LOST)
         return gpulet_fail(err, GPULET_E_CLOSED, "the worker is gone");
     if (gpulet_worker_known_find(worker, model->model) != NULL)

@@ -88,6 +88,7 @@ typedef struct gpulet_worker_options {
     const char *engine;       /* "ort" | "fake" */
     const char *ort_library;  /* may be NULL */
     const char *fake_profile; /* may be NULL */
+    const char *device_type;  /* that the gpu-let is of; may be NULL */
     const char *log_level;
     uint32_t units;
     uint32_t batch_ahead; /* batches it may hold: default 2, at most GPULET_WIRE_AHEAD_MAX */
@@ -117,7 +118,8 @@ void gpulet_worker_check(gpulet_worker_t *worker, uint64_t now_ns);
 typedef struct gpulet_worker_model {
     uint32_t model; /* number used in runs */
     const char *name;
-    const char *path;
+    const char *path;            /* "": it has no file */
+    const gpulet_model_io_t *io; /* what its file does not say to the engine; NULL: it does */
     int input_fd; /* the model's input segment (ipc/slab.h); not closed by the worker handle */
     uint64_t input_size;
     const char *prepared;            /* a file to load in place of path; NULL: none */

@@ -117,6 +117,7 @@ static gpulet_status_t start_send(gpulet_worker_t *worker, const gpulet_worker_o
                                               .engine = text_or_empty(o->engine),
                                               .ort_library = text_or_empty(o->ort_library),
                                               .fake_profile = text_or_empty(o->fake_profile),
+                                              .device_type = text_or_empty(o->device_type),
                                               .log_level = text_or_empty(o->log_level)}};
     const gpulet_control_t events = {.kind = GPULET_CONTROL_EVENTS};
     gpulet_status_t st;

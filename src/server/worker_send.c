@@ -71,17 +71,16 @@ static gpulet_status_t packet_keep(gpulet_worker_t *worker, const uint8_t *bytes
 
 gpulet_status_t gpulet_worker_send(gpulet_worker_t *worker, const gpulet_control_t *message, int fd)
 {
-    uint8_t small[8192];
+    uint8_t bytes[GPULET_CONTROL_MESSAGE_MAX];
     size_t size = 0;
     if (worker->state >= GPULET_WORKER_LOST || worker->closed_ns != 0)
         return GPULET_E_CLOSED;
-    /* No message to a worker is longer: a path, a name, a grant. */
-    gpulet_status_t st = gpulet_control_encode(small, sizeof(small), &size, message);
+    gpulet_status_t st = gpulet_control_encode(bytes, sizeof(bytes), &size, message);
     if (st != GPULET_OK)
         return st;
-    st = worker->packets == NULL ? packet_send(worker, small, size, fd) : GPULET_E_AGAIN;
+    st = worker->packets == NULL ? packet_send(worker, bytes, size, fd) : GPULET_E_AGAIN;
     if (st == GPULET_E_AGAIN)
-        st = packet_keep(worker, small, size, fd);
+        st = packet_keep(worker, bytes, size, fd);
     return st;
 }
 

@@ -84,7 +84,9 @@ static gpulet_status_t session_load(gpulet_work_model_t *m, const gpulet_work_t 
 {
     gpulet_engine_load_options_t options =
         gpulet_work_load_options(work, message->name, message->text, message->ns);
+    const bool told = message->io.inputs_count + message->io.outputs_count > 0;
     gpulet_status_t st;
+    options.io = told ? &message->io : NULL;
     m->input_size = message->size;
     if ((st = gpulet_shared_map(&m->input_base, fd, message->size, false, err)) != GPULET_OK)
         return st;
@@ -104,6 +106,7 @@ static gpulet_status_t session_load(gpulet_work_model_t *m, const gpulet_work_t 
         (st = work->ops->load(&m->engine_model, work->engine, &options, err)) != GPULET_OK)
         return st;
     m->io = work->ops->io(m->engine_model);
+    m->told = told ? m->io : NULL;
     if (m->io->inputs_count > GPULET_MODEL_IO_MAX || m->io->outputs_count > GPULET_MODEL_IO_MAX)
         return gpulet_fail(err, GPULET_E_UNSUPPORTED, "more than %d inputs or outputs",
                            GPULET_MODEL_IO_MAX);
@@ -122,7 +125,7 @@ gpulet_status_t gpulet_work_model_create(gpulet_work_model_t **out, uint64_t *lo
     m->batched = message->batched;
     m->recipe = -1;
     uint64_t begun_ns = gpulet_clock_ns();
-    gpulet_status_t st = gpulet_model_io_copy(&m->warmup, &message->io);
+    gpulet_status_t st = gpulet_model_io_copy(&m->warmup, &message->warmup);
     st = st == GPULET_OK ? session_load(m, work, message, fd, err)
                          : gpulet_fail(err, st, "out of memory");
     *load_ns = gpulet_clock_ns() - begun_ns;
@@ -187,6 +190,7 @@ static gpulet_status_t widen(gpulet_work_t *work, const gpulet_control_t *messag
     const gpulet_engine_load_options_t options = {
         .name = message->name,
         .path = message->prepared[0] != '\0' ? message->prepared : message->text,
+        .io = m != NULL ? m->told : NULL,
         .threads = message->threads,
         .units = message->batch,
         .yielding = true,

@@ -199,6 +199,7 @@ static gpulet_status_t engine_open(gpulet_work_t *work, const gpulet_control_sta
     const gpulet_engine_options_t options = {
         .ort_library = s->ort_library[0] != '\0' ? s->ort_library : NULL,
         .fake_profile = s->fake_profile[0] != '\0' ? s->fake_profile : NULL,
+        .fake_device = s->device_type[0] != '\0' ? s->device_type : NULL,
     };
     gpulet_status_t st;
     work->backend = gpulet_device_backend_find(s->backend);

@@ -126,10 +126,11 @@ static bool has_copies(const gpulet_work_t *work, const gpulet_work_model_t *m)
 void gpulet_work_copies_load(gpulet_work_trial_t *trial, gpulet_work_model_t *m, uint32_t largest)
 {
     const gpulet_work_t *work = trial->work;
-    const gpulet_engine_load_options_t options =
+    gpulet_engine_load_options_t options =
         gpulet_work_load_options(work, m->name, m->path, m->load_limit_ns);
     gpulet_tensor_view_t inputs[GPULET_MODEL_IO_MAX];
     gpulet_error_t err;
+    options.io = m->told;
     uint64_t b =
         m->copies_count > 0 ? (uint64_t)m->copies[m->copies_count - 1].batch * COPIES_FACTOR : 1;
     if (!has_copies(work, m))

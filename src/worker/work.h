@@ -40,9 +40,10 @@ typedef struct gpulet_work_model {
     gpulet_work_copy_t copies[GPULET_WORK_COPIES_MAX]; /* ascending by batch */
     uint32_t copies_count;
     uint32_t batch_padded; /* what engine_model is kept for where there are copies; 0: any batch */
-    const gpulet_model_io_t *io; /* borrowed from engine_model */
-    gpulet_model_io_t warmup;    /* inputs that are made up in certain shapes; no outputs */
-    void *input_base;            /* the model's input segment, read-only */
+    const gpulet_model_io_t *io;   /* borrowed from engine_model */
+    const gpulet_model_io_t *told; /* the same where the server had to tell it; NULL */
+    gpulet_model_io_t warmup;      /* inputs that are made up in certain shapes; no outputs */
+    void *input_base;              /* the model's input segment, read-only */
     uint64_t input_size;
     uint64_t memory_bytes; /* growth of the memory in use it is held responsible for */
     char *name;

@@ -65,6 +65,45 @@ static const gpulet_curve_t *find_curve(const fake_engine_t *engine, const char 
     return NULL;
 }
 
+/* All curves of the model on the device, one instance alone. */
+static gpulet_status_t copy_curves(gpulet_profile_t *out, const fake_engine_t *engine,
+                                   const char *model, gpulet_error_t *err)
+{
+    gpulet_status_t st = GPULET_OK;
+    for (size_t i = 0; i < gpulet_profile_curves_count(engine->profile); i++) {
+        const gpulet_curve_t *c = gpulet_profile_curve_at(engine->profile, i);
+        if (strcmp(c->device, engine->device) != 0 || strcmp(c->model, model) != 0 ||
+            c->instances != 1)
+            continue;
+        for (uint32_t k = 0; k < c->points_count && st == GPULET_OK; k++)
+            st = gpulet_profile_add(out, c->device, c->model, c->units, c->instances, &c->points[k],
+                                    false, err);
+    }
+    return st;
+}
+
+/* Plans have gpu-lets of sizes between the measured ones, whose times they expect between theirs.
+ */
+static gpulet_status_t set_curve(fake_model_t *model, const fake_engine_t *engine,
+                                 const gpulet_engine_load_options_t *options, gpulet_error_t *err)
+{
+    model->curve = find_curve(engine, options->name, options->units);
+    if (model->curve != NULL || engine->profile == NULL || engine->device == NULL ||
+        options->name == NULL)
+        return GPULET_OK;
+    gpulet_status_t st = gpulet_profile_create(&model->between);
+    if (st != GPULET_OK)
+        return gpulet_fail(err, st, "out of memory");
+    st = copy_curves(model->between, engine, options->name, err);
+    if (st == GPULET_OK)
+        st = gpulet_profile_interpolate_units(model->between, engine->device, &options->units, 1,
+                                              err);
+    if (st == GPULET_OK)
+        model->curve =
+            gpulet_profile_curve(model->between, engine->device, options->name, options->units, 1);
+    return st;
+}
+
 /* Takes as long as the script says, or up to the limit. */
 static gpulet_status_t take_load_time(double load_ms, uint64_t limit_ns, gpulet_error_t *err)
 {
@@ -119,6 +158,7 @@ static void unload(gpulet_engine_model_t *engine_model)
     if (model == NULL)
         return;
     gpulet_fake_script_deinit(&model->script);
+    gpulet_profile_destroy(model->between);
     (void)pthread_cond_destroy(&model->changed);
     (void)pthread_mutex_destroy(&model->lock);
     free(model->memory);
@@ -137,6 +177,25 @@ static void init_model(fake_model_t *model)
     (void)pthread_condattr_destroy(&attr);
 }
 
+/* What the model is: its file's own words count first. */
+static gpulet_status_t read_model(fake_model_t *model, const gpulet_engine_load_options_t *options,
+                                  gpulet_error_t *err)
+{
+    gpulet_fake_script_t *script = &model->script;
+    gpulet_model_io_t io;
+    gpulet_status_t st = options->path[0] == '\0'
+                             ? gpulet_fake_script_parse(script, "", 0, err)
+                             : gpulet_fake_script_load(script, options->path, err);
+    if (st != GPULET_OK || options->io == NULL || script->names_tensors)
+        return st;
+    if ((st = gpulet_model_io_copy(&io, options->io)) != GPULET_OK)
+        return gpulet_fail(err, st, "out of memory");
+    gpulet_model_io_deinit(&script->io);
+    script->io = io;
+    model->told = true;
+    return GPULET_OK;
+}
+
 static gpulet_status_t load(gpulet_engine_model_t **out, gpulet_engine_t *engine,
                             const gpulet_engine_load_options_t *options, gpulet_error_t *err)
 {
@@ -145,17 +204,18 @@ static gpulet_status_t load(gpulet_engine_model_t **out, gpulet_engine_t *engine
     if (model == NULL)
         return gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
     init_model(model);
-    gpulet_status_t st = gpulet_fake_script_load(&model->script, options->path, err);
+    gpulet_status_t st = read_model(model, options, err);
     if (st == GPULET_OK)
         st = obey(&model->script, options, err);
     if (st == GPULET_OK)
         st = hold_memory(model, err);
+    if (st == GPULET_OK)
+        st = set_curve(model, (const fake_engine_t *)engine, options, err);
     if (st != GPULET_OK) {
         unload((gpulet_engine_model_t *)model);
         return st;
     }
     gpulet_rng_init(&model->rng, model->script.seed);
-    model->curve = find_curve((const fake_engine_t *)engine, options->name, options->units);
     *out = (gpulet_engine_model_t *)model;
     return GPULET_OK;
 }

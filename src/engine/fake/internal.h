@@ -21,7 +21,9 @@ typedef struct fake_engine {
 typedef struct fake_model {
     const gpulet_engine_ops_t *ops; /* first, see engine.h */
     gpulet_fake_script_t script;
-    const gpulet_curve_t *curve; /* into the engine's profile; NULL: the script's latency */
+    bool told;                   /* what it takes and gives is not of its file: answers are zeros */
+    gpulet_profile_t *between;   /* curves made from those of other sizes; NULL: none */
+    const gpulet_curve_t *curve; /* into a profile; NULL: the script's latency */
     gpulet_rng_t rng;
     uint64_t runs;
     uint64_t ended_ns; /* the run before; 0: there was none */

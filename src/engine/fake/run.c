@@ -126,7 +126,7 @@ static void fill_dense(uint8_t *out, size_t size, uint64_t rows, const source_t 
     size_t row = by_row ? size / rows : size;
     size_t from_row = by_row ? input->size / rows : input->size;
     /* Serialised strings have rows of unequal size. */
-    if (!by_row || input->type == GPULET_DATATYPE_BYTES) {
+    if (!by_row || input->type == GPULET_DATATYPE_BYTES || input->size == 0) {
         fill_row(out, size, input->data, input->size);
         return;
     }
@@ -170,8 +170,30 @@ static gpulet_status_t fill_bytes(gpulet_engine_output_t *output, uint64_t eleme
     return GPULET_OK;
 }
 
+/* The size of the first input that has a dynamic dimension at that place, else 1. Where rows are
+ * copied only the input that they are copied from counts. */
+static int64_t dynamic_size(const fake_model_t *model, const gpulet_tensor_view_t *inputs,
+                            uint32_t place)
+{
+    const uint32_t count = model->told ? model->script.io.inputs_count : 1;
+    for (uint32_t i = 0; i < count; i++) {
+        const gpulet_shape_t *spec = &model->script.io.inputs[i].shape;
+        if (place < spec->rank && spec->dims[place] == -1)
+            return inputs[i].shape.dims[place];
+    }
+    return 1;
+}
+
+/* A run and what follows from its inputs. */
+typedef struct run {
+    const fake_model_t *model;
+    const gpulet_tensor_view_t *inputs; /* checked */
+    uint32_t items;
+    source_t source;
+} run_t;
+
 static void set_shape(gpulet_shape_t *shape, const gpulet_tensor_spec_t *spec, uint32_t items,
-                      const gpulet_shape_t *input)
+                      const run_t *run)
 {
     *shape = spec->shape;
     for (uint32_t d = 0; d < shape->rank; d++) {
@@ -179,22 +201,23 @@ static void set_shape(gpulet_shape_t *shape, const gpulet_tensor_spec_t *spec, u
             continue;
         if (d == 0)
             shape->dims[d] = items;
+        else if (run->model->told)
+            shape->dims[d] = dynamic_size(run->model, run->inputs, d);
         else
-            shape->dims[d] = d < input->rank ? input->dims[d] : 1;
+            shape->dims[d] = d < run->inputs[0].shape.rank ? run->inputs[0].shape.dims[d] : 1;
     }
 }
 
 /* Writes where the caller wants it, if that is large enough, else into memory of its own. */
 static gpulet_status_t make_output(gpulet_engine_output_t *output, const gpulet_tensor_spec_t *spec,
-                                   uint32_t items, bool whole, const source_t *source,
-                                   gpulet_error_t *err)
+                                   const run_t *run, gpulet_error_t *err)
 {
     gpulet_tensor_view_t view = output->tensor;
     uint64_t elements;
     size_t size = 0;
-    items = whole ? 1 : items;
+    uint32_t items = run->model->script.whole_outputs != 0 ? 1 : run->items;
     uint64_t rows = spec->shape.rank > 0 && spec->shape.dims[0] == -1 ? items : 1;
-    set_shape(&view.shape, spec, items, &source->input->shape);
+    set_shape(&view.shape, spec, items, run);
     view.type = spec->type;
     bool is_bytes = spec->type == GPULET_DATATYPE_BYTES;
     if (gpulet_shape_elements(&elements, &view.shape) != GPULET_OK ||
@@ -204,7 +227,7 @@ static gpulet_status_t make_output(gpulet_engine_output_t *output, const gpulet_
     if (is_bytes) {
         output->tensor.shape = view.shape;
         output->tensor.type = view.type;
-        return fill_bytes(output, elements, rows, source, err);
+        return fill_bytes(output, elements, rows, &run->source, err);
     }
     void *memory = view.data;
     if (memory == NULL || view.size < size) {
@@ -215,27 +238,29 @@ static gpulet_status_t make_output(gpulet_engine_output_t *output, const gpulet_
     }
     view.data = memory;
     view.size = size;
-    fill_dense(memory, size, rows, source);
+    fill_dense(memory, size, rows, &run->source);
     output->tensor = view;
     return GPULET_OK;
 }
 
 static gpulet_status_t make_outputs(gpulet_engine_output_t *outputs, fake_model_t *model,
-                                    uint32_t items, const gpulet_tensor_view_t *input,
+                                    uint32_t items, const gpulet_tensor_view_t *inputs,
                                     gpulet_error_t *err)
 {
+    /* Rows that are made of it are zeros. */
+    static const gpulet_tensor_view_t nothing = {.type = GPULET_DATATYPE_UINT8,
+                                                 .shape = {.rank = 1, .dims = {0}}};
     const gpulet_model_io_t *io = &model->script.io;
-    source_t source;
-    gpulet_status_t st = source_init(&source, input, items, err);
+    run_t run = {.model = model, .inputs = inputs, .items = items};
+    gpulet_status_t st = source_init(&run.source, model->told ? &nothing : &inputs[0], items, err);
     uint32_t made = 0;
     while (made < io->outputs_count && st == GPULET_OK) {
-        st = make_output(&outputs[made], &io->outputs[made], items,
-                         model->script.whole_outputs != 0, &source, err);
+        st = make_output(&outputs[made], &io->outputs[made], &run, err);
         made++;
     }
     for (uint32_t i = 0; i < made && st != GPULET_OK; i++)
         gpulet_fake_output_release((gpulet_engine_model_t *)model, &outputs[i]);
-    source_deinit(&source);
+    source_deinit(&run.source);
     return st;
 }
 
@@ -252,11 +277,10 @@ void gpulet_fake_output_release(gpulet_engine_model_t *model, gpulet_engine_outp
 
 /* ---- run ---- */
 
-static uint32_t items_of(const gpulet_tensor_spec_t *spec, const gpulet_tensor_view_t *input)
+static uint32_t items_of(const fake_model_t *model, const gpulet_tensor_view_t *inputs)
 {
-    if (spec->shape.rank == 0 || spec->shape.dims[0] != -1)
-        return 1;
-    return input->shape.dims[0] > UINT32_MAX ? UINT32_MAX : (uint32_t)input->shape.dims[0];
+    int64_t items = dynamic_size(model, inputs, 0);
+    return items > UINT32_MAX ? UINT32_MAX : (uint32_t)items;
 }
 
 static bool is_turn(uint64_t runs, uint64_t every)
@@ -283,10 +307,10 @@ gpulet_status_t gpulet_fake_run(gpulet_engine_model_t *engine_model,
         return gpulet_fail(err, GPULET_E_INTERNAL, "run %" PRIu64 " fails as its script says",
                            model->runs);
     begin(model);
-    uint32_t items = items_of(&script->io.inputs[0], &inputs[0]);
+    uint32_t items = items_of(model, inputs);
     bool hang = is_turn(model->runs, script->hang_run_every);
     uint64_t until_ns = hang ? UINT64_MAX : begin_ns + latency_ns(model, items, begin_ns);
-    st = make_outputs(outputs, model, items, &inputs[0], err);
+    st = make_outputs(outputs, model, items, inputs, err);
     if (st != GPULET_OK)
         until_ns = 0;
     if (!sleep_and_end(model, until_ns) && st == GPULET_OK) {

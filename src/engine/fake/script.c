@@ -190,18 +190,21 @@ static bool next_line(span_t *line, unsigned *number, span_t *rest)
     return false;
 }
 
-/* Whether the bytes are text whose first line has the form key=value; no ONNX file is, for it holds
- * control characters. */
-static bool is_script(span_t text)
+/* A script is text whose first line has the form key=value; no ONNX file is, for it holds control
+ * characters. */
+static gpulet_fake_file_t kind_of(span_t text)
 {
     span_t line;
     unsigned number = 0;
     for (size_t i = 0; i < text.len; i++) {
         unsigned char c = (unsigned char)text.text[i];
         if ((c < ' ' && c != '\n' && c != '\r' && c != '\t') || c > '~')
-            return false;
+            return GPULET_FAKE_FILE_OTHER;
     }
-    return next_line(&line, &number, &text) && memchr(line.text, '=', line.len) != NULL;
+    if (!next_line(&line, &number, &text))
+        return GPULET_FAKE_FILE_BLANK;
+    return memchr(line.text, '=', line.len) != NULL ? GPULET_FAKE_FILE_SCRIPT
+                                                    : GPULET_FAKE_FILE_OTHER;
 }
 
 static gpulet_status_t parse_lines(gpulet_fake_script_t *script, span_t text, gpulet_error_t *err)
@@ -252,11 +255,12 @@ static gpulet_status_t complete(gpulet_fake_script_t *script, gpulet_error_t *er
 gpulet_status_t gpulet_fake_script_parse(gpulet_fake_script_t *out, const char *text, size_t size,
                                          gpulet_error_t *err)
 {
-    gpulet_fake_script_t script = {.seed = 1};
     span_t all = {text, size};
+    gpulet_fake_script_t script = {.file = kind_of(all), .seed = 1};
     gpulet_status_t st = GPULET_OK;
-    if (is_script(all))
+    if (script.file == GPULET_FAKE_FILE_SCRIPT)
         st = parse_lines(&script, all, err);
+    script.names_tensors = script.io.inputs_count + script.io.outputs_count > 0;
     if (st == GPULET_OK)
         st = complete(&script, err);
     if (st != GPULET_OK) {
@@ -278,8 +282,12 @@ gpulet_status_t gpulet_fake_script_load(gpulet_fake_script_t *out, const char *p
                            strerror(errno));
     if (!S_ISREG(info.st_mode))
         return gpulet_fail(err, GPULET_E_INVALID, "%s is no regular file", path);
-    if (info.st_size > GPULET_FAKE_SCRIPT_MAX)
-        return gpulet_fake_script_parse(out, "", 0, err);
+    if (info.st_size > GPULET_FAKE_SCRIPT_MAX) {
+        gpulet_status_t st = gpulet_fake_script_parse(out, "", 0, err);
+        if (st == GPULET_OK)
+            out->file = GPULET_FAKE_FILE_OTHER;
+        return st;
+    }
     gpulet_status_t st = gpulet_file_read(&text, &size, path, GPULET_FAKE_SCRIPT_MAX, err);
     if (st != GPULET_OK)
         return st;

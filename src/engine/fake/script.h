@@ -23,6 +23,7 @@
 #ifndef GPULET_ENGINE_FAKE_SCRIPT_H
 #define GPULET_ENGINE_FAKE_SCRIPT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -31,7 +32,16 @@
 
 enum { GPULET_FAKE_SCRIPT_MAX = 65536, GPULET_FAKE_TEXT_MAX = 256 };
 
+/* What a model's file is to this engine. */
+typedef enum gpulet_fake_file {
+    GPULET_FAKE_FILE_BLANK, /* a text without a line that says something, or no byte at all */
+    GPULET_FAKE_FILE_SCRIPT,
+    GPULET_FAKE_FILE_OTHER /* an ONNX model perhaps */
+} gpulet_fake_file_t;
+
 typedef struct gpulet_fake_script {
+    gpulet_fake_file_t file;
+    bool names_tensors;   /* it has an input= or an output= */
     gpulet_model_io_t io; /* owned */
     double latency_ms;
     double latency_ms_per_item;

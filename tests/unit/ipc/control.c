@@ -76,23 +76,28 @@ static void the_largest_model_fits_in_a_message(void **state)
     gpulet_control_deinit(&out);
 }
 
-static void a_load_brings_shapes_for_inputs_or_none(void **state)
+static void a_load_brings_what_it_is_told_and_shapes_or_neither(void **state)
 {
     (void)state;
-    static gpulet_tensor_spec_t specs[1];
-    gpulet_control_t in = loaded_message(specs, 1);
+    static gpulet_tensor_spec_t specs[GPULET_MODEL_IO_MAX];
+    static char path[GPULET_CONTROL_TEXT_MAX + 1];
+    gpulet_control_t in = loaded_message(specs, GPULET_MODEL_IO_MAX);
     gpulet_control_t out;
+    memset(path, 'p', sizeof(path) - 1);
     in.kind = GPULET_CONTROL_LOAD;
-    in.name = in.text = "m";
-    in.io.outputs_count = 0;
+    in.name = in.text = in.prepared = path;
+    in.warmup = (gpulet_model_io_t){.inputs_count = GPULET_MODEL_IO_MAX, .inputs = specs};
     assert_int_equal(gpulet_control_decode(&out, packet, encoded(&in)), GPULET_OK);
-    assert_int_equal(out.io.inputs_count, 1);
-    assert_int_equal(out.io.outputs_count, 0);
-    assert_true(gpulet_shape_equal(&out.io.inputs[0].shape, &specs[0].shape));
+    assert_int_equal(out.io.outputs_count, GPULET_MODEL_IO_MAX);
+    assert_int_equal(out.warmup.inputs_count, GPULET_MODEL_IO_MAX);
+    assert_int_equal(out.warmup.outputs_count, 0);
+    assert_string_equal(out.warmup.inputs[63].name, specs[63].name);
+    assert_true(gpulet_shape_equal(&out.warmup.inputs[5].shape, &specs[5].shape));
     gpulet_control_deinit(&out);
-    in.io = (gpulet_model_io_t){0};
+    in.io = in.warmup = (gpulet_model_io_t){0};
     assert_int_equal(gpulet_control_decode(&out, packet, encoded(&in)), GPULET_OK);
-    assert_int_equal(out.io.inputs_count, 0);
+    assert_int_equal(out.io.inputs_count + out.io.outputs_count, 0);
+    assert_int_equal(out.warmup.inputs_count, 0);
     gpulet_control_deinit(&out);
 }
 
@@ -244,7 +249,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_start_message_comes_back_whole),
         cmocka_unit_test(the_largest_model_fits_in_a_message),
-        cmocka_unit_test(a_load_brings_shapes_for_inputs_or_none),
+        cmocka_unit_test(a_load_brings_what_it_is_told_and_shapes_or_neither),
         cmocka_unit_test(every_cut_and_every_flip_of_a_message_is_safe),
         cmocka_unit_test(a_text_over_the_limit_is_refused),
         cmocka_unit_test(a_descriptor_travels_with_its_message),
