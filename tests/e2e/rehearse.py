@@ -5,7 +5,8 @@ import shutil
 import time
 import unittest
 
-from harness import SIZES, Folder, Repository, Server, binary, infer_json, main, missing, script, strings, tensor
+from harness import (SIZES, Folder, Repository, Server, binary, infer_json, main, missing, plan_json, script, strings, tensor,
+                     wait_for)
 from ort import MODELS, onnx
 
 
@@ -194,6 +195,16 @@ class Times(Case):
         self.assertGreater(slow / self.lasts(s, "a"), 4, "ten times as long but for what a busy machine adds to both")
         self.assertGreater(self.lasts(s, "b", 8) / slow, 2, "four times as long")
         self.assertNotIn("event=rehearsed_without_times", s.log())
+        s.stop()
+
+    def test_lent_units_count(self):
+        for model in ("heavy", "light"):
+            self.configured(model, 'max_batch_size: 8\ninput { name: "I" data_type: TYPE_FP32 dims: 2 }\noutput { name: "O" data_type: TYPE_FP32 dims: 1 }\n')
+        rows = "fake,heavy,50,1,200\nfake,heavy,100,1,20\nfake,light,50,1,1\nfake,light,100,1,1\n"
+        s = self.serve(plan=self.folder.write("plan.json", plan_json([(50, 0, [("heavy", 1, 200)]), (50, 50, [("light", 1, 1)])])),
+                       profiles=self.folder.write("p.csv", "device,model,units,batch,latency_ms\n" + rows),
+                       workload=self.folder.write("w.csv", "model,rate_rps,slo_ms\nheavy,1,60000\nlight,1,60000\n"))
+        wait_for(lambda: self.lasts(s, "heavy") < 0.19, "a run on the neighbour's units as well")
         s.stop()
 
 

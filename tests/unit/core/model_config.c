@@ -355,6 +355,89 @@ static void parameters_are_found_by_key(void **state)
     assert_int_equal(config.parameters_count, 0);
 }
 
+/* ---- without a model file ---- */
+
+static void expect_no_description(fixture_t *f, const char *error)
+{
+    gpulet_model_io_t io = {.inputs_count = 77};
+    assert_int_equal(gpulet_model_config_describe(&io, &f->config, &f->err), GPULET_E_INVALID);
+    assert_int_equal(io.inputs_count, 77);
+    if (strstr(f->err.text, error) == NULL)
+        fail_msg("\"%s\" lacks \"%s\"", f->err.text, error);
+    gpulet_model_config_deinit(&f->config);
+}
+
+static void the_configuration_alone_describes_a_model(void **state)
+{
+    (void)state;
+    fixture_t f;
+    gpulet_model_io_t io;
+    memset(&f, 0, sizeof(f));
+    assert_false(gpulet_model_config_lists_tensors(&f.config));
+    f.config.max_batch_size_given = true;
+    give(&f, "x", shape_of(2, 3, -1, 0))->type = GPULET_DATATYPE_INT64;
+    gpulet_config_io_t *p = give(&f, "p", shape_of(1, 6, 0, 0));
+    p->type = GPULET_DATATYPE_BYTES;
+    p->reshape_given = true;
+    p->reshape = shape_of(2, 2, 3, 0);
+    assert_true(gpulet_model_config_lists_tensors(&f.config));
+    for (int32_t batch = 8; batch >= 0; batch -= 8) {
+        const gpulet_shape_t wanted[2][2] = {{shape_of(2, 3, -1, 0), shape_of(2, 2, 3, 0)},
+                                             {shape_of(3, -1, 3, -1), shape_of(3, -1, 2, 3)}};
+        f.config.max_batch_size = batch;
+        assert_int_equal(gpulet_model_config_describe(&io, &f.config, &f.err), GPULET_OK);
+        assert_int_equal(io.inputs_count, 1);
+        assert_int_equal(io.outputs_count, 1);
+        assert_string_equal(io.inputs[0].name, "x");
+        assert_int_equal(io.inputs[0].type, GPULET_DATATYPE_INT64);
+        assert_int_equal(io.outputs[0].type, GPULET_DATATYPE_BYTES);
+        assert_true(gpulet_shape_equal(&io.inputs[0].shape, &wanted[batch > 0][0]));
+        assert_true(gpulet_shape_equal(&io.outputs[0].shape, &wanted[batch > 0][1]));
+        assert_int_equal(gpulet_model_config_complete(&f.config, &io, BATCH_DEFAULT, &f.err), 0);
+        assert_int_equal(f.config.max_batch_size, batch);
+        gpulet_model_io_deinit(&io);
+    }
+    gpulet_model_config_deinit(&f.config);
+}
+
+static void what_a_description_lacks_is_named(void **state)
+{
+    (void)state;
+    fixture_t f;
+    memset(&f, 0, sizeof(f));
+    expect_no_description(&f, "input: expected at least one");
+    give(&f, "x", shape_of(1, 2, 0, 0))->type = GPULET_DATATYPE_FP32;
+    expect_no_description(&f, "output: expected at least one");
+    give(&f, "x", shape_of(1, 2, 0, 0))->type = GPULET_DATATYPE_FP32;
+    (void)give(&f, "p", shape_of(1, 2, 0, 0));
+    expect_no_description(&f, "output p: data_type: expected one");
+    give(&f, "x", shape_of(0, 0, 0, 0))->type = GPULET_DATATYPE_FP32;
+    give(&f, "p", shape_of(1, 2, 0, 0))->type = GPULET_DATATYPE_FP32;
+    expect_no_description(&f, "input x: dims: expected some");
+    f.config.max_batch_size = 2;
+    give(&f, "x", (gpulet_shape_t){8, {1, 1, 1, 1, 1, 1, 1, 1}})->type = GPULET_DATATYPE_FP32;
+    give(&f, "p", shape_of(1, 2, 0, 0))->type = GPULET_DATATYPE_FP32;
+    expect_no_description(&f, "input x: dims: expected at most 7 beside the batch, found 8");
+}
+
+static void outputs_get_the_sizes_that_the_configuration_fixes(void **state)
+{
+    (void)state;
+    fixture_t f;
+    init(&f, shape_of(3, -1, -1, 8), shape_of(3, -1, -1, -1));
+    (void)give(&f, "x", shape_of(2, 3, 8, 0));
+    (void)give(&f, "p", shape_of(2, 5, -1, 0));
+    expect(&f, BATCH_DEFAULT);
+    gpulet_model_config_narrow(&f.io, &f.config);
+    const gpulet_shape_t input = shape_of(3, -1, -1, 8);
+    const gpulet_shape_t chosen = shape_of(3, -1, 5, -1);
+    const gpulet_shape_t other = shape_of(3, -1, -1, -1);
+    assert_true(gpulet_shape_equal(&f.inputs[0].shape, &input));
+    assert_true(gpulet_shape_equal(&f.outputs[0].shape, &chosen));
+    assert_true(gpulet_shape_equal(&f.outputs[1].shape, &other));
+    gpulet_model_config_deinit(&f.config);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -372,6 +455,9 @@ int main(void)
         cmocka_unit_test(the_engine_sees_the_warm_up_in_its_own_shapes),
         cmocka_unit_test(the_warm_up_must_fit_the_inputs),
         cmocka_unit_test(parameters_are_found_by_key),
+        cmocka_unit_test(the_configuration_alone_describes_a_model),
+        cmocka_unit_test(what_a_description_lacks_is_named),
+        cmocka_unit_test(outputs_get_the_sizes_that_the_configuration_fixes),
     };
     return cmocka_run_group_tests_name("core.model_config", tests, NULL, NULL);
 }

@@ -77,6 +77,22 @@ static void what_a_model_declares_is_freed_once(void **state)
     gpulet_model_io_deinit(&io);
 }
 
+static void what_a_model_declares_is_copied(void **state)
+{
+    (void)state;
+    gpulet_tensor_spec_t specs[2] = {{.name = "a", .type = GPULET_DATATYPE_FP32},
+                                     {.name = "b", .shape = {.rank = 1, .dims = {-1}}}};
+    const gpulet_model_io_t io = {.inputs_count = 2, .inputs = specs};
+    gpulet_model_io_t copy;
+    assert_int_equal(gpulet_model_io_copy(&copy, &io), GPULET_OK);
+    memset(specs, 0, sizeof(specs));
+    assert_int_equal(copy.inputs_count, 2);
+    assert_int_equal(copy.outputs_count, 0);
+    assert_string_equal(copy.inputs[0].name, "a");
+    assert_int_equal(copy.inputs[1].shape.dims[0], -1);
+    gpulet_model_io_deinit(&copy);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -85,6 +101,7 @@ int main(void)
         cmocka_unit_test(minus_one_matches_any_size),
         cmocka_unit_test(shapes_are_written_into_any_room),
         cmocka_unit_test(what_a_model_declares_is_freed_once),
+        cmocka_unit_test(what_a_model_declares_is_copied),
     };
     return cmocka_run_group_tests_name("core.tensor", tests, NULL, NULL);
 }

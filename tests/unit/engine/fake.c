@@ -156,6 +156,123 @@ static void rows_of_the_output_are_rows_of_the_first_input(void **state)
     OPS->close(engine);
 }
 
+static void sleeps_between_sizes_as_plans_expect(void **state)
+{
+    (void)state;
+    static const char profile[] = "device,model,units,instances,batch,latency_ms\n"
+                                  "big,lenet,2,1,1,8\nbig,other,4,1,1,3\n"
+                                  "small,lenet,2,1,1,30\nsmall,lenet,2,2,1,90\n"
+                                  "small,lenet,6,1,1,10\nsmall,lenet,6,1,4,20\n";
+    gpulet_engine_t *engine = open_with(profile, "small");
+    gpulet_engine_model_t *model = load(engine, "latency_ms=50\n", 4);
+    assert_takes(model, 1, 20);
+    OPS->unload(model);
+    model = load(engine, "latency_ms=50\n", 7); /* beyond the measured sizes: the script */
+    assert_takes(model, 1, 50);
+    OPS->unload(model);
+    OPS->close(engine);
+    engine = open_with(profile, "neither"); /* the times of another device are not its own */
+    model = load(engine, "latency_ms=50\n", 2);
+    assert_takes(model, 1, 50);
+    OPS->unload(model);
+    OPS->close(engine);
+}
+
+/* ---- what the caller says of the model ---- */
+
+static gpulet_engine_model_t *load_told(gpulet_engine_t *engine, const char *path,
+                                        const gpulet_model_io_t *io)
+{
+    gpulet_engine_model_t *model = NULL;
+    gpulet_error_t err = {""};
+    const gpulet_engine_load_options_t options = {
+        .name = "lenet", .path = path, .io = io, .threads = 1, .units = 1};
+    if (OPS->load(&model, engine, &options, &err) != GPULET_OK)
+        fail_msg("%s", err.text);
+    return model;
+}
+
+static void assert_zeros(const gpulet_engine_output_t *output, gpulet_datatype_t type,
+                         gpulet_shape_t shape, size_t size)
+{
+    assert_int_equal(output->tensor.type, type);
+    assert_true(gpulet_shape_equal(&output->tensor.shape, &shape));
+    assert_int_equal(output->tensor.size, size);
+    for (size_t i = 0; i < size; i++)
+        assert_int_equal(((const uint8_t *)output->tensor.data)[i], 0);
+}
+
+static void what_it_is_told_is_answered_with_zeros(void **state)
+{
+    (void)state;
+    gpulet_tensor_spec_t inputs[] = {
+        {"A", GPULET_DATATYPE_UINT8, {2, {-1, 2}}},
+        {"B", GPULET_DATATYPE_UINT8, {3, {-1, -1, -1}}},
+    };
+    gpulet_tensor_spec_t outputs[] = {
+        {"X", GPULET_DATATYPE_FP32, {4, {-1, -1, 3, -1}}},
+        {"Y", GPULET_DATATYPE_BYTES, {2, {-1, 2}}},
+        {"Z", GPULET_DATATYPE_INT64, {0}},
+    };
+    const gpulet_model_io_t io = {2, 3, inputs, outputs};
+    gpulet_engine_t *engine = open_with(NULL, NULL);
+    gpulet_engine_model_t *model = load_told(engine, "", &io);
+    uint8_t values[64];
+    memset(values, 7, sizeof(values));
+    const gpulet_tensor_view_t views[] = {
+        {GPULET_DATATYPE_UINT8, {2, {2, 2}}, values, 4},
+        {GPULET_DATATYPE_UINT8, {3, {2, 5, 1}}, values, 10},
+    };
+    for (size_t i = 0; i < 3; i++)
+        memset(&outputs[i], 0, sizeof(outputs[i])); /* it keeps a copy */
+    uint8_t place[256];
+    memset(place, 7, sizeof(place));
+    gpulet_engine_output_t out[3] = {{.tensor = {.data = place, .size = sizeof(place)}}};
+    assert_int_equal(OPS->run(model, views, out, NULL), GPULET_OK);
+    assert_zeros(&out[0], GPULET_DATATYPE_FP32, (gpulet_shape_t){4, {2, 5, 3, 1}}, 120);
+    assert_ptr_equal(out[0].tensor.data, place);
+    assert_zeros(&out[1], GPULET_DATATYPE_BYTES, (gpulet_shape_t){2, {2, 2}}, 16);
+    assert_zeros(&out[2], GPULET_DATATYPE_INT64, (gpulet_shape_t){0}, 8);
+    for (size_t i = 0; i < 3; i++)
+        OPS->output_release(model, &out[i]);
+    OPS->unload(model);
+    OPS->close(engine);
+}
+
+static void a_model_without_inputs_answers_too(void **state)
+{
+    (void)state;
+    gpulet_tensor_spec_t output = {"X", GPULET_DATATYPE_FP32, {2, {-1, 2}}};
+    const gpulet_model_io_t io = {.outputs_count = 1, .outputs = &output};
+    gpulet_engine_t *engine = open_with(NULL, NULL);
+    gpulet_engine_model_t *model = load_told(engine, "", &io);
+    gpulet_engine_output_t out = {.owner = NULL};
+    assert_int_equal(OPS->run(model, NULL, &out, NULL), GPULET_OK);
+    assert_zeros(&out, GPULET_DATATYPE_FP32, (gpulet_shape_t){2, {1, 2}}, 8);
+    OPS->output_release(model, &out);
+    OPS->unload(model);
+    OPS->close(engine);
+}
+
+static void the_tensors_of_a_script_count_before_what_it_is_told(void **state)
+{
+    (void)state;
+    static const char own[] = "input=OWN:FP32:-1x16\n";
+    gpulet_tensor_spec_t told = {"TOLD", GPULET_DATATYPE_FP32, {2, {-1, 16}}};
+    const gpulet_model_io_t io = {1, 1, &told, &told};
+    gpulet_engine_t *engine = open_with(NULL, NULL);
+    assert_int_equal(gpulet_file_write(script_path, own, strlen(own), NULL), GPULET_OK);
+    gpulet_engine_model_t *model = load_told(engine, script_path, &io);
+    assert_string_equal(OPS->io(model)->inputs[0].name, "OWN");
+    OPS->unload(model);
+    assert_int_equal(gpulet_file_write(script_path, "fail_run_every=1\n", 17, NULL), GPULET_OK);
+    model = load_told(engine, script_path, &io);
+    assert_string_equal(OPS->io(model)->inputs[0].name, "TOLD");
+    assert_int_equal(run(model, 1), GPULET_E_INTERNAL);
+    OPS->unload(model);
+    OPS->close(engine);
+}
+
 static void fails_every_nth_run(void **state)
 {
     (void)state;
@@ -221,6 +338,10 @@ int main(void)
         cmocka_unit_test(takes_the_time_of_the_profile),
         cmocka_unit_test(a_missing_profile_is_an_error),
         cmocka_unit_test(rows_of_the_output_are_rows_of_the_first_input),
+        cmocka_unit_test(sleeps_between_sizes_as_plans_expect),
+        cmocka_unit_test(what_it_is_told_is_answered_with_zeros),
+        cmocka_unit_test(a_model_without_inputs_answers_too),
+        cmocka_unit_test(the_tensors_of_a_script_count_before_what_it_is_told),
         cmocka_unit_test(fails_every_nth_run),
         cmocka_unit_test(crashes_every_nth_run),
         cmocka_unit_test(fails_to_load_with_the_text_of_its_script),

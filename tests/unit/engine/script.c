@@ -37,6 +37,28 @@ static void anything_but_a_script_is_the_default_model(void **state)
     }
 }
 
+static void files_are_told_apart(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        gpulet_fake_file_t file;
+        bool names_tensors;
+    } cases[] = {{"", GPULET_FAKE_FILE_BLANK, false},
+                 {"\n# only a comment\n", GPULET_FAKE_FILE_BLANK, false},
+                 {"latency_ms=1\n", GPULET_FAKE_FILE_SCRIPT, false},
+                 {"latency_ms=1\ninput=A:FP32:1\n", GPULET_FAKE_FILE_SCRIPT, true},
+                 {"output=A:FP32:1\n", GPULET_FAKE_FILE_SCRIPT, true},
+                 {"just words\nlatency_ms=1\n", GPULET_FAKE_FILE_OTHER, false},
+                 {"\x08\x07 = onnx", GPULET_FAKE_FILE_OTHER, false}};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        gpulet_fake_script_t script = parse(cases[i].text);
+        assert_int_equal(script.file, cases[i].file);
+        assert_int_equal(script.names_tensors, cases[i].names_tensors);
+        gpulet_fake_script_deinit(&script);
+    }
+}
+
 static void reads_every_key(void **state)
 {
     (void)state;
@@ -124,6 +146,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(anything_but_a_script_is_the_default_model),
+        cmocka_unit_test(files_are_told_apart),
         cmocka_unit_test(reads_every_key),
         cmocka_unit_test(says_which_line_is_wrong),
         cmocka_unit_test(refuses_more_tensors_than_a_model_may_have),

@@ -35,6 +35,7 @@ static void a_start_message_comes_back_whole(void **state)
                                            .backend = "cpu",
                                            .grant = "cores 0-3",
                                            .engine = "fake",
+                                           .device_type = "a100",
                                            .log_level = "debug"}};
     gpulet_control_t out;
     size_t size = encoded(&in);
@@ -42,6 +43,7 @@ static void a_start_message_comes_back_whole(void **state)
     assert_int_equal(out.start.nice, 10);
     assert_true(out.start.spin);
     assert_string_equal(out.start.grant, "cores 0-3");
+    assert_string_equal(out.start.device_type, "a100");
     assert_string_equal(out.start.ort_library, "");
     gpulet_control_deinit(&out);
 }

@@ -165,6 +165,87 @@ static void a_file_that_is_no_onnx_model_is_a_problem(void **state)
     gpulet_repository_deinit(&r);
 }
 
+#define TENSORS                                                                                    \
+    "max_batch_size: 4 input { name: \"I\" data_type: TYPE_INT64 dims: 3 } "                       \
+    "output { name: \"O\" data_type: TYPE_FP16 dims: [ -1, 2 ] }"
+
+static void the_fake_engine_takes_the_tensors_of_an_onnx_file(void **state)
+{
+    folder_t *folder = *state;
+    gpulet_repository_t r;
+    (void)folder_write_text(folder, "plain/1/readme", "");
+    gpulet_test_onnx_add_sub(folder_at(folder, "plain/1/model.onnx"), "N,M");
+    (void)folder_write_text(folder, "plain/config.pbtxt", "output { name: \"OUTPUT0\" dims: 4 }");
+    (void)folder_write_text(folder, "typeless/1/readme", "");
+    gpulet_test_onnx_t *m = gpulet_test_onnx_create();
+    gpulet_test_onnx_input(m, "I", 1, "2");
+    gpulet_test_onnx_output(m, "O", 0, "2");
+    gpulet_test_onnx_write(m, folder_at(folder, "typeless/1/model.onnx"));
+    gpulet_test_onnx_destroy(m);
+    (void)folder_write(folder, "noise/1/model.onnx", "\xff\xff\xff\xff\xff\xff", 6);
+    (void)folder_write(folder, "known/1/model.onnx", "\xff\xff\xff\xff\xff\xff", 6);
+    (void)folder_write_text(folder, "known/config.pbtxt", TENSORS);
+    read_all(&r, folder, "fake");
+    const gpulet_repository_model_t *plain = find(&r, "plain");
+    assert_null(plain->problem);
+    assert_ptr_equal(gpulet_repository_told(plain), &plain->io);
+    assert_string_equal(plain->io.inputs[1].name, "INPUT1");
+    assert_int_equal(plain->io.inputs[1].shape.dims[1], -1);
+    assert_int_equal(plain->io.outputs[0].shape.dims[1], 4);
+    assert_int_equal(plain->io.outputs[1].shape.dims[1], -1);
+    has_problem(&r, "typeless", "output 'O': no datatype is declared");
+    has_problem(&r, "noise", "config.pbtxt lists no input and the file is no script");
+    assert_null(find(&r, "known")->problem);
+    assert_string_equal(find(&r, "known")->io.inputs[0].name, "I");
+    gpulet_repository_deinit(&r);
+    read_all(&r, folder, "ort");
+    assert_null(gpulet_repository_told(find(&r, "plain")));
+    assert_int_equal(find(&r, "plain")->io.outputs[0].shape.dims[1], -1);
+    has_problem(&r, "known", "model.onnx");
+    gpulet_repository_deinit(&r);
+}
+
+static void the_fake_engine_needs_no_file_where_the_configuration_lists_tensors(void **state)
+{
+    folder_t *folder = *state;
+    gpulet_repository_t r;
+    (void)folder_write_text(folder, "bare/config.pbtxt", TENSORS);
+    (void)folder_write_text(folder, "blank/2/model.onnx", "");
+    (void)folder_write_text(folder, "blank/config.pbtxt", TENSORS);
+    (void)folder_write_text(folder, "absent/2/readme", "");
+    (void)folder_write_text(folder, "absent/config.pbtxt", TENSORS);
+    (void)folder_write_text(folder, "script/1/model.onnx", "latency_ms=1\n");
+    (void)folder_write_text(folder, "script/config.pbtxt", TENSORS);
+    (void)folder_write_text(folder, "silent/1/model.onnx", "");
+    (void)folder_write_text(folder, "half/1/model.onnx", "");
+    (void)folder_write_text(folder, "half/config.pbtxt",
+                            "input { name: \"I\" data_type: TYPE_INT64 dims: 3 }");
+    read_all(&r, folder, "fake");
+    static const char *const told[] = {"bare", "blank", "absent", "script"};
+    for (size_t i = 0; i < sizeof(told) / sizeof(told[0]); i++) {
+        const gpulet_repository_model_t *model = find(&r, told[i]);
+        assert_null(model->problem);
+        assert_ptr_equal(gpulet_repository_told(model), &model->io);
+        assert_string_equal(model->io.inputs[0].name, "I");
+        assert_int_equal(model->io.outputs[0].type, GPULET_DATATYPE_FP16);
+        assert_int_equal(model->io.outputs[0].shape.rank, 3);
+        assert_int_equal(model->config.max_batch_size, 4);
+        assert_true(model->file_key[0] != '\0');
+    }
+    assert_string_equal(find(&r, "bare")->path, "");
+    assert_string_equal(find(&r, "absent")->path, "");
+    assert_string_not_equal(find(&r, "bare")->file_key, find(&r, "absent")->file_key);
+    assert_null(find(&r, "silent")->problem);
+    assert_null(gpulet_repository_told(find(&r, "silent")));
+    assert_string_equal(find(&r, "silent")->io.inputs[0].name, "INPUT0");
+    has_problem(&r, "half", "output: expected at least one");
+    gpulet_repository_deinit(&r);
+    read_all(&r, folder, "ort");
+    has_problem(&r, "bare", "no version folder");
+    has_problem(&r, "absent", "No such file");
+    gpulet_repository_deinit(&r);
+}
+
 static void labels_are_remembered_by_output(void **state)
 {
     gpulet_repository_t r;
@@ -262,6 +343,8 @@ int main(void)
         in_folder(a_policy_that_names_no_version_there_is_a_problem),
         in_folder(what_is_wrong_with_one_model_leaves_the_others),
         in_folder(a_file_that_is_no_onnx_model_is_a_problem),
+        in_folder(the_fake_engine_takes_the_tensors_of_an_onnx_file),
+        in_folder(the_fake_engine_needs_no_file_where_the_configuration_lists_tensors),
         in_folder(labels_are_remembered_by_output),
         in_folder(the_key_of_a_file_changes_when_the_file_does),
         in_folder(a_root_that_cannot_be_read_is_an_error),
