@@ -35,8 +35,9 @@ typedef struct gpulet_engine_load_options {
     /* What the model takes and gives where its file does not say it to the engine, NULL where it
      * does (fake); borrowed for the call. */
     const gpulet_model_io_t *io;
-    uint32_t threads; /* cores of the gpu-let, ≥ 1; the calling thread is one of them */
-    uint32_t units;   /* size of the gpu-let in device units (fake) */
+    uint32_t batch_fixed; /* items of every run, with io; 0: what the inputs hold (fake) */
+    uint32_t threads;     /* cores of the gpu-let, ≥ 1; the calling thread is one of them */
+    uint32_t units;       /* size of the gpu-let in device units (fake) */
     /* Pool threads run only while nothing else wants their cores (SCHED_IDLE): they may be put on
      * cores of others. The calling thread is not changed. */
     bool yielding;

@@ -21,7 +21,7 @@ const gpulet_option_t gpulet_settings_table[] = {
     {"batch-max", GPULET_OPTION_U64, AT(batch_max), "32", 1, 1024, "N",
      "largest batch of a model whose configuration does not say", NULL},
     {"engine", GPULET_OPTION_STRING, AT(engine), "ort", ANY, "NAME",
-     "what runs the models: ort or fake", NULL},
+     "what runs the models: ort, or fake, which only sleeps as --profiles says", NULL},
     {"ort-library", GPULET_OPTION_STRING, AT(ort_library), NULL, ANY, "PATH",
      "ONNX Runtime's shared library (else GPULET_ORT_LIBRARY, the install folder, the loader's "
      "path)",

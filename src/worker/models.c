@@ -87,6 +87,7 @@ static gpulet_status_t session_load(gpulet_work_model_t *m, const gpulet_work_t 
     const bool told = message->io.inputs_count + message->io.outputs_count > 0;
     gpulet_status_t st;
     options.io = told ? &message->io : NULL;
+    options.batch_fixed = message->batch;
     m->input_size = message->size;
     if ((st = gpulet_shared_map(&m->input_base, fd, message->size, false, err)) != GPULET_OK)
         return st;
@@ -191,6 +192,7 @@ static gpulet_status_t widen(gpulet_work_t *work, const gpulet_control_t *messag
         .name = message->name,
         .path = message->prepared[0] != '\0' ? message->prepared : message->text,
         .io = m != NULL ? m->told : NULL,
+        .batch_fixed = m != NULL ? m->batch_fixed : 0,
         .threads = message->threads,
         .units = message->batch,
         .yielding = true,

@@ -193,6 +193,7 @@ static gpulet_status_t read_model(fake_model_t *model, const gpulet_engine_load_
     gpulet_model_io_deinit(&script->io);
     script->io = io;
     model->told = true;
+    model->batch_fixed = options->batch_fixed;
     return GPULET_OK;
 }
 

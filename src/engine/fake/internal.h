@@ -22,6 +22,7 @@ typedef struct fake_model {
     const gpulet_engine_ops_t *ops; /* first, see engine.h */
     gpulet_fake_script_t script;
     bool told;                   /* what it takes and gives is not of its file: answers are zeros */
+    uint32_t batch_fixed;        /* items of every run; 0: what the inputs hold */
     gpulet_profile_t *between;   /* curves made from those of other sizes; NULL: none */
     const gpulet_curve_t *curve; /* into a profile; NULL: the script's latency */
     gpulet_rng_t rng;

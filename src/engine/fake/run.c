@@ -279,6 +279,8 @@ void gpulet_fake_output_release(gpulet_engine_model_t *model, gpulet_engine_outp
 
 static uint32_t items_of(const fake_model_t *model, const gpulet_tensor_view_t *inputs)
 {
+    if (model->batch_fixed > 0)
+        return model->batch_fixed;
     int64_t items = dynamic_size(model, inputs, 0);
     return items > UINT32_MAX ? UINT32_MAX : (uint32_t)items;
 }

@@ -2,8 +2,10 @@
  * begins a comment line.
  *
  *   input=NAME:DATATYPE:DIMS      an input, e.g. input=IMAGE:FP32:-1x3x224x224; no DIMS is a
- * scalar; repeatable output=NAME:DATATYPE:DIMS     an output; repeatable; without any, one
- * "OUTPUT0" like the first input latency_ms=F                  time of a run, and
+ *                                 scalar; repeatable
+ *   output=NAME:DATATYPE:DIMS     an output; repeatable; without any, one "OUTPUT0" like the
+ *                                 first input
+ *   latency_ms=F                  time of a run, and
  *   latency_ms_per_item=F         what each item of the batch adds to it
  *   cold_ms=F                     what a run adds that begins 2 ms or more after the one before
  *   jitter=F                      each run takes between 1-F and 1+F of that, 0 ≤ F ≤ 1

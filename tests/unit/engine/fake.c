@@ -181,12 +181,16 @@ static void sleeps_between_sizes_as_plans_expect(void **state)
 /* ---- what the caller says of the model ---- */
 
 static gpulet_engine_model_t *load_told(gpulet_engine_t *engine, const char *path,
-                                        const gpulet_model_io_t *io)
+                                        const gpulet_model_io_t *io, uint32_t batch_fixed)
 {
     gpulet_engine_model_t *model = NULL;
     gpulet_error_t err = {""};
-    const gpulet_engine_load_options_t options = {
-        .name = "lenet", .path = path, .io = io, .threads = 1, .units = 1};
+    const gpulet_engine_load_options_t options = {.name = "lenet",
+                                                  .path = path,
+                                                  .io = io,
+                                                  .batch_fixed = batch_fixed,
+                                                  .threads = 1,
+                                                  .units = 1};
     if (OPS->load(&model, engine, &options, &err) != GPULET_OK)
         fail_msg("%s", err.text);
     return model;
@@ -216,7 +220,7 @@ static void what_it_is_told_is_answered_with_zeros(void **state)
     };
     const gpulet_model_io_t io = {2, 3, inputs, outputs};
     gpulet_engine_t *engine = open_with(NULL, NULL);
-    gpulet_engine_model_t *model = load_told(engine, "", &io);
+    gpulet_engine_model_t *model = load_told(engine, "", &io, 0);
     uint8_t values[64];
     memset(values, 7, sizeof(values));
     const gpulet_tensor_view_t views[] = {
@@ -239,13 +243,30 @@ static void what_it_is_told_is_answered_with_zeros(void **state)
     OPS->close(engine);
 }
 
+static void a_fixed_batch_takes_the_time_of_all_of_it(void **state)
+{
+    (void)state;
+    static const char profile[] = "device,model,units,batch,latency_ms\n"
+                                  "big,lenet,1,1,10\nbig,lenet,1,4,25\n";
+    gpulet_tensor_spec_t spec = {"A", GPULET_DATATYPE_FP32, {2, {4, 16}}};
+    const gpulet_model_io_t io = {1, 1, &spec, &spec};
+    gpulet_engine_t *engine = open_with(profile, "big");
+    gpulet_engine_model_t *model = load_told(engine, "", &io, 0);
+    assert_takes(model, 4, 10);
+    OPS->unload(model);
+    model = load_told(engine, "", &io, 4);
+    assert_takes(model, 4, 25);
+    OPS->unload(model);
+    OPS->close(engine);
+}
+
 static void a_model_without_inputs_answers_too(void **state)
 {
     (void)state;
     gpulet_tensor_spec_t output = {"X", GPULET_DATATYPE_FP32, {2, {-1, 2}}};
     const gpulet_model_io_t io = {.outputs_count = 1, .outputs = &output};
     gpulet_engine_t *engine = open_with(NULL, NULL);
-    gpulet_engine_model_t *model = load_told(engine, "", &io);
+    gpulet_engine_model_t *model = load_told(engine, "", &io, 0);
     gpulet_engine_output_t out = {.owner = NULL};
     assert_int_equal(OPS->run(model, NULL, &out, NULL), GPULET_OK);
     assert_zeros(&out, GPULET_DATATYPE_FP32, (gpulet_shape_t){2, {1, 2}}, 8);
@@ -262,11 +283,11 @@ static void the_tensors_of_a_script_count_before_what_it_is_told(void **state)
     const gpulet_model_io_t io = {1, 1, &told, &told};
     gpulet_engine_t *engine = open_with(NULL, NULL);
     assert_int_equal(gpulet_file_write(script_path, own, strlen(own), NULL), GPULET_OK);
-    gpulet_engine_model_t *model = load_told(engine, script_path, &io);
+    gpulet_engine_model_t *model = load_told(engine, script_path, &io, 0);
     assert_string_equal(OPS->io(model)->inputs[0].name, "OWN");
     OPS->unload(model);
     assert_int_equal(gpulet_file_write(script_path, "fail_run_every=1\n", 17, NULL), GPULET_OK);
-    model = load_told(engine, script_path, &io);
+    model = load_told(engine, script_path, &io, 0);
     assert_string_equal(OPS->io(model)->inputs[0].name, "TOLD");
     assert_int_equal(run(model, 1), GPULET_E_INTERNAL);
     OPS->unload(model);
@@ -340,6 +361,7 @@ int main(void)
         cmocka_unit_test(rows_of_the_output_are_rows_of_the_first_input),
         cmocka_unit_test(sleeps_between_sizes_as_plans_expect),
         cmocka_unit_test(what_it_is_told_is_answered_with_zeros),
+        cmocka_unit_test(a_fixed_batch_takes_the_time_of_all_of_it),
         cmocka_unit_test(a_model_without_inputs_answers_too),
         cmocka_unit_test(the_tensors_of_a_script_count_before_what_it_is_told),
         cmocka_unit_test(fails_every_nth_run),
