@@ -197,6 +197,14 @@ class Times(Case):
         self.assertNotIn("event=rehearsed_without_times", s.log())
         s.stop()
 
+    def test_a_fixed_batch_takes_the_time_of_all_of_it(self):
+        for model, batch in (("fixed", 4), ("free", "N")):
+            self.repository.add(model, onnx("Identity", [("I", [batch, 2])], [("O", [batch, 2])]))
+        rows = "".join("fake,%s,100,%d,%d\n" % (model, batch, ms) for model in ("fixed", "free") for batch, ms in ((1, 10), (4, 100)))
+        s = self.serve(profiles=self.folder.write("p.csv", "device,model,units,batch,latency_ms\n" + rows))
+        self.assertGreater(self.lasts(s, "fixed") / self.lasts(s, "free"), 4, "ten times as long but for what a busy machine adds to both")
+        s.stop()
+
     def test_lent_units_count(self):
         for model in ("heavy", "light"):
             self.configured(model, 'max_batch_size: 8\ninput { name: "I" data_type: TYPE_FP32 dims: 2 }\noutput { name: "O" data_type: TYPE_FP32 dims: 1 }\n')
