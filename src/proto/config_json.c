@@ -1,5 +1,6 @@
 #include "proto/config_json.h"
 
+#include <assert.h>
 #include <ctype.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -166,6 +167,7 @@ static gpulet_status_t write_message(gpulet_buf_t *out, const json_t *object,
     const char *key = NULL;
     json_t *value = NULL;
     gpulet_status_t st = GPULET_OK;
+    assert(message != NULL);
     json_object_foreach((json_t *)(uintptr_t)object, key, value)
     {
         const gpulet_pbtxt_field_t *field = find_field(message, key);

@@ -1,5 +1,6 @@
 #include "view/live.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -96,6 +97,7 @@ static size_t find_model(const gpulet_live_status_t *s, const char *key)
 {
     const char *colon = strrchr(key, ':');
     for (size_t i = 0; i < s->models_count; i++) {
+        assert(s->models[i].name != NULL); /* models are read before */
         if (!s->models[i].again && strcmp(s->models[i].name, key) == 0)
             return i;
     }

@@ -1,5 +1,6 @@
 #include "view/screen.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -169,8 +170,10 @@ void gpulet_screen_fill(gpulet_screen_t *screen, size_t row, size_t column, size
 
 static size_t row_end(const gpulet_screen_t *screen, size_t row)
 {
+    const gpulet_cell_t *cells = &screen->cells[row * screen->width];
     size_t end = screen->width;
-    while (end > 0 && strcmp(gpulet_screen_at(screen, row, end - 1)->glyph, " ") == 0)
+    assert(row < screen->height);
+    while (end > 0 && strcmp(cells[end - 1].glyph, " ") == 0)
         end--;
     return end;
 }

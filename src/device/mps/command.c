@@ -114,8 +114,10 @@ static void one_line(char *text)
     size_t size = strlen(text);
     while (size > 0 && strchr(" \t\r\n", text[size - 1]) != NULL)
         text[--size] = '\0';
-    for (size_t i = 0; i < size; i++)
-        text[i] = text[i] == '\n' || text[i] == '\r' ? ' ' : text[i];
+    for (size_t i = 0; i < size; i++) {
+        if (text[i] == '\n' || text[i] == '\r')
+            text[i] = ' ';
+    }
 }
 
 static gpulet_status_t judge(char *answer, bool ended, int status, int limit_ms, const char *line,

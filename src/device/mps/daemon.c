@@ -65,8 +65,10 @@ static void log_tail(char *out, size_t out_size, const char *name)
     while (size > 0 && (text[size - 1] == '\n' || text[size - 1] == ' '))
         text[--size] = '\0';
     char *tail = size > LOG_TAIL ? text + size - LOG_TAIL : text;
-    for (char *c = tail; *c != '\0'; c++)
-        *c = *c == '\n' || *c == '\r' || *c == '\t' ? ' ' : *c;
+    for (char *c = tail; *c != '\0'; c++) {
+        if (*c == '\n' || *c == '\r' || *c == '\t')
+            *c = ' ';
+    }
     (void)snprintf(out, out_size, "; %s: %s", name, tail);
     free(text);
 }

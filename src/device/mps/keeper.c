@@ -55,16 +55,21 @@ static void reap(pid_t daemon, bool *daemon_gone)
 static unsigned signal_children(int signal_number)
 {
     char path[64];
+    char *line = NULL;
+    size_t line_size = 0;
     unsigned count = 0;
-    long child = 0;
     (void)snprintf(path, sizeof(path), "/proc/self/task/%ld/children", (long)getpid());
     FILE *f = fopen(path, "re");
     if (f == NULL)
         return 0;
-    while (fscanf(f, "%ld", &child) == 1) {
-        (void)kill((pid_t)child, signal_number);
-        count++;
+    if (getline(&line, &line_size, f) > 0) {
+        char *at = line;
+        for (long child = strtol(at, &at, 10); child > 0; child = strtol(at, &at, 10)) {
+            (void)kill((pid_t)child, signal_number);
+            count++;
+        }
     }
+    free(line);
     (void)fclose(f);
     return count;
 }
