@@ -378,7 +378,7 @@ class Ends(Ensembles):
             c.socket.shutdown(socket.SHUT_WR)
         for c in clients[3:]:
             r = c.read_response()
-            self.assertEqual((r.status, r.error()), (400, "the client is gone"))
+            self.assertEqual((r.status, r.error()), (400, "[request id: <id_unknown>] the client is gone"))
             self.assertTrue(c.is_closed())
             c.close()
         wait_for(lambda: s.model_status("e")["cancelled"] == 6, "all six cancelled")

@@ -300,7 +300,7 @@ class Reload(unittest.TestCase):
                 self.assertIn("reason too_large", r.error())
                 self.assertIsNone(r.header("retry-after"))
         r = server.post("/v2/models/a/infer", body)
-        self.assertEqual((r.status, r.error()), (400, "inference request batch-size must be <= 2 for 'a'"))
+        self.assertEqual((r.status, r.error()), (400, "[request id: <id_unknown>] inference request batch-size must be <= 2 for 'a'"))
         server.stop()
 
     def test_nothing_piles_up(self):
