@@ -36,7 +36,8 @@ class TritonClient(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.repository = harness.standard_repository()
-        cls.repository.add("sorter", config="max_batch_size: 1\n", latency_ms=50)
+        cls.repository.add("sorter", config="max_batch_size: 1\n", latency_ms=300)
+        cls.repository.add("patient", latency_ms=2000)
         cls.repository.add("labelled", config='max_batch_size: 8\ninput { name: "INPUT" data_type: TYPE_FP32 dims: 16 }\n'
                            'output { name: "OUTPUT" data_type: TYPE_FP32 dims: 16 label_filename: "names.txt" }\n')
         cls.repository.write("labelled/names.txt", "".join("name-%d\n" % i for i in range(16)))
@@ -246,17 +247,20 @@ class TritonClient(unittest.TestCase):
 
     # ---- timeout and priority ----
 
+    def wait_offered(self, model, count):
+        harness.wait_for(lambda: self.server.model_status(model)["offered"] >= count, "so many requests there")
+
     def test_a_timeout_that_passes_raises_and_one_that_does_not_is_kept_to(self):
         values = counting(1, 16)
-        self.client.infer("slow", [tensor("INPUT", values)])  # 200 ms; now the server knows
-        first = self.client.async_infer("slow", [tensor("INPUT", values)])
+        first = self.client.async_infer("patient", [tensor("INPUT", values)])
+        self.wait_offered("patient", 1)
         with self.assertRaises(InferenceServerException) as caught:
-            self.client.infer("slow", [tensor("INPUT", values)], timeout=20000)
+            self.client.infer("patient", [tensor("INPUT", values)], timeout=20000)
         self.assertEqual(caught.exception.status(), "503")
         self.assertRegex(caught.exception.message(), "Request timeout expired|could not be answered within its objective")
-        self.assertRegex(caught.exception.message(), "slow")
+        self.assertRegex(caught.exception.message(), "patient")
         first.get_result(timeout=harness.DEADLINE_S)
-        result = self.client.infer("slow", [tensor("INPUT", values)], timeout=50 * 1000 * 1000)
+        result = self.client.infer("patient", [tensor("INPUT", values)], timeout=50 * 1000 * 1000)
         numpy.testing.assert_array_equal(result.as_numpy("OUTPUT"), values)
 
     def test_a_higher_priority_is_served_first(self):
@@ -269,15 +273,12 @@ class TritonClient(unittest.TestCase):
             with lock:
                 order.append(name)
 
-        def waiting():
-            s = self.server.model_status("sorter")
-            return s["waiting"] + s["running"]
         threads = []
         for name, priority in (("running", 1), ("next", 1), ("low-1", 5), ("low-2", 5), ("low-3", 5), ("high", 1)):
             threads.append(threading.Thread(target=ask, args=(name, priority), daemon=True))
             threads[-1].start()
             if name != "high":
-                harness.wait_for(lambda: waiting() + len(order) >= len(threads), "the request queued")
+                self.wait_offered("sorter", len(threads))
         for t in threads:
             t.join(harness.DEADLINE_S)
         self.assertEqual(len(order), 6)

@@ -10,7 +10,7 @@ class Drain(unittest.TestCase):
     def serve(self, config=None, args=None, **options):
         self.repository = Repository()
         self.addCleanup(self.repository.close)
-        self.repository.add("slow", config=config, **(args or {"latency_ms": 150}))
+        self.repository.add("slow", config=config, **(args or {"latency_ms": 400}))
         self.server = Server(self.repository, **options)
         self.addCleanup(self.server.kill)
         return self.server
@@ -22,12 +22,12 @@ class Drain(unittest.TestCase):
             c = self.server.client()
             c.send(head("POST", "/v2/models/slow/infer", body) + body)
             clients.append(c)
-
-        def all_in():
-            s = self.server.model_status("slow")
-            return s["waiting"] + s["running"] == count
-        wait_for(all_in, "all requests in")
+        wait_for(lambda: self.server.model_status("slow")["offered"] == count, "all requests in")
         return clients
+
+    def assert_busy(self):
+        s = self.server.model_status("slow")
+        self.assertGreater(s["waiting"] + s["running"], 0, "all was answered before it was asked to end")
 
     def refused(self):
         try:
@@ -43,6 +43,7 @@ class Drain(unittest.TestCase):
         self.assertEqual(idle.request("GET", "/v2/health/ready").status, 200)
         clients = self.send_many(8)
         server.note_workers()
+        self.assert_busy()
         server.process.send_signal(signal.SIGTERM)
         wait_for(self.refused, "new connections refused")
         for i, c in enumerate(clients):
@@ -82,6 +83,7 @@ class Drain(unittest.TestCase):
         server = self.serve("max_batch_size: 1\n")
         clients = self.send_many(4)
         server.note_workers()
+        self.assert_busy()
         server.process.send_signal(signal.SIGHUP)
         for c in clients:
             self.assertEqual(c.read_response().status, 200)
@@ -157,10 +159,11 @@ class Drain(unittest.TestCase):
         server.stop()
 
     def test_killed_it_takes_its_workers_along(self):
-        server = self.serve()
+        server = self.serve(args={"latency_ms": 1000})
         clients = self.send_many(3)
         workers = server.note_workers()
         self.assertTrue(workers)
+        self.assert_busy()
         server.process.kill()
         self.assertEqual(server.wait_exit(), -signal.SIGKILL)
         wait_for(lambda: not any(is_alive(p) for p in workers), "no worker left", 20)

@@ -593,10 +593,10 @@ def plan_json(gpulets, device="fake", index=0):
 
 
 def kept_plan(store):
-    """The plan that a server of that store would begin with."""
+    """The plan that a server of that store would begin with: an empty one while none is kept."""
     with contextlib.closing(sqlite3.connect(store)) as db:
-        (text,) = db.execute("SELECT json FROM plan ORDER BY id DESC LIMIT 1").fetchone()
-    return json.loads(text)
+        row = db.execute("SELECT json FROM plan ORDER BY id DESC LIMIT 1").fetchone()
+    return json.loads(row[0]) if row is not None else {"models": None, "devices": []}
 
 
 # ---- load ----

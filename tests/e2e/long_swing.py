@@ -103,7 +103,7 @@ class Swing(Case):
     def setUp(self):
         super().setUp()
         rates = {model: turns[0] if model in ("steady", GUEST) else REST_RPS for model, turns in TURNS.items()}
-        self.planned(rates, latency_ms=4, slo_ms=SLO_MS, count=3)
+        self.planned(rates, latency_ms=4, slo_ms=SLO_MS, count=3, late="drop")
         self.gone = []  # [from, until] of the guest's absences
 
     def sleep_until(self, second):

@@ -69,15 +69,16 @@ class Refusals(Case):
 
     def test_refused_after_a_death_what_waits_is_answered(self):
         """The worker dies, and the one that replaces it refuses the model: requests without an objective waited for ever."""
-        self.repository.add("a", latency_ms=300)
+        self.repository.add("a", latency_ms=1500)
         server = self.serve(plan=self.plan((100, 0, [("a", 4, 5)])))
+        pid = self.gpulet_of(100)["pid"]
         os.unlink(self.repository.join("a", "1", "model.onnx"))
         self.repository.add("a", fail_load=BROKEN)
         with server.client() as c:
             body = identity_body()
             c.send(b"POST /v2/models/a/infer HTTP/1.1\r\nHost: t\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
             wait_for(lambda: server.model_status("a")["running"] == 1, "running")
-            os.kill(self.gpulet_of(100)["pid"], 9)
+            os.kill(pid, 9)
             self.assertEqual(c.read_response().status, 503)
         self.assertEqual(self.state("a"), "UNAVAILABLE")
         self.assertEqual(server.infer("a", identity_body()).status, 400)
@@ -167,7 +168,7 @@ class Unreachable(Case):
         self.mended(server)
 
     def test_workers_hang_while_they_load(self):
-        server = self.served_all_the_while(self.broken(hang_load=1), 400, "b", load_limit_s=0.3, run_limit_s=0.3)
+        server = self.served_all_the_while(self.broken(hang_load=1), 400, "b", load_limit_s=1, run_limit_s=3)
         self.assertIn("event=plan_given_up", server.log())
         self.mended(server)
 
