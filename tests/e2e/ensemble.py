@@ -690,18 +690,20 @@ class Planning(Ensembles):
 
     def test_clients_of_a_step_alone_are_not_held_to_its_share(self):
         """The step has no objective of its own: whoever asks for it alone waits as long as it takes."""
-        self.add_diamond(left={"latency_ms": 300})
-        self.add_ensemble("e", ensemble(*DIAMOND, slo_ms=900))
+        self.add_diamond(left={"latency_ms": 400, "config": "max_batch_size: 1\n"})
+        self.add_ensemble("e", ensemble(*DIAMOND, slo_ms=900, batch=1))
         s = self.serve()
         self.assertEqual(self.ask().status, 200)
         body = infer_json(tensor("INPUT", "FP32", [1, 16], [0.0] * 16))
         blocked = [Client(s.port) for _ in range(4)]
+        begin = time.monotonic()
         for c in blocked:
             c.send(head("POST", "/v2/models/left/infer", body) + body)
-        wait_for(lambda: s.model_status("left")["waiting"] >= 3, "a queue")
-        for c in blocked:  # the last one waits for over 900 ms
+        for c in blocked:
             self.assertEqual(c.read_response("POST").status, 200)
             c.close()
+        self.assertGreater(time.monotonic() - begin, 0.9, "one of them waited for longer than its share")
+        self.assertEqual(s.model_status("left")["offered"], 5)
         self.assertEqual(s.model_status("left")["rejected"], 0)
         s.stop()
 

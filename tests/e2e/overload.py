@@ -290,7 +290,7 @@ class Overload(unittest.TestCase):
         server.stop()
 
     def test_a_high_priority_overtakes(self):
-        server = self.serve(("slow", "max_batch_size: 1\n", {"latency_ms": 100}))
+        server = self.serve(("slow", "max_batch_size: 1\n", {"latency_ms": 300}))
         low = self.send("slow", 0)
         for _ in range(10):
             low += self.send("slow", 1, parameters={"priority": 3})
@@ -303,7 +303,7 @@ class Overload(unittest.TestCase):
         server.stop()
 
     def test_a_busy_best_effort_model_leaves_room_for_one_with_an_objective(self):
-        server = self.serve(("effort", "max_batch_size: 1\n", {"latency_ms": 10}),
+        server = self.serve(("effort", "max_batch_size: 1\n", {"latency_ms": 50}),
                             ("prompt", "max_batch_size: 1\n" + parameters(slo_ms=2000), {"latency_ms": 5}))
         waiting = self.fill("effort", 60)
         for _ in range(5):
