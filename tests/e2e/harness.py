@@ -654,6 +654,55 @@ class Load:
         return self.counts
 
 
+class Beats:
+    """Pings at a fixed rate, from the moments when they are due. Where one is answered late the machine stood still, whoever was asked."""
+
+    EVERY_S, LATE_S = 0.02, 0.1
+
+    def __init__(self, port):
+        self.port, self.over, self.problem = port, threading.Event(), None
+        self.stills = []  # [from, until]
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def _run(self):
+        try:
+            with Client(self.port) as client:
+                due = time.monotonic()
+                while not self.over.wait(max(0.0, due - time.monotonic())):
+                    assert client.request("GET", "/v2/health/live").status == 200
+                    self._note(due, time.monotonic())
+                    due += self.EVERY_S
+        except Exception as e:  # pylint: disable=broad-except
+            self.problem = repr(e)
+
+    def _note(self, due, end):
+        if end - due <= self.LATE_S:
+            return
+        if self.stills and due <= self.stills[-1][1]:
+            self.stills[-1][1] = end
+        else:
+            self.stills.append([due, end])
+
+    def stop(self):
+        self.over.set()
+        self.thread.join(DEADLINE_S)
+        assert not self.thread.is_alive() and self.problem is None, self.problem
+
+    def outside(self, requests, span):
+        """Those that the machine did not stand still for; span(request) is (begin, end). Where it hardly did anything else nothing is
+        shown, so no more than a fifth may be left out."""
+        kept = []
+        for r in requests:
+            begin, end = span(r)
+            if not any(since <= end and begin <= until for since, until in self.stills):
+                kept.append(r)
+        print("the machine stood still %d times, %.1f s in all: %d of %d requests left out" % (
+            len(self.stills), sum(until - since for since, until in self.stills), len(requests) - len(kept), len(requests)))
+        assert len(kept) >= 0.8 * len(requests), "the machine stood still for too many requests"
+        return kept
+
+
 def need_programs():
     for program in (GPULETD, GPULET, os.path.join(BIN, "gpulet-worker")):
         if not os.access(program, os.X_OK):

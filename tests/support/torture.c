@@ -53,6 +53,11 @@ void torture_resume(void)
     torture.paused--;
 }
 
+bool torture_has_failed(void)
+{
+    return torture.failed != NULL;
+}
+
 static int descriptors(void)
 {
     int count = 0;

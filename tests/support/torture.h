@@ -34,4 +34,7 @@ void torture_run(const char *name, torture_body_t body, void *context, torture_k
 void torture_pause(void);
 void torture_resume(void);
 
+/* Whether a call has failed since the body began. */
+bool torture_has_failed(void);
+
 #endif

@@ -186,8 +186,9 @@ static gpulet_status_t request(void *context)
         torture_resume();
         (void)event_base_loop(world->base, EVLOOP_ONCE);
         torture_pause();
-        if (world->requests == 0 && gpulet_clock_ns() > end_ns - PATIENCE_S * GPULET_NS_PER_S / 2 +
-                                                            GRACE_MS * GPULET_NS_PER_MS)
+        if (world->requests == 0 && torture_has_failed() &&
+            gpulet_clock_ns() >
+                end_ns - PATIENCE_S * GPULET_NS_PER_S / 2 + GRACE_MS * GPULET_NS_PER_MS)
             break; /* never accepted */
     }
     gpulet_http_server_destroy(world->server);
