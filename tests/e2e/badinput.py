@@ -269,7 +269,7 @@ class Bad(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.repository = standard_repository()
-        cls.server = Server(cls.repository, http_body_mb_max=16, http_head_timeout_ms=400, http_body_timeout_ms=400)
+        cls.server = Server(cls.repository, http_body_mb_max=16)
         identity_infer(cls.server)
 
     @classmethod
@@ -279,11 +279,18 @@ class Bad(unittest.TestCase):
         finally:
             cls.repository.close()
 
-    def still_good(self, case):
+    def impatient(self):
+        """A server of the same models that does not wait for heads and bodies as long as others do."""
+        server = Server(self.repository, http_head_timeout_ms=400, http_body_timeout_ms=400)
+        self.addCleanup(server.kill)
+        return server
+
+    def still_good(self, case, server=None):
+        server = server or self.server
         try:
-            identity_infer(self.server)
+            identity_infer(server)
         except (AssertionError, Closed, OSError) as e:
-            self.fail("after %s: %r\n%s" % (case, e, self.server.log()[-3000:]))
+            self.fail("after %s: %r\n%s" % (case, e, server.log()[-3000:]))
 
     def check(self, case, response, status, text=None):
         statuses = status if isinstance(status, tuple) else (status,)
@@ -407,12 +414,13 @@ class Bad(unittest.TestCase):
         starts = [b"GET /v2 HT", b"GET /v2 HTTP/1.1\r\nHost: t\r\nX: ", head("POST", INFER, body) + body[:20],
                   head("POST", INFER, body), post("Transfer-Encoding: chunked", body=b"5\r\nab"),
                   post("Content-Encoding: gzip", "Content-Length: 50", body=b"\x1f\x8b\x08")]
+        server = self.impatient()
         clients = []
         for start in starts:
-            c = self.server.client()
+            c = server.client()
             clients.append(c)
             c.send(start)
-        self.still_good("slow clients begin")
+        self.still_good("slow clients begin", server)
         for start, c in zip(starts, clients):
             with self.subTest(start[:60]):
                 try:
@@ -421,10 +429,12 @@ class Bad(unittest.TestCase):
                 except Closed:
                     pass
                 c.close()
-        self.still_good("slow clients")
+        self.still_good("slow clients", server)
+        server.stop()
 
     def test_a_trickling_head_is_cut_off_all_the_same(self):
-        with self.server.client() as c:
+        server = self.impatient()
+        with server.client() as c:
             c.send(b"GET /v2 HTTP/1.1\r\n")
             sent = [0]
 
@@ -440,7 +450,8 @@ class Bad(unittest.TestCase):
                     pass
                 return True
             wait_for(cut, "cut off")
-        self.still_good("a trickle")
+        self.still_good("a trickle", server)
+        server.stop()
 
     def test_clients_that_leave_in_the_middle(self):
         body = identity_body()

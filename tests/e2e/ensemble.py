@@ -357,7 +357,7 @@ class Ends(Ensembles):
             return str(r.status)
 
         load = Load(s.port, 24, answer)
-        wait_for(lambda: load.count("503") > 20 and load.count("200") > 10, "refusals and answers")
+        wait_for(lambda: load.problems or load.count("503") > 20 and load.count("200") > 30, "refusals and answers")
         counts = load.stop()
         self.wait_idle()
         self.check_whole(sum(counts.values()), rejected=counts["503"])

@@ -577,6 +577,13 @@ def identity_infer(server, client=None, items=1, first=0.0, model="identity"):
     return r
 
 
+def half_sent(server, model, body):
+    """The client of a request that stays open until it is closed: the rest of its body never comes."""
+    c = server.client()
+    c.send(head("POST", "/v2/models/%s/infer" % model, body) + body[:len(body) // 2])
+    return c
+
+
 # ---- plans ----
 
 def plan_json(gpulets, device="fake", index=0):

@@ -7,7 +7,7 @@ import signal
 import time
 import unittest
 
-from harness import Load, Repository, Server, identity_body, main, run, script, wait_for, GPULET
+from harness import GPULET, Load, Repository, Server, half_sent, identity_body, main, run, script, skip, wait_for
 
 POINT = re.compile(r"event=measured model=(\S+) units=(\d+) batch=(\d+) .*beside=(\d)")
 
@@ -161,7 +161,10 @@ class Known(Case):
         back = self.move("b")
         server = self.serve()
         back()
+        begin = time.monotonic()
         self.load(server, "b")
+        if time.monotonic() - begin >= 0.5:  # so long a plan waits for what the store says, no longer
+            wait_for(lambda: server.status()["planner"] != "running", "planned anew")
         self.assertNotEqual(server.status()["planner"], "running", "it is planned as one that is known")
         self.assertIn("event=profile_from_store model=b whole=1", server.log())
         self.assertEqual(server.infer("b", identity_body()).status, 200)
@@ -221,20 +224,34 @@ class Busy(Case):
     def begin(self, threads=1, pause_s=0.01, latency_ms=2, **options):
         self.repository.add("a", latency_ms=latency_ms, config="max_batch_size: 1\n")
         server = self.serve(**options)
+        self.last, self.pause_longest_s = time.monotonic(), 0
 
         def one(thread, number, client):
             time.sleep(pause_s)
             r = client.request("POST", "/v2/models/a/infer", identity_body(first=float(number)))
             assert r.status == 200, r
+            now = time.monotonic()
+            self.pause_longest_s, self.last = max(self.pause_longest_s, now - self.last), now
             return "200"
         load = Load(server.port, threads, one)
         self.addCleanup(load.stop)
         wait_for(lambda: load.count() > 20 or load.problems, "requests")
         return server, load
 
+    def measured_without_a_pause(self):
+        """Half of the 200 ms that are taken for a pause is doubtful: where the machine stood still for so long it is done again."""
+        for number in range(10):
+            self.store = self.repository.join(".files", "store-%d.db" % number)
+            server, load = self.begin(patience_s=0.5)
+            self.measured(server)
+            if self.pause_longest_s < 0.1:
+                return server, load
+            load.stop()
+            self.stop(server)
+        return skip("the machine stands still too often")
+
     def test_measured_between_requests_when_patience_ends(self):
-        server, load = self.begin(patience_s=0.5)
-        self.measured(server)
+        server, load = self.measured_without_a_pause()
         self.assertEqual({p[3] for p in self.points(server)}, {1})
         self.assertIn("rough=1", server.log())
         before = load.count()
@@ -248,7 +265,7 @@ class Busy(Case):
         self.stop(server)
 
     def test_where_there_is_always_a_request_it_says_so(self):
-        server, load = self.begin(threads=8, pause_s=0, latency_ms=30, patience_s=0.1)
+        server, load = self.begin(threads=64, pause_s=0, latency_ms=30, patience_s=0.1)
         wait_for(lambda: "event=calibration_waits" in server.log(), "told")
         self.assertEqual(set(load.stop()), {"200"})
         self.measured(server)
@@ -258,8 +275,12 @@ class Busy(Case):
     def test_nothing_is_measured_while_there_is_patience(self):
         server, load = self.begin(patience_s=1000)
         wait_for(lambda: "event=calibration_begin" in server.log(), "waiting")
-        time.sleep(1)
-        self.assertEqual(self.points(server), [])
+        with half_sent(server, "a", identity_body()):
+            before = load.count()
+            wait_for(lambda: load.count() > before + 20 or load.problems, "one request always open")
+            self.assertEqual(self.points(server), [])
+            time.sleep(1)
+            self.assertEqual(self.points(server), [])
         load.stop()
         self.measured(server)
         self.assertEqual({p[3] for p in self.points(server)}, {0})

@@ -142,7 +142,8 @@ class Requests(Base):
         self.assertEqual(list(line), FIELDS)
         self.assertEqual((line["request"], line["level"], line["outcome"], line["reason"]),
                          ('"r4"', "info", "cancelled", "CANCELED"))
-        self.assertAlmostEqual(float(line["queue_ms"]), float(line["total_ms"]), delta=1)
+        self.assertLessEqual(float(line["queue_ms"]), float(line["total_ms"]))
+        self.assertGreaterEqual(float(line["queue_ms"]), float(line["total_ms"]) - 50)
         self.assertEqual({c.read_response().status for c in clients[:4]}, {200})
         self.assertEqual(len(self.lines()), 1)
         server.stop()

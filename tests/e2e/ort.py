@@ -9,8 +9,8 @@ import threading
 import time
 import unittest
 
-from harness import (GPULET, Folder, Load, Repository, Server, binary, floats, identity_body, identity_infer, infer_json, main, missing,
-                     or_end, run, tensor, unfloats, wait_for)
+from harness import (GPULET, Folder, Load, Repository, Server, binary, floats, half_sent, identity_body, identity_infer, infer_json, main,
+                     missing, or_end, run, tensor, unfloats, wait_for)
 
 MODELS = os.environ.get("GPULET_MODELS")
 OWN_LIBRARY = glob.glob(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", ".setup", "ort", "libonnxruntime.so*"))
@@ -168,8 +168,12 @@ class Prepared(Case):
 
     def test_not_prepared_beside_requests_while_there_is_patience(self):
         server, load = self.busy(1000)
-        time.sleep(1.5)
-        self.assertEqual(self.entries(), [])
+        with half_sent(server, "identity", infer_json(tensor("input", "FP32", [1, 16], [0.0] * 16))):
+            before = load.count()
+            wait_for(lambda: load.count() > before + 20 or load.problems, "one request always open")
+            self.assertEqual(self.entries(), [])
+            time.sleep(1.5)
+            self.assertEqual(self.entries(), [])
         self.assertEqual(set(load.stop()), {"200"})
         server.stop()
 

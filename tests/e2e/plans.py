@@ -10,6 +10,7 @@ import socket
 import struct
 import subprocess
 import termios
+import time
 import unittest
 import xml.etree.ElementTree
 
@@ -375,16 +376,24 @@ class Calibration(Case):
 
     def test_an_unknown_model_is_not_believed_to_be_quick(self):
         """Nothing is known of it but how long a run took as it was loaded: that is enough not to promise what cannot be."""
-        self.add("slow", latency_ms=150, config=parameters(slo_ms=100))
-        self.add("quick", latency_ms=2, config=parameters(slo_ms=100))
+        self.add("slow", latency_ms=600, config=parameters(slo_ms=500))
+        self.add("quick", latency_ms=2, config=parameters(slo_ms=500))
         server = self.serve()
         self.assertEqual(server.status()["planner"], "provisional")
         estimates = {m["model"]: m["estimate_ms"] for g in server.status()["gpulets"] for m in g["models"]}
-        self.assertGreaterEqual(estimates["slow"], 150)
-        self.assertLess(estimates["quick"], 100)
-        answers = [server.post("/v2/models/slow/infer", identity_body()) for _ in range(8)]
-        refused = [r for r in answers if r.status == 503 and "predicted_late" in r.error()]
-        self.assertGreaterEqual(len(refused), 6, "but for the one that is let in to see whether it is so")
+        self.assertGreaterEqual(estimates["slow"], 600)
+        self.assertLess(estimates["quick"], 500)
+        begin = time.monotonic()
+        tried = refused = 0
+        while refused < 6:
+            r = server.post("/v2/models/slow/infer", identity_body())
+            if r.status == 200:
+                tried += 1
+                self.assertLessEqual(tried, 1 + (time.monotonic() - begin) / 1.0, "one in a second is let in to see whether it is so")
+                continue
+            self.assertEqual(r.status, 503, r)
+            self.assertIn("predicted_late", r.error())
+            refused += 1
         self.serves_all(server, "quick")
         server.stop()
 

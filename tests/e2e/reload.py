@@ -319,14 +319,14 @@ class Reload(unittest.TestCase):
         server.stop()
 
     def test_nothing_is_loaded_any_more_while_draining(self):
-        self.repository.add("slow", latency_ms=700).add("a")
+        self.repository.add("slow", latency_ms=2000).add("a")
         server = self.serve()
         body = identity_body()
         with server.client() as busy, server.client() as late:
             self.assertEqual(late.request("GET", "/v2/health/live").status, 200)
             late.send(b"POST /v2/repository/models/a/load HTTP/1.1\r\nHost: t\r\nContent-Length: 2\r\n\r\n")
             busy.send(head("POST", "/v2/models/slow/infer", body) + body)
-            wait_for(lambda: server.model_status("slow")["running"] == 1, "running")
+            wait_for(lambda: server.model_status("slow")["offered"] == 1, "running")
             self.replace("a", script(load_ms=20000))
             server.process.send_signal(15)
             wait_for(lambda: "event=drain" in server.log(), "draining")

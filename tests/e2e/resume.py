@@ -6,7 +6,7 @@ import signal
 import subprocess
 import unittest
 
-from harness import GPULET, Repository, children_of, is_alive, main, run, wait_for
+from harness import DEADLINE_S, GPULET, Repository, children_of, is_alive, main, run, wait_for
 
 MODELS, SIZES, BATCHES = ("a", "b"), (2, 4), (1, 2, 4)
 ALL = {(m, u, b) for m in MODELS for u in SIZES for b in BATCHES}
@@ -18,7 +18,7 @@ class Resume(unittest.TestCase):
         self.repository = Repository()
         self.addCleanup(self.repository.close)
         for model in MODELS:
-            self.repository.add(model, latency_ms=20, latency_ms_per_item=2)
+            self.repository.add(model, latency_ms=60, latency_ms_per_item=2)
         self.store, self.out = self.repository.join(".store.db"), self.repository.join(".profile.csv")
 
     def words(self, *more):
@@ -52,7 +52,7 @@ class Resume(unittest.TestCase):
     def break_off(self, number):
         process, workers = self.begin()
         process.send_signal(number)
-        self.assertEqual(process.wait(30), -number)
+        self.assertEqual(process.wait(DEADLINE_S), -number)
         self.assertTrue(workers)
         wait_for(lambda: not any(is_alive(p) for p in workers), "its workers gone", 20)
         self.assertFalse(os.path.exists(self.out), "half a profile is none")
@@ -86,7 +86,7 @@ class Resume(unittest.TestCase):
             self.assertAlmostEqual(float(rows[point]["latency_ms_p99"]), p99, delta=0.002, msg=point)
             self.assertAlmostEqual(float(rows[point]["memory_mb"]), mib, delta=0.06, msg=point)
         for point, row in rows.items():
-            least = 20 + 2 * point[2]
+            least = 60 + 2 * point[2]
             self.assertGreaterEqual(float(row["latency_ms"]), 0.99 * least, point)
             self.assertGreaterEqual(float(row["latency_ms_p99"]), float(row["latency_ms"]) * 0.999, point)
             self.assertGreater(float(row["memory_mb"]), 0, point)
