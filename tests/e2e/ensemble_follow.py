@@ -61,7 +61,8 @@ class Rates(Following):
         wait_for(lambda: load.problems or all(r["now_rps"] > 5 for r in self.rates().values()), "requests of the ensemble are seen")
         wait_for(lambda: load.problems or all(r["covered_rps"] > before[m]["covered_rps"] + 3 for m, r in self.rates().items()),
                  "the plan covers them")
-        load.stop()
+        wait_for(lambda: load.problems or s.metric("gpulet_rate_rps", model="left", kind="now") > 5, "the metrics say so, too")
+        self.assertEqual(set(load.stop()), {"e"})
         self.assertIsNone(s.model_status("e")["rate_now_rps"])
         for words in (("top", "--once"), ("status",)):  # an ensemble has no gpu-let, and no rate that is planned for
             code, out, err = run(GPULET, *words, "--url", "http://127.0.0.1:%d" % s.port)
@@ -69,7 +70,6 @@ class Rates(Following):
             lines = [line for line in out.splitlines() if "e" in line.split()[:2]]
             self.assertEqual(len(lines), 1, out)
             self.assertIn("-", lines[0].split(), out)
-        self.assertGreater(s.metric("gpulet_rate_rps", model="left", kind="now"), 5)
         s.note_workers()
         s.stop()
 
