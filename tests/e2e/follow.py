@@ -3,6 +3,7 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import threading
@@ -719,9 +720,7 @@ class Restart(Case):
         self.assertNotEqual(self.plan(), last)
         server.stop()
         self.server.kill()
-        os.unlink(self.repository.join("b", "1", "model.onnx"))
-        os.rmdir(self.repository.join("b", "1"))
-        os.rmdir(self.repository.join("b"))
+        shutil.rmtree(self.repository.join("b"))
         server = self.again(models=("a",))
         self.assertIn("no model is called 'b'", server.log())
         identity_infer(server, model="a")
