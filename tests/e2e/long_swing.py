@@ -11,7 +11,7 @@ import unittest
 import harness
 import real_models as real
 from drain import segments
-from follow import Case
+from planned import Case
 
 SECONDS = 90
 SEED = 23
