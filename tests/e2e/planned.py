@@ -22,19 +22,6 @@ def profile_csv(models, sizes=(25, 50, 75, 100), batches=(1, 2, 4, 8), memory_mb
     return "\n".join(lines) + "\n"
 
 
-def plan_of_devices(*devices):
-    """A plan of several devices, each a list of gpu-lets as plan_json takes them."""
-    plan = None
-    for index, gpulets in enumerate(devices):
-        one = json.loads(plan_json(gpulets, index=index))
-        if plan is None:
-            plan = one
-        else:
-            plan["devices"] += one["devices"]
-    plan["devices_used"] = len(plan["devices"])
-    return json.dumps(plan)
-
-
 class Case(unittest.TestCase):
     def setUp(self):
         self.repository = Repository()
