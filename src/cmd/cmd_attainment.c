@@ -23,12 +23,16 @@ void cmd_attainment_add(cmd_attainment_t *attainment, const char *name, uint64_t
                       (unsigned long long)in_time, (unsigned long long)asked);
 }
 
-int cmd_attainment_end(cmd_attainment_t *attainment, const char *command)
+int cmd_attainment_end(cmd_attainment_t *attainment, const char *command, gpulet_error_t *err)
 {
     gpulet_buf_t *below = &attainment->below;
     int exit_code = CMD_DONE;
-    if (below->size > 0 || below->failed)
-        exit_code = cmd_complain(command, CMD_NO, below->failed ? "out of memory" : below->data);
+    if (below->failed) {
+        (void)gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
+        exit_code = CMD_FAILED;
+    } else if (below->size > 0) {
+        exit_code = cmd_complain(command, CMD_NO, below->data);
+    }
     gpulet_buf_deinit(below);
     return exit_code;
 }

@@ -2,6 +2,7 @@
 #ifndef GPULET_CMD_CMD_ATTAINMENT_H
 #define GPULET_CMD_CMD_ATTAINMENT_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/buf.h"
@@ -24,7 +25,7 @@ typedef struct cmd_attainment {
 void cmd_attainment_begin(cmd_attainment_t *attainment, double least);
 void cmd_attainment_add(cmd_attainment_t *attainment, const char *name, uint64_t in_time,
                         uint64_t asked);
-/* CMD_DONE, or CMD_NO with one line on stderr that names those who have less. */
-int cmd_attainment_end(cmd_attainment_t *attainment, const char *command);
+/* CMD_DONE; CMD_NO with one line on stderr that names those who have less; CMD_FAILED. */
+int cmd_attainment_end(cmd_attainment_t *attainment, const char *command, gpulet_error_t *err);
 
 #endif

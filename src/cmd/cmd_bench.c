@@ -157,13 +157,14 @@ static size_t fill_models(gpulet_load_model_t *models, const bench_settings_t *s
     return count;
 }
 
-static int judge(const bench_settings_t *s, const gpulet_load_result_t *results, size_t count)
+static int judge(const bench_settings_t *s, const gpulet_load_result_t *results, size_t count,
+                 gpulet_error_t *err)
 {
     cmd_attainment_t attainment;
     cmd_attainment_begin(&attainment, s->min_attainment);
     for (size_t i = 0; i < count; i++)
         cmd_attainment_add(&attainment, results[i].name, results[i].in_time, results[i].offered);
-    return cmd_attainment_end(&attainment, "bench");
+    return cmd_attainment_end(&attainment, "bench", err);
 }
 
 /* Puts the load on the server, and what came of it into out. */
@@ -220,7 +221,7 @@ static int run(const bench_settings_t *s, const bench_files_t *files, gpulet_err
         };
         st = put_load(&out, results, s, &options, err);
         if (st == GPULET_OK)
-            exit_code = judge(s, results, options.models_count);
+            exit_code = judge(s, results, options.models_count, err);
     }
     if (st == GPULET_OK)
         (void)fputs(out.data, stdout);

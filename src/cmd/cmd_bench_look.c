@@ -3,9 +3,13 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "view/live.h"
 
-enum { TIMEOUT_MS = 5000 };
+enum {
+    TIMEOUT_MS = 5000,
+    UPTIME_SLACK_S = 1 /* an answer takes its time */
+};
 
 /* No event has so high a number: the answer says where the next one will be, and nothing else. */
 #define EVENTS_PATH "/gpulet/v1/events?since=9007199254740992"
@@ -43,7 +47,7 @@ void cmd_bench_look(cmd_bench_look_t *out, const char *url)
 {
     gpulet_url_t server;
     gpulet_buf_t body = GPULET_BUF_INIT;
-    *out = (cmd_bench_look_t){NAN, NAN, NAN, NAN};
+    *out = (cmd_bench_look_t){(double)gpulet_clock_ns() / 1e9, NAN, NAN, NAN, NAN};
     if (gpulet_url_parse(&server, url, NULL) != GPULET_OK ||
         gpulet_url_resolve(&server, NULL) != GPULET_OK)
         return;
@@ -59,7 +63,7 @@ gpulet_load_server_t cmd_bench_between(const cmd_bench_look_t *before,
                                        const cmd_bench_look_t *after)
 {
     gpulet_load_server_t server = {NAN, NAN};
-    if (!(after->uptime_s >= before->uptime_s))
+    if (!(after->uptime_s - before->uptime_s >= after->at_s - before->at_s - UPTIME_SLACK_S))
         return server; /* another process */
     server.replans = after->replans - before->replans;
     /* Where nothing happened the devices in use are those of all the time between; how long others

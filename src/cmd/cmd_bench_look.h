@@ -6,6 +6,7 @@
 
 /* NAN: not said. */
 typedef struct cmd_bench_look {
+    double at_s; /* when it was asked */
     double uptime_s;
     double replans;
     double devices_used;

@@ -239,6 +239,8 @@ static gpulet_status_t tell_content(profile_run_t *run, const gpulet_repository_
                                     gpulet_error_t *err)
 {
     char digest[GPULET_DIGEST_TEXT_MAX + 1];
+    if (model->path[0] == '\0') /* it is rehearsed without a file */
+        return GPULET_OK;
     gpulet_status_t st = gpulet_store_get_content(digest, run->store, model->file_key, err);
     if (st != GPULET_E_NOT_FOUND)
         return st;

@@ -378,7 +378,7 @@ static gpulet_status_t put_out(const sim_settings_t *s, const gpulet_sim_result_
 }
 
 /* Of a model what clients asked of it: what applications asked of it is theirs. */
-static int judge(const sim_settings_t *s, const gpulet_sim_result_t *result)
+static int judge(const sim_settings_t *s, const gpulet_sim_result_t *result, gpulet_error_t *err)
 {
     cmd_attainment_t attainment;
     cmd_attainment_begin(&attainment, s->min_attainment);
@@ -390,7 +390,7 @@ static int judge(const sim_settings_t *s, const gpulet_sim_result_t *result)
     for (size_t i = 0; i < result->apps_count; i++)
         cmd_attainment_add(&attainment, result->apps[i].name, result->apps[i].in_time,
                            result->apps[i].offered - result->apps[i].cancelled);
-    return cmd_attainment_end(&attainment, "sim");
+    return cmd_attainment_end(&attainment, "sim", err);
 }
 
 static int simulate(const sim_settings_t *s, const inputs_t *in, gpulet_error_t *err)
@@ -409,7 +409,7 @@ static int simulate(const sim_settings_t *s, const inputs_t *in, gpulet_error_t 
     double wall_s = (double)(gpulet_clock_ns() - begin_ns) / 1e9;
     if (st == GPULET_OK)
         st = put_out(s, &result, s->peak ? &peak : NULL, wall_s, err);
-    int exit_code = st == GPULET_OK ? judge(s, &result) : CMD_FAILED;
+    int exit_code = st == GPULET_OK ? judge(s, &result, err) : CMD_FAILED;
     gpulet_sim_result_deinit(&result);
     return exit_code == CMD_DONE && s->peak && peak.multiple <= 0 ? CMD_NO : exit_code;
 }
@@ -431,7 +431,7 @@ static int simulate_world(const sim_settings_t *s, gpulet_error_t *err)
         st = gpulet_sim_run(&result, &world.options, err);
     if (st == GPULET_OK)
         st = put_out(s, &result, NULL, (double)(gpulet_clock_ns() - begin_ns) / 1e9, err);
-    int exit_code = st == GPULET_OK ? judge(s, &result) : CMD_FAILED;
+    int exit_code = st == GPULET_OK ? judge(s, &result, err) : CMD_FAILED;
     gpulet_sim_result_deinit(&result);
     gpulet_sim_world_deinit(&world);
     return exit_code;

@@ -296,6 +296,97 @@ static gpulet_status_t complete_side(const side_t *side, bool batched, gpulet_er
     return st;
 }
 
+/* ---- without a model file ---- */
+
+bool gpulet_model_config_lists_tensors(const gpulet_model_config_t *config)
+{
+    return config->inputs_count + config->outputs_count > 0;
+}
+
+static gpulet_status_t describe_item(gpulet_tensor_spec_t *out, const char *what,
+                                     const gpulet_config_io_t *item, bool batched,
+                                     gpulet_error_t *err)
+{
+    const gpulet_shape_t *dims = engine_dims(item);
+    if (item->type == GPULET_DATATYPE_INVALID)
+        return gpulet_fail(
+            err, GPULET_E_INVALID,
+            "%s %s: data_type: expected one, since no model file says it, found none", what,
+            item->name);
+    if (!has_dims(item))
+        return gpulet_fail(err, GPULET_E_INVALID,
+                           "%s %s: dims: expected some, since no model file says them, found none",
+                           what, item->name);
+    if (dims->rank + batched > GPULET_RANK_MAX)
+        return gpulet_fail(err, GPULET_E_INVALID,
+                           "%s %s: dims: expected at most %d beside the batch, found %u", what,
+                           item->name, GPULET_RANK_MAX - 1, dims->rank);
+    memcpy(out->name, item->name, sizeof(out->name));
+    out->type = item->type;
+    out->shape.rank = dims->rank + batched;
+    out->shape.dims[0] = -1;
+    memcpy(out->shape.dims + batched, dims->dims, dims->rank * sizeof(dims->dims[0]));
+    return GPULET_OK;
+}
+
+static gpulet_status_t describe_items(gpulet_model_io_t *out, const gpulet_model_config_t *config,
+                                      gpulet_error_t *err)
+{
+    const bool batched = config->max_batch_size > 0;
+    gpulet_status_t st = GPULET_OK;
+    for (size_t i = 0; i < config->inputs_count && st == GPULET_OK; i++)
+        st = describe_item(&out->inputs[out->inputs_count++], "input", &config->inputs[i], batched,
+                           err);
+    for (size_t i = 0; i < config->outputs_count && st == GPULET_OK; i++)
+        st = describe_item(&out->outputs[out->outputs_count++], "output", &config->outputs[i],
+                           batched, err);
+    return st;
+}
+
+gpulet_status_t gpulet_model_config_describe(gpulet_model_io_t *out,
+                                             const gpulet_model_config_t *config,
+                                             gpulet_error_t *err)
+{
+    if (config->inputs_count == 0 || config->outputs_count == 0)
+        return gpulet_fail(err, GPULET_E_INVALID,
+                           "%s: expected at least one, since no model file names any, found none",
+                           config->inputs_count == 0 ? "input" : "output");
+    gpulet_model_io_t io = {.inputs = calloc(config->inputs_count, sizeof(*io.inputs)),
+                            .outputs = calloc(config->outputs_count, sizeof(*io.outputs))};
+    gpulet_status_t st = io.inputs != NULL && io.outputs != NULL
+                             ? describe_items(&io, config, err)
+                             : gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
+    if (st != GPULET_OK) {
+        gpulet_model_io_deinit(&io);
+        return st;
+    }
+    *out = io;
+    return GPULET_OK;
+}
+
+static void narrow_shape(gpulet_shape_t *shape, const gpulet_shape_t *dims, bool batched)
+{
+    if (dims->rank + batched != shape->rank)
+        return;
+    for (uint32_t d = batched; d < shape->rank; d++) {
+        if (shape->dims[d] == -1)
+            shape->dims[d] = dims->dims[d - batched];
+    }
+}
+
+void gpulet_model_config_narrow(gpulet_model_io_t *io, const gpulet_model_config_t *config)
+{
+    for (size_t i = 0; i < config->outputs_count; i++) {
+        for (uint32_t k = 0; k < io->outputs_count; k++) {
+            if (strcmp(io->outputs[k].name, config->outputs[i].name) == 0)
+                narrow_shape(&io->outputs[k].shape, engine_dims(&config->outputs[i]),
+                             config->max_batch_size > 0);
+        }
+    }
+}
+
+/* ---- completing ---- */
+
 /* What model_warmup says is said to clients' inputs, so it is their names and dims that it must
  * fit. */
 static gpulet_status_t check_warmup(const side_t *inputs, const gpulet_config_io_t *warmup,
@@ -386,8 +477,23 @@ static const gpulet_config_io_t *find_warmup(const gpulet_model_config_t *config
     return NULL;
 }
 
+static bool has_any_size(const gpulet_model_io_t *io, const char *name, uint32_t lead)
+{
+    for (uint32_t i = 0; i < io->inputs_count; i++) {
+        const gpulet_shape_t *shape = &io->inputs[i].shape;
+        if (strcmp(io->inputs[i].name, name) != 0)
+            continue;
+        for (uint32_t d = lead; d < shape->rank; d++) {
+            if (shape->dims[d] == -1)
+                return true;
+        }
+    }
+    return false;
+}
+
 gpulet_status_t gpulet_model_config_warmup(gpulet_model_io_t *out,
-                                           const gpulet_model_config_t *config)
+                                           const gpulet_model_config_t *config,
+                                           const gpulet_model_io_t *io)
 {
     const uint32_t lead = config->max_batch_size >= 1 ? 1 : 0;
     *out = (gpulet_model_io_t){0};
@@ -397,108 +503,20 @@ gpulet_status_t gpulet_model_config_warmup(gpulet_model_io_t *out,
     if (out->inputs == NULL)
         return GPULET_E_NOMEM;
     for (size_t i = 0; i < config->inputs_count; i++) {
-        const gpulet_config_io_t *io = &config->inputs[i];
-        const gpulet_config_io_t *warmup = find_warmup(config, io->name);
+        const gpulet_config_io_t *item = &config->inputs[i];
+        const gpulet_config_io_t *warmup = find_warmup(config, item->name);
         gpulet_shape_t sent = {.rank = lead, .dims = {-1}};
-        if (warmup == NULL || warmup->dims.rank + lead > GPULET_RANK_MAX)
+        if (warmup == NULL || warmup->dims.rank + lead > GPULET_RANK_MAX ||
+            !has_any_size(io, item->name, lead))
             continue;
         gpulet_tensor_spec_t *spec = &out->inputs[out->inputs_count];
         memcpy(sent.dims + lead, warmup->dims.dims, warmup->dims.rank * sizeof(sent.dims[0]));
         sent.rank += warmup->dims.rank;
-        if (gpulet_config_io_engine_shape(&spec->shape, io, &sent, lead) != GPULET_OK)
+        if (gpulet_config_io_engine_shape(&spec->shape, item, &sent, lead) != GPULET_OK)
             continue;
-        memcpy(spec->name, io->name, sizeof(spec->name));
-        spec->type = io->type;
+        memcpy(spec->name, item->name, sizeof(spec->name));
+        spec->type = item->type;
         out->inputs_count++;
     }
     return GPULET_OK;
-}
-
-/* ---- without a model file ---- */
-
-bool gpulet_model_config_lists_tensors(const gpulet_model_config_t *config)
-{
-    return config->inputs_count + config->outputs_count > 0;
-}
-
-static gpulet_status_t describe_item(gpulet_tensor_spec_t *out, const char *what,
-                                     const gpulet_config_io_t *item, bool batched,
-                                     gpulet_error_t *err)
-{
-    const gpulet_shape_t *dims = engine_dims(item);
-    if (item->type == GPULET_DATATYPE_INVALID)
-        return gpulet_fail(
-            err, GPULET_E_INVALID,
-            "%s %s: data_type: expected one, since no model file says it, found none", what,
-            item->name);
-    if (!has_dims(item))
-        return gpulet_fail(err, GPULET_E_INVALID,
-                           "%s %s: dims: expected some, since no model file says them, found none",
-                           what, item->name);
-    if (dims->rank + batched > GPULET_RANK_MAX)
-        return gpulet_fail(err, GPULET_E_INVALID,
-                           "%s %s: dims: expected at most %d beside the batch, found %u", what,
-                           item->name, GPULET_RANK_MAX - 1, dims->rank);
-    memcpy(out->name, item->name, sizeof(out->name));
-    out->type = item->type;
-    out->shape.rank = dims->rank + batched;
-    out->shape.dims[0] = -1;
-    memcpy(out->shape.dims + batched, dims->dims, dims->rank * sizeof(dims->dims[0]));
-    return GPULET_OK;
-}
-
-static gpulet_status_t describe_items(gpulet_model_io_t *out, const gpulet_model_config_t *config,
-                                      gpulet_error_t *err)
-{
-    const bool batched = config->max_batch_size > 0;
-    gpulet_status_t st = GPULET_OK;
-    for (size_t i = 0; i < config->inputs_count && st == GPULET_OK; i++)
-        st = describe_item(&out->inputs[out->inputs_count++], "input", &config->inputs[i], batched,
-                           err);
-    for (size_t i = 0; i < config->outputs_count && st == GPULET_OK; i++)
-        st = describe_item(&out->outputs[out->outputs_count++], "output", &config->outputs[i],
-                           batched, err);
-    return st;
-}
-
-gpulet_status_t gpulet_model_config_describe(gpulet_model_io_t *out,
-                                             const gpulet_model_config_t *config,
-                                             gpulet_error_t *err)
-{
-    if (config->inputs_count == 0 || config->outputs_count == 0)
-        return gpulet_fail(err, GPULET_E_INVALID,
-                           "%s: expected at least one, since no model file names any, found none",
-                           config->inputs_count == 0 ? "input" : "output");
-    gpulet_model_io_t io = {.inputs = calloc(config->inputs_count, sizeof(*io.inputs)),
-                            .outputs = calloc(config->outputs_count, sizeof(*io.outputs))};
-    gpulet_status_t st = io.inputs != NULL && io.outputs != NULL
-                             ? describe_items(&io, config, err)
-                             : gpulet_fail(err, GPULET_E_NOMEM, "out of memory");
-    if (st != GPULET_OK) {
-        gpulet_model_io_deinit(&io);
-        return st;
-    }
-    *out = io;
-    return GPULET_OK;
-}
-
-static void narrow_shape(gpulet_shape_t *shape, const gpulet_shape_t *dims, bool batched)
-{
-    if (dims->rank + batched != shape->rank)
-        return;
-    for (uint32_t d = batched; d < shape->rank; d++) {
-        if (shape->dims[d] == -1)
-            shape->dims[d] = dims->dims[d - batched];
-    }
-}
-
-void gpulet_model_config_narrow(gpulet_model_io_t *io, const gpulet_model_config_t *config)
-{
-    for (size_t i = 0; i < config->outputs_count; i++) {
-        for (uint32_t k = 0; k < io->outputs_count; k++) {
-            if (strcmp(io->outputs[k].name, config->outputs[i].name) == 0)
-                narrow_shape(&io->outputs[k].shape, engine_dims(&config->outputs[i]),
-                             config->max_batch_size > 0);
-        }
-    }
 }

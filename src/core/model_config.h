@@ -113,10 +113,12 @@ gpulet_status_t gpulet_config_io_engine_shape(gpulet_shape_t *out, const gpulet_
                                               const gpulet_shape_t *shape,
                                               uint32_t lead) GPULET_MUST_USE;
 
-/* The inputs that model_warmup names, with the FULL shape that the engine is to see of them when
- * the model is tried and measured, a batch dimension being -1; no outputs. The configuration is
- * complete. The caller ends with gpulet_model_io_deinit. E_NOMEM. */
+/* The inputs that model_warmup names and that may have any size by io, which the configuration was
+ * completed from: with the FULL shape that the engine is to see of them when the model is tried and
+ * measured, a batch dimension being -1; no outputs. The caller ends with gpulet_model_io_deinit.
+ * E_NOMEM. */
 gpulet_status_t gpulet_model_config_warmup(gpulet_model_io_t *out,
-                                           const gpulet_model_config_t *config) GPULET_MUST_USE;
+                                           const gpulet_model_config_t *config,
+                                           const gpulet_model_io_t *io) GPULET_MUST_USE;
 
 #endif

@@ -265,10 +265,12 @@ static bool begin_tensors(server_infer_t *infer, uint64_t tail_size)
     if (st == GPULET_OK && infer->layout.binary_total < tail_size)
         st = gpulet_fail(&err, GPULET_E_INVALID, "unexpected additional input data for model '%s'",
                          infer->model->entry->name);
-    if (st == GPULET_OK && (st = server_infer_prepare(infer)) != GPULET_OK)
+    if (st == GPULET_OK && (st = server_infer_prepare(infer)) != GPULET_OK) {
+        infer->named = true;
         st = gpulet_fail(&err, GPULET_E_UNAVAILABLE,
                          "no shared memory is free for the inputs of model '%s'",
                          infer->model->entry->name);
+    }
     if (st == GPULET_OK)
         st = decode_json_inputs(infer, &err);
     if (st != GPULET_OK) {

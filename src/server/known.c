@@ -36,7 +36,7 @@ static gpulet_status_t own_profile(server_model_t *model)
     return model->measured != NULL ? GPULET_OK : gpulet_profile_create(&model->measured);
 }
 
-static bool is_same_io(const gpulet_model_io_t *a, const gpulet_model_io_t *b)
+static bool is_same_warmup(const gpulet_model_io_t *a, const gpulet_model_io_t *b)
 {
     char keys[2][GPULET_MEASURED_BY_MAX + 1];
     gpulet_measured_by_shapes(keys[0], "", a, NULL);
@@ -49,7 +49,7 @@ static bool is_same_file(const server_model_t *a, const server_model_t *b)
     return a->entry->problem == NULL && b->entry->problem == NULL &&
            strcmp(a->entry->key, b->entry->key) == 0 &&
            strcmp(a->entry->file_key, b->entry->file_key) == 0 &&
-           is_same_io(&a->entry->warmup, &b->entry->warmup);
+           is_same_warmup(&a->entry->warmup, &b->entry->warmup);
 }
 
 /* Another configuration of the same file is known as well as the one before. */

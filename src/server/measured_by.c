@@ -41,27 +41,33 @@ void gpulet_measured_by(char out[GPULET_MEASURED_BY_MAX + 1], const char *engine
                    key);
 }
 
-static void append_shapes(gpulet_buf_t *out, const gpulet_model_io_t *warmup)
+static void add_text(gpulet_digest_t *digest, const char *text)
+{
+    gpulet_digest_add(digest, text, strlen(text) + 1);
+}
+
+static void add_shapes(gpulet_digest_t *digest, const gpulet_model_io_t *warmup)
 {
     char shape[256];
-    for (uint32_t i = 0; warmup != NULL && i < warmup->inputs_count; i++)
-        gpulet_buf_printf(out, "%s%s", warmup->inputs[i].name,
-                          gpulet_shape_format(shape, sizeof(shape), &warmup->inputs[i].shape));
+    for (uint32_t i = 0; warmup != NULL && i < warmup->inputs_count; i++) {
+        add_text(digest, warmup->inputs[i].name);
+        add_text(digest, gpulet_shape_format(shape, sizeof(shape), &warmup->inputs[i].shape));
+    }
 }
 
 void gpulet_measured_by_shapes(char out[GPULET_MEASURED_BY_MAX + 1], const char *measured_by,
                                const gpulet_model_io_t *warmup, const gpulet_model_io_t *other)
 {
     char key[GPULET_DIGEST_TEXT_MAX + 1] = "";
-    gpulet_buf_t text = GPULET_BUF_INIT;
-    append_shapes(&text, warmup);
-    if (other != NULL && other->inputs_count > 0) {
-        gpulet_buf_append_str(&text, " beside ");
-        append_shapes(&text, other);
-    }
-    if (text.size > 0)
-        gpulet_digest_of(key, text.data);
-    gpulet_buf_deinit(&text);
+    gpulet_digest_t digest;
+    const bool own = warmup != NULL && warmup->inputs_count > 0;
+    const bool others = other != NULL && other->inputs_count > 0;
+    gpulet_digest_init(&digest);
+    add_shapes(&digest, warmup);
+    add_text(&digest, "");
+    add_shapes(&digest, other);
+    if (own || others)
+        gpulet_digest_text(key, &digest);
     (void)snprintf(out, GPULET_MEASURED_BY_MAX + 1, "%.70s%s%.40s", measured_by,
                    key[0] != '\0' ? " " : "", key);
 }

@@ -254,13 +254,22 @@ static void hand_over(server_recall_t *r, recall_job_t *job, recall_phase_t phas
     (void)pthread_mutex_unlock(&r->lock);
 }
 
+static bool is_of(const recall_job_t *job, const server_recall_t *r, const server_model_t *model)
+{
+    char measured_by[GPULET_MEASURED_BY_MAX + 1];
+    if (model->entry->problem != NULL || strcmp(model->entry->key, job->model) != 0 ||
+        strcmp(model->entry->file_key, job->file_key) != 0 || model->batch_max != job->batch_max)
+        return false;
+    gpulet_measured_by_shapes(measured_by, r->measured_by, &model->entry->warmup, NULL);
+    return strcmp(measured_by, job->measured_by) == 0;
+}
+
 /* The model that the job asks for, if it is still there and the answer is of use; NULL. */
 static server_model_t *asker(gpulet_server_t *server, const recall_job_t *job)
 {
     server_model_t *model = &server->models[job->id];
     bool same = job->id < server->models_count && model->role != SERVER_MODEL_FREE &&
-                model->entry->problem == NULL && strcmp(model->entry->key, job->model) == 0 &&
-                strcmp(model->entry->file_key, job->file_key) == 0;
+                is_of(job, server->recall, model);
     return same && server_model_unmeasured(model) ? model : NULL;
 }
 

@@ -338,7 +338,8 @@ static gpulet_status_t read_version(gpulet_repository_model_t *model, const sour
         st = model->config.app != NULL ? complete_ensemble(model, &err)
                                        : complete_model(model, source, &err);
     }
-    if (st == GPULET_OK && (st = gpulet_model_config_warmup(&model->warmup, &model->config)) != 0)
+    if (st == GPULET_OK &&
+        (st = gpulet_model_config_warmup(&model->warmup, &model->config, &model->io)) != GPULET_OK)
         (void)gpulet_fail(&err, st, "out of memory");
     return st == GPULET_OK ? st : set_problem(model, err.text);
 }

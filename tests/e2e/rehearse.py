@@ -1,11 +1,12 @@
 """A deployment is rehearsed without its models: the fake engine takes what they take, answers zeros of the shapes that
 they answer, and lasts as long as a profile says that they do."""
+import json
 import os
 import shutil
 import time
 import unittest
 
-from harness import (SIZES, Folder, Repository, Server, binary, infer_json, main, missing, plan_json, script, strings, tensor,
+from harness import (GPULET, SIZES, Folder, Repository, Server, binary, infer_json, main, missing, plan_json, run, script, strings, tensor,
                      wait_for)
 from ort import MODELS, onnx
 
@@ -196,6 +197,19 @@ class Times(Case):
         self.assertGreater(self.lasts(s, "b", 8) / slow, 2, "four times as long")
         self.assertNotIn("event=rehearsed_without_times", s.log())
         s.stop()
+
+    def test_a_model_without_a_file_is_profiled_as_well(self):
+        self.configured("a", 'max_batch_size: 8\ninput { name: "I" data_type: TYPE_FP32 dims: 2 }\noutput { name: "O" data_type: TYPE_FP32 dims: 1 }\n')
+        out = self.folder.join("out.csv")
+        for known in (0, 1):
+            code, text, err = run(GPULET, "profile", "--model-repository", self.repository.path, "--engine", "fake", "--device", "fake",
+                                  "--fake-devices", "slow:100:1", "--fake-profile", self.folder.write("p.csv", self.PROFILE), "--sizes", "100",
+                                  "--batches", "1", "--runs-max", "5", "--store", self.folder.join("store.db"), "--out", out, "--json")
+            self.assertEqual(code, 0, err)
+            self.assertEqual(json.loads(text)["known"], known)
+            with open(out, encoding="utf-8") as f:
+                header, row = [line.strip().split(",") for line in f if line.strip() and not line.startswith("#")]
+            self.assertGreaterEqual(float(dict(zip(header, row))["latency_ms"]), 99)
 
     def test_a_fixed_batch_takes_the_time_of_all_of_it(self):
         for model, batch in (("fixed", 4), ("free", "N")):

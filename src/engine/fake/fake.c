@@ -82,6 +82,24 @@ static gpulet_status_t copy_curves(gpulet_profile_t *out, const fake_engine_t *e
     return st;
 }
 
+/* The curve at the nearest measured size: below it first, since that errs on the slow side. */
+static const gpulet_curve_t *nearest_curve(const fake_engine_t *engine, const char *model,
+                                           uint32_t units)
+{
+    const gpulet_curve_t *nearest = NULL;
+    for (size_t i = 0; i < gpulet_profile_curves_count(engine->profile); i++) {
+        const gpulet_curve_t *c = gpulet_profile_curve_at(engine->profile, i);
+        if (strcmp(c->device, engine->device) != 0 || strcmp(c->model, model) != 0 ||
+            c->instances != 1)
+            continue;
+        const bool below = c->units <= units;
+        if (nearest == NULL || (below && (nearest->units > units || c->units > nearest->units)) ||
+            (!below && nearest->units > units && c->units < nearest->units))
+            nearest = c;
+    }
+    return nearest;
+}
+
 /* Plans have gpu-lets of sizes between the measured ones, whose times they expect between theirs.
  */
 static gpulet_status_t set_curve(fake_model_t *model, const fake_engine_t *engine,
@@ -101,6 +119,8 @@ static gpulet_status_t set_curve(fake_model_t *model, const fake_engine_t *engin
     if (st == GPULET_OK)
         model->curve =
             gpulet_profile_curve(model->between, engine->device, options->name, options->units, 1);
+    if (st == GPULET_OK && model->curve == NULL)
+        model->curve = nearest_curve(engine, options->name, options->units);
     return st;
 }
 

@@ -13,8 +13,9 @@
  * request got which answer; BYTES outputs repeat its elements in the same way.
  *
  * How long a run takes: the profile's latency at the device type, the model's name, units (between
- * measured sizes as plans have it) and batch (the nearest measured batch outside of the measured
- * range); else the script's latency keys; else no time. */
+ * measured sizes as plans have it) and batch, of both the nearest measured outside of the measured
+ * range; else, where the profile has no times of the model on that device type, the script's
+ * latency keys; else no time. */
 #ifndef GPULET_ENGINE_FAKE_FAKE_H
 #define GPULET_ENGINE_FAKE_FAKE_H
 

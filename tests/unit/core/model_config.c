@@ -299,7 +299,7 @@ static void the_engine_sees_the_warm_up_in_its_own_shapes(void **state)
     warm(&f, "y", shape_of(2, 5, 6, 0));
     warm(&f, "x", shape_of(3, 1, 48, 320));
     expect(&f, BATCH_DEFAULT);
-    assert_int_equal(gpulet_model_config_warmup(&io, &f.config), GPULET_OK);
+    assert_int_equal(gpulet_model_config_warmup(&io, &f.config, &f.io), GPULET_OK);
     assert_int_equal(io.inputs_count, 2);
     assert_int_equal(io.outputs_count, 0);
     gpulet_shape_t x = shape_of(3, -1, 48, 320);
@@ -312,8 +312,25 @@ static void the_engine_sees_the_warm_up_in_its_own_shapes(void **state)
     gpulet_model_config_deinit(&f.config);
     init(&f, any, any);
     expect(&f, BATCH_DEFAULT);
-    assert_int_equal(gpulet_model_config_warmup(&io, &f.config), GPULET_OK);
+    assert_int_equal(gpulet_model_config_warmup(&io, &f.config, &f.io), GPULET_OK);
     assert_int_equal(io.inputs_count, 0);
+    gpulet_model_io_deinit(&io);
+    gpulet_model_config_deinit(&f.config);
+}
+
+static void inputs_of_one_size_need_no_warm_up(void **state)
+{
+    (void)state;
+    fixture_t f;
+    gpulet_model_io_t io;
+    init(&f, shape_of(3, -1, 3, 4), shape_of(2, -1, 10, 0));
+    f.inputs[1].shape.dims[2] = -1;
+    warm(&f, "x", shape_of(2, 3, 4, 0));
+    warm(&f, "y", shape_of(2, 3, 9, 0));
+    expect(&f, BATCH_DEFAULT);
+    assert_int_equal(gpulet_model_config_warmup(&io, &f.config, &f.io), GPULET_OK);
+    assert_int_equal(io.inputs_count, 1);
+    assert_string_equal(io.inputs[0].name, "y");
     gpulet_model_io_deinit(&io);
     gpulet_model_config_deinit(&f.config);
 }
@@ -453,6 +470,7 @@ int main(void)
         cmocka_unit_test(absent_inputs_are_added_but_outputs_may_be_chosen),
         cmocka_unit_test(the_engine_sees_the_reshape),
         cmocka_unit_test(the_engine_sees_the_warm_up_in_its_own_shapes),
+        cmocka_unit_test(inputs_of_one_size_need_no_warm_up),
         cmocka_unit_test(the_warm_up_must_fit_the_inputs),
         cmocka_unit_test(parameters_are_found_by_key),
         cmocka_unit_test(the_configuration_alone_describes_a_model),

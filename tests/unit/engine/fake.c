@@ -167,8 +167,11 @@ static void sleeps_between_sizes_as_plans_expect(void **state)
     gpulet_engine_model_t *model = load(engine, "latency_ms=50\n", 4);
     assert_takes(model, 1, 20);
     OPS->unload(model);
-    model = load(engine, "latency_ms=50\n", 7); /* beyond the measured sizes: the script */
-    assert_takes(model, 1, 50);
+    model = load(engine, "latency_ms=50\n", 7); /* beyond the measured sizes: the nearest */
+    assert_takes(model, 1, 10);
+    OPS->unload(model);
+    model = load(engine, "latency_ms=50\n", 1);
+    assert_takes(model, 1, 30);
     OPS->unload(model);
     OPS->close(engine);
     engine = open_with(profile, "neither"); /* the times of another device are not its own */
