@@ -19,20 +19,18 @@ static const gpulet_fit_options_t fit_options = {0.7, 1, 0.95};
 
 /* ---- what is known ---- */
 
+/* Beside a model, of which warmup is, or beside traffic: NULL. */
 static gpulet_status_t load_between(profile_run_t *run, const gpulet_repository_model_t *self,
-                                    const gpulet_repository_model_t *other, const char *traffic,
-                                    gpulet_error_t *err)
+                                    const char *other_key, const char *other_name,
+                                    const gpulet_model_io_t *warmup, gpulet_error_t *err)
 {
-    const char *other_key = other != NULL ? other->file_key : traffic;
     char measured_by[GPULET_MEASURED_BY_MAX + 1];
     gpulet_pair_t names = {.slowdown = NAN};
     size_t count = 0;
     (void)snprintf(names.device, sizeof(names.device), "%s", run->desc.type);
     (void)snprintf(names.self.model, sizeof(names.self.model), "%s", self->key);
-    (void)snprintf(names.other.model, sizeof(names.other.model), "%s",
-                   other != NULL ? other->key : traffic);
-    gpulet_measured_by_shapes(measured_by, run->measured_by, &self->warmup,
-                              other != NULL ? &other->warmup : NULL);
+    (void)snprintf(names.other.model, sizeof(names.other.model), "%s", other_name);
+    gpulet_measured_by_shapes(measured_by, run->measured_by, &self->warmup, warmup);
     gpulet_status_t st = gpulet_store_get_pairs(run->store, measured_by, self->file_key, other_key,
                                                 &names, run->pairs, &count, err);
     run->pairs_known += st == GPULET_OK ? count : 0;
@@ -47,9 +45,10 @@ static gpulet_status_t load_known(profile_run_t *run, gpulet_error_t *err)
         return GPULET_OK;
     for (size_t i = 0; i < run->models_count; i++) {
         for (size_t k = 0; st == GPULET_OK && k < 2; k++)
-            st = load_between(run, run->models[i], NULL, traffic[k], err);
+            st = load_between(run, run->models[i], traffic[k], traffic[k], NULL, err);
         for (size_t j = 0; st == GPULET_OK && j < run->models_count; j++)
-            st = load_between(run, run->models[i], run->models[j], NULL, err);
+            st = load_between(run, run->models[i], run->models[j]->file_key, run->models[j]->key,
+                              &run->models[j]->warmup, err);
     }
     return st;
 }
