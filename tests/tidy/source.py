@@ -82,9 +82,17 @@ def marks_of_a_merge():
             and re.search(r"^(<<<<<<< |>>>>>>> )", p.read_text(encoding="utf-8", errors="replace"), re.M)]
 
 
+def unlisted_tests():
+    """End-to-end tests that ctest does not know of: nobody would miss them."""
+    folder = ROOT / "tests" / "e2e"
+    listed = " ".join(p.read_text(encoding="utf-8") for p in (folder / "CMakeLists.txt", folder / "real.cmake"))
+    return [f"{p.relative_to(ROOT)}: not listed in CMakeLists.txt or real.cmake" for p in sorted(folder.glob("*.py"))
+            if "__main__" in p.read_text(encoding="utf-8") and not re.search(rf"\b{p.stem}\b", listed)]
+
+
 def main():
     files = sorted(p for folder in ("src", "tests", "bench") for p in (ROOT / folder).rglob("*.[ch]"))
-    problems = [line for path in files for line in check(path)] + marks_of_a_merge()
+    problems = [line for path in files for line in check(path)] + marks_of_a_merge() + unlisted_tests()
     print("\n".join(problems))
     print(f"{len(files) - len({p.split(':')[0] for p in problems})} passed, {len({p.split(':')[0] for p in problems})} failed")
     return 1 if problems or not files else 0
