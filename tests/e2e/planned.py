@@ -32,6 +32,7 @@ class Case(unittest.TestCase):
             self.repository.add(name, **args)
 
     def write(self, name, text):
+        """Beside the models; folders that begin with a dot are no models."""
         return self.repository.write(os.path.join(".files", name), text)
 
     def serve(self, **options):

@@ -11,10 +11,11 @@ import struct
 import subprocess
 import termios
 import time
-import unittest
 import xml.etree.ElementTree
 
 from harness import (GPULET, GPULETD, Crowd, Repository, Server, identity_body, identity_infer, main, parameters, plan_json, run, wait_for)
+import planned
+from planned import profile_csv
 
 DEVICES = """types:
   fake:
@@ -27,34 +28,7 @@ devices:
 """
 
 
-def profile_csv(models, sizes=(25, 50, 75, 100), batches=(1, 2, 4, 8)):
-    """{model: ms of batch 1 on the whole device}; half the device takes twice as long, a batch of eight four times."""
-    lines = ["device,model,units,batch,latency_ms"]
-    for model, ms in models.items():
-        for units in sizes:
-            for batch in batches:
-                lines.append("fake,%s,%d,%d,%.4f" % (model, units, batch, ms * 100 / units * (0.5 + 0.5 * batch)))
-    return "\n".join(lines) + "\n"
-
-
-class Case(unittest.TestCase):
-    def setUp(self):
-        self.repository = Repository()
-        self.addCleanup(self.repository.close)
-
-    def add(self, *names, **args):
-        for name in names:
-            self.repository.add(name, **args)
-
-    def write(self, name, text):
-        """Beside the models; folders that begin with a dot are no models."""
-        return self.repository.write(os.path.join(".files", name), text)
-
-    def serve(self, **options):
-        server = Server(self.repository, **options)
-        self.addCleanup(server.kill)
-        return server
-
+class Case(planned.Case):
     def serves_all(self, server, *models):
         for model in models:
             identity_infer(server, model=model)
